@@ -1,0 +1,31 @@
+"""Visual dubbing: lips of a video that follow new audio."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dubcli.config import DubConfig
+    from dubcli.pipeline import dub
+    from dubcli.types import DubReport
+
+__version__ = "0.1.0"
+__all__ = ["DubConfig", "DubReport", "__version__", "dub"]
+
+_HOMES = {
+    "DubConfig": "dubcli.config",
+    "DubReport": "dubcli.types",
+    "dub": "dubcli.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public names on first use, so that `import dubcli` stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dubcli' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

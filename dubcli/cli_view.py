@@ -1,0 +1,187 @@
+"""What the commands show: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dubcli.types import DubReport
+
+LINE_INTERVAL_S = 5.0
+Callback = Callable[[str, int, int], None]
+
+
+def say(text: str) -> None:
+    """One line on stderr; a reader that went away is no error."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def emit(text: str) -> None:
+    """Data on stdout; a reader that went away is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_json(value: Any) -> str:
+    """Text for programs: indented, and readable in any language."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def emit_table(table: Table) -> None:
+    """A table on stdout: as wide as the terminal, or as it needs when it is read by a program."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as capture:
+        console.print(table)
+    emit(capture.get().rstrip("\n"))
+
+
+class _Rate(ProgressColumn):
+    """Units per second of the running stage."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.label = _rate_label(unit)
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self.label}" if speed else "")
+
+
+def _rate_label(unit: str) -> str:
+    return "fps" if unit == "frames" else f"{unit}/s"
+
+
+class _StderrConsole(Console):
+    """Keeps working, silently, when the reader of stderr went away."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+@contextmanager
+def _bars(unit: str) -> Iterator[Callback]:
+    """A bar a stage, for terminals."""
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_StderrConsole(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=None)
+            progress.update(tasks[stage], completed=done, total=total or None)
+
+        yield update
+
+
+@contextmanager
+def _lines(unit: str) -> Iterator[Callback]:
+    """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
+    started: dict[str, float] = {}
+    shown: dict[str, float] = {}
+
+    def update(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        started.setdefault(stage, now)
+        if done != total and now - shown.setdefault(stage, now) < LINE_INTERVAL_S:
+            return
+        shown[stage] = now
+        speed = done / max(now - started[stage], 1e-3)
+        eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
+        say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
+
+    yield update
+
+
+@contextmanager
+def _silent() -> Iterator[Callback]:
+    yield lambda stage, done, total: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How much a command says, and in which form."""
+
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+
+    def progress(self, unit: str) -> AbstractContextManager[Callback]:
+        """A context whose value is the callback `(stage, done, total)`."""
+        if self.quiet:
+            return _silent()
+        return _bars(unit) if sys.stderr.isatty() else _lines(unit)
+
+    def say(self, text: str) -> None:
+        """A line on stderr, unless the user wants quiet."""
+        if not self.quiet:
+            say(f"dub: {text}")
+
+    def report(self, report: DubReport) -> None:
+        """What was done: the data on stdout if asked for, a sentence on stderr."""
+        for warning in report.warnings:
+            self.say(f"warning: {warning}")
+        passed = sum(report.frames_passed_through.values())
+        reasons = ", ".join(f"{key}: {num}" for key, num in report.frames_passed_through.items())
+        self.say(
+            f"{report.output}: {report.frames} frames, {report.frames_dubbed} dubbed"
+            + (f", {passed} passed through ({reasons})" if passed else "")
+        )
+        if self.json:
+            emit(as_json(asdict(report)))
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Log records of the package on stderr; libraries keep their chatter to themselves."""
+        for name, level in (("GLOG_minloglevel", "2"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+            os.environ.setdefault(name, level)
+        logger = logging.getLogger("dubcli")
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("dub: %(message)s"))
+        handler.setLevel(
+            logging.DEBUG if self.verbose else logging.ERROR if self.quiet else logging.WARNING
+        )
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                if not self.verbose:
+                    warnings.simplefilter("ignore")
+                yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)

@@ -1,0 +1,66 @@
+"""Fine detail of full-resolution references, carried into an upsampled patch.
+
+The network's flow and weights say where each patch pixel comes from; what the references show
+there beyond the model's resolution is added, as far as the network's gate agrees.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dubcli.types import F32, U8
+
+
+def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
+    """What reference crops show beyond the model's resolution.
+
+    Args:
+        detail_crops: Shape (N, k * H, k * W, 3), uint8.
+        crop_size: H, W of the model's crops, px.
+
+    Returns:
+        Crop minus its reduced and enlarged self, grey levels. Shape as given, float32.
+    """
+    height, width = crop_size
+    layers = []
+    for crop in detail_crops:
+        full = crop.astype(np.float32)
+        small = cv2.resize(full, (width, height), interpolation=cv2.INTER_AREA)
+        layers.append(full - cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_CUBIC))
+    return np.stack(layers)
+
+
+def add_detail(
+    patch: U8, detail: F32, grid: F32, weights: F32, gate: F32, box: tuple[int, int, int, int]
+) -> U8:
+    """Enlarge a patch to the references' resolution and add their warped detail.
+
+    Args:
+        patch: Generated crop. Shape (H, W, 3), uint8.
+        detail: Output of `fine_detail`. Shape (N, k * H, k * W, 3).
+        grid: Where box pixels look in each reference, normalised to [-1, 1]. Shape (N, h, w, 2).
+        weights: Share of each reference. Shape (N, h, w).
+        gate: Share of the detail to add. Shape (h, w).
+        box: y0, y1, x0, x1 of the box, crop px.
+
+    Returns:
+        Shape (k * H, k * W, 3), uint8.
+    """
+    full_height, full_width = detail.shape[1:3]
+    scale = full_height // patch.shape[0]
+    out = cv2.resize(patch, (full_width, full_height), interpolation=cv2.INTER_CUBIC)
+    top, bottom, left, right = (edge * scale for edge in box)
+    size = (right - left, bottom - top)
+    total = np.zeros((size[1], size[0], 3), np.float32)
+    for layer, look, share in zip(detail, grid, weights, strict=True):
+        if share.max() < 0.05:
+            continue
+        look = cv2.resize(look, size, interpolation=cv2.INTER_LINEAR)
+        x = ((look[..., 0] + 1) * full_width - 1) / 2
+        y = ((look[..., 1] + 1) * full_height - 1) / 2
+        warped = cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        total += warped * cv2.resize(share * gate, size, interpolation=cv2.INTER_LINEAR)[..., None]
+    part = out[top:bottom, left:right]
+    np.copyto(part, np.clip(np.rint(part + total), 0, 255).astype(np.uint8))
+    return out

@@ -1,0 +1,111 @@
+"""One frozen configuration per command; every default of the product stands here, once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dubcli.errors import ConfigError
+
+SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def _check(condition: bool, cause: str, next_step: str) -> None:
+    if not condition:
+        raise ConfigError(cause, next_step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubConfig:
+    """Everything that `dub VIDEO --audio AUDIO` can be told."""
+
+    video: Path
+    audio: Path
+    output: Path | None = None
+    overwrite: bool = False
+    model: str = "iptalker"
+    device: str = "auto"
+    face: int = 1
+    sync_mode: str = "bounce"
+    crf: int = 16
+    num_references: int = 4
+    seed: int = 0
+    threads: int = 0
+    allow_silence: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self.sync_mode in SYNC_MODES,
+            f"Unknown sync mode '{self.sync_mode}'.",
+            f"Use one of {', '.join(SYNC_MODES)}.",
+        )
+        _check(
+            self.device.split(":")[0] in DEVICES,
+            f"Unknown device '{self.device}'.",
+            "Use auto, cpu, cuda, cuda:N or mps.",
+        )
+        _check(self.face >= 1, f"Face {self.face} does not exist.", "Faces count from 1.")
+        _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
+        _check(self.num_references >= 1, "At least one reference is needed.", "Use 4.")
+        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Everything that `dub prepare` can be told."""
+
+    clips: Path
+    output: Path
+    overwrite: bool = False
+    jobs: int = 1
+    catalogue: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that `dub train` can be told."""
+
+    model: str
+    data: Path
+    output: Path
+    stage: str = "render"
+    preset: str | None = None
+    init: Path | None = None
+    steps: int = 20_000
+    minutes: float = 0.0
+    batch_clips: int = 2
+    frames_per_clip: int = 4
+    half_size: bool = False
+    learning_rate: float = 2e-4
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    checkpoint_every: int = 500
+    sample_every: int = 500
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
+        _check(
+            self.stage in ("geometry", "render", "joint"),
+            f"Unknown stage '{self.stage}'.",
+            "Use geometry, render or joint.",
+        )
+        _check(
+            self.precision in ("auto", "float32", "bfloat16"),
+            f"Unknown precision '{self.precision}'.",
+            "Use auto, float32 or bfloat16.",
+        )

@@ -1,0 +1,1 @@
+"""Scores of finished dubs, measured on files as users get them."""

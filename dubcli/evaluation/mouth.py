@@ -1,0 +1,152 @@
+"""Measure how far a mouth opens over a video, and compare two such series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dubcli.errors import NoFaceError
+from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.landmarks import mouth_open
+from dubcli.media.probe import probe
+from dubcli.media.read import FrameReader
+from dubcli.types import F32, FaceObservation
+
+# Landmarks do not get better above this size, only slower.
+_MAX_SIDE_PX = 1280
+_MIN_COMMON_FRAMES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class MouthSeries:
+    """One face's mouth in every frame of a video.
+
+    Attributes:
+        opening: Inner lip gap over inter-ocular distance, NaN where no face was seen. Shape (T,).
+        boxes: Face boxes x0, y0, x1, y1, display px, NaN where no face was seen. Shape (T, 4).
+    """
+
+    opening: F32
+    boxes: F32
+
+    def __len__(self) -> int:
+        return len(self.opening)
+
+
+def measure_mouth(
+    path: Path,
+    follow: MouthSeries | None = None,
+    detector: FaceDetector | None = None,
+) -> MouthSeries:
+    """Mouth opening of one face in every frame of a video.
+
+    Args:
+        path: The video.
+        follow: Series of the same scene whose face is looked for; without it, the largest face of
+            the first frame that has one is followed.
+        detector: Finds faces; MediaPipe's face mesh by default.
+
+    Returns:
+        As many entries as the video has frames.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+        MediaError: The video cannot be read.
+    """
+    owned = detector is None
+    finder = detector or MediaPipeDetector()
+    try:
+        opening, boxes = _measure(path, follow, finder)
+    finally:
+        if owned:
+            finder.close()
+    if not np.isfinite(opening).any():
+        raise NoFaceError(f"No frame of '{path}' shows a face.", "Use a video with a visible face.")
+    return MouthSeries(opening=opening, boxes=boxes)
+
+
+def opening_correlation(first: F32, second: F32) -> float:
+    """Pearson r of two openings over the frames where both are known.
+
+    Args:
+        first: Shape (T,), NaN where unknown.
+        second: Shape (T,), NaN where unknown.
+
+    Returns:
+        r in [-1, 1]; NaN where fewer than 8 frames are known or one series is constant.
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.sum() < _MIN_COMMON_FRAMES:
+        return float("nan")
+    one, other = first[known].astype(np.float64), second[known].astype(np.float64)
+    one, other = one - one.mean(), other - other.mean()
+    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / scale if scale > 1e-9 else float("nan")
+
+
+def correlation_at_best_lag(first: F32, second: F32, max_lag: int) -> tuple[float, int]:
+    """Highest Pearson r over shifts of `first` against `second`.
+
+    Args:
+        first: Shape (T,), NaN where unknown.
+        second: Shape (T,), NaN where unknown.
+        max_lag: Largest shift either way, frames.
+
+    Returns:
+        The r and the shift in frames, positive where `first` comes late. (NaN, 0) where no shift
+        has a defined r.
+    """
+    best, best_lag = float("nan"), 0
+    for lag in sorted(range(-max_lag, max_lag + 1), key=abs):
+        late, early = max(lag, 0), max(-lag, 0)
+        r = opening_correlation(
+            first[late : len(first) - early], second[early : len(second) - late]
+        )
+        if not np.isnan(r) and not r <= best:
+            best, best_lag = r, lag
+    return best, best_lag
+
+
+def motion_ratio(result: F32, source: F32) -> float:
+    """Standard deviation of one opening over the other's, where both are known; NaN if still.
+
+    Args:
+        result: Shape (T,), NaN where unknown.
+        source: Shape (T,), NaN where unknown.
+    """
+    known = np.isfinite(result) & np.isfinite(source)
+    if known.sum() < _MIN_COMMON_FRAMES:
+        return float("nan")
+    still = float(source[known].std())
+    return float(result[known].std()) / still if still > 1e-6 else float("nan")
+
+
+def _measure(path: Path, follow: MouthSeries | None, detector: FaceDetector) -> tuple[F32, F32]:
+    opening: list[float] = []
+    boxes: list[F32] = []
+    unknown = np.full(4, np.nan, dtype=np.float32)
+    last = unknown
+    with FrameReader(path, probe(path)) as reader:
+        for frame in reader.frames(max_side=_MAX_SIDE_PX):
+            wanted = last
+            if follow is not None and frame.index < len(follow):
+                wanted = follow.boxes[frame.index]
+            face = _nearest(detector.detect(frame), wanted)
+            opening.append(float("nan") if face is None else float(mouth_open(face.landmarks)))
+            boxes.append(unknown if face is None else face.box)
+            last = last if face is None else face.box
+    return np.array(opening, dtype=np.float32), np.stack(boxes)
+
+
+def _nearest(faces: list[FaceObservation], box: F32) -> FaceObservation | None:
+    """The face whose centre is nearest to a box's and inside it; the largest without a box."""
+    if not faces:
+        return None
+    if not np.isfinite(box).all():
+        return max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    offsets = [np.abs((face.box[:2] + face.box[2:]) / 2 - centre) for face in faces]
+    index = int(np.argmin([float(np.linalg.norm(offset)) for offset in offsets]))
+    return faces[index] if bool((offsets[index] <= half).all()) else None

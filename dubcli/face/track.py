@@ -1,0 +1,459 @@
+"""Who is where: observations of single frames become one dense track per person.
+
+Inside a shot a face is followed by place, size and looks. What belongs together across gaps and
+cuts is decided at the end, longest stretch first, by looks and place. Memory holds landmarks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from dubcli.face.align import Pose, fit_pose
+from dubcli.face.appearance import describe, likeness, sharpness
+from dubcli.face.landmarks import CHIN, JAW, LIPS_OUTER, NUM_KEPT
+from dubcli.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
+
+MAX_TRACKS = 8
+MIN_FACE_PX = 40
+MAX_YAW_DEG, MAX_PITCH_DEG = 50.0, 45.0
+MAX_GAP_FRAMES = 5
+MIN_RUN_FRAMES = 3
+# How much of the face's height the lips and the jaw may lie outside the frame.
+_LIPS_MARGIN, _JAW_MARGIN = 0.02, 0.15
+
+# A face is still looked for where it was last seen for this many frames.
+_PATIENCE_FRAMES = 12
+# Two observations that overlap more are the same face found twice.
+_TWICE_IOU = 0.6
+# Least closeness (1 same place and size, 0 a face apart) and likeness to go on with a face.
+_LEAST_CLOSENESS, _LEAST_LIKENESS = 0.3, 0.3
+# Likeness that makes two stretches one person, and how far the same place lowers it.
+_SAME_PERSON, _SAME_PLACE_BONUS = 0.8, 0.1
+_EXEMPLARS = 8
+
+
+class Reason(StrEnum):
+    """Why a face is not dubbed in a frame."""
+
+    NO_FACE = "no_face"
+    TOO_SMALL = "too_small"
+    TURNED_AWAY = "turned_away"
+    CUT_OFF = "cut_off"
+    BRIEF = "brief"
+
+
+class Tracker:
+    """Collects observations frame by frame; `finish` gives the people of the video."""
+
+    def __init__(self) -> None:
+        self._num_frames = 0
+        self._cuts: list[int] = []
+        self._size = (0.0, 0.0)
+        self._open: list[_Stretch] = []
+        self._closed: list[_Stretch] = []
+
+    def update(self, frame: Frame, observations: list[FaceObservation], is_cut: bool) -> None:
+        """Take in the next frame. Frames come in order, each once, with or without faces.
+
+        Args:
+            frame: The picture that was searched; only its image and scale are used.
+            observations: What the detector found, display px.
+            is_cut: The frame starts a new shot.
+        """
+        now = self._num_frames
+        self._num_frames += 1
+        height, width = frame.image.shape[:2]
+        self._size = (width * frame.scale, height * frame.scale)
+        if is_cut and now > 0:
+            self._cuts.append(now)
+            self._close(self._open)
+        self._close([s for s in self._open if now - s.last_frame > _PATIENCE_FRAMES])
+        sightings = [_look(now, frame, seen) for seen in _without_doubles(observations)]
+        for stretch, sighting in _match(self._open, sightings):
+            if stretch is None:
+                stretch = _Stretch(shot=len(self._cuts))
+                self._open.append(stretch)
+            stretch.add(sighting)
+
+    def finish(self) -> list[FaceTrack]:
+        """One track per person over the whole video.
+
+        Returns:
+            People with usable frames first, then by median face height times frames seen, largest
+            first; at most `MAX_TRACKS`. Empty when no face was seen at all.
+        """
+        self._close(list(self._open))
+        people = _group(self._closed)
+        steady = [p for p in people if p.num_seen >= MIN_RUN_FRAMES] or people
+        steady.sort(key=lambda person: person.weight, reverse=True)
+        shot = np.zeros(self._num_frames, np.int64)
+        shot[self._cuts] = 1
+        shot = np.cumsum(shot)
+        tracks = [_dense(person, shot, self._size) for person in steady[: 2 * MAX_TRACKS]]
+        # sorted() keeps the order of size among those that can, and those that cannot, be used.
+        return sorted(tracks, key=lambda track: not track.valid.any())[:MAX_TRACKS]
+
+    def _close(self, stretches: list[_Stretch]) -> None:
+        done = {id(stretch) for stretch in stretches}
+        self._closed.extend(stretches)
+        self._open = [stretch for stretch in self._open if id(stretch) not in done]
+
+
+def smooth_pose(track: FaceTrack, sigma_frames: float = 1.0) -> Pose:
+    """Pose per frame, with the detector's jitter smoothed away.
+
+    Gaussian in time; it never mixes frames of different shots or from beyond an unusable range.
+    Frames that are not valid keep the pose of the landmarks that stand in for them.
+
+    Args:
+        track: Landmarks in display px.
+        sigma_frames: Standard deviation, frames.
+
+    Returns:
+        One pose per frame of the track, display px.
+
+    Raises:
+        AlignmentError: The landmarks of a frame coincide.
+    """
+    raw = fit_pose(track.landmarks)
+    run = _run_numbers(track.valid, track.shot)
+    num, reach = len(track), max(1, round(3 * sigma_frames))
+    weight_sum = np.zeros(num)
+    log_scale, rotation = np.zeros(num), np.zeros((num, 3, 3))
+    translation = np.zeros((num, 3))
+    for offset in range(-reach, reach + 1):
+        other = np.clip(np.arange(num) + offset, 0, num - 1)
+        inside = (other == np.arange(num) + offset) & (run[other] == run)
+        weight = np.exp(-0.5 * (offset / sigma_frames) ** 2) * inside
+        weight_sum += weight
+        log_scale += weight * np.log(raw.scale[other])
+        rotation += weight[:, None, None] * raw.rotation[other]
+        translation += weight[:, None] * raw.translation[other]
+    return Pose(
+        scale=np.exp(log_scale / weight_sum),
+        rotation=_nearest_rotation(rotation),
+        translation=translation / weight_sum[:, None],
+    )
+
+
+def fade(valid: Bool, shot: Int, length: int = 5) -> F32:
+    """Weight of the dub in each frame, so that it never pops on or off inside a shot.
+
+    Args:
+        valid: The face may be dubbed. Shape (T,).
+        shot: Shot number of each frame. Shape (T,).
+        length: Frames that a ramp takes beside an unusable range of the same shot.
+
+    Returns:
+        0 where not valid, 1 from `length` frames away from the nearest unusable frame of the same
+        shot, in equal steps between. Cuts and the clip's ends have no ramp. Shape (T,).
+    """
+    num = len(valid)
+    distance = np.full(num, np.inf)
+    for order in (np.arange(num), np.arange(num)[::-1]):
+        count, last_shot = np.inf, None
+        for index in order:
+            count = np.inf if shot[index] != last_shot else count + 1
+            count = count if valid[index] else 0
+            last_shot = shot[index]
+            distance[index] = min(distance[index], count)
+    return np.minimum(distance / (length + 1), 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """One face in one frame, with what it looks like."""
+
+    frame_index: int
+    box: F32
+    landmarks: F32
+    sharpness: float
+    looks: F32
+
+
+class _Column:
+    """A float32 array that grows at its end at amortised constant cost."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._data = np.empty((16, *shape), np.float32)
+        self._length = 0
+
+    def append(self, value: F32 | float) -> None:
+        if self._length == len(self._data):
+            grown = np.empty((2 * self._length, *self._data.shape[1:]), np.float32)
+            grown[: self._length] = self._data
+            self._data = grown
+        self._data[self._length] = value
+        self._length += 1
+
+    @property
+    def values(self) -> F32:
+        return self._data[: self._length]
+
+
+@dataclass
+class _Stretch:
+    """One face followed inside one shot."""
+
+    shot: int
+    frames: list[int] = field(default_factory=list)
+    boxes: _Column = field(default_factory=lambda: _Column((4,)))
+    landmarks: _Column = field(default_factory=lambda: _Column((NUM_KEPT, 3)))
+    sharpness: _Column = field(default_factory=lambda: _Column(()))
+    looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def add(self, sighting: _Sighting) -> None:
+        self.frames.append(sighting.frame_index)
+        self.boxes.append(sighting.box)
+        self.landmarks.append(sighting.landmarks)
+        self.sharpness.append(sighting.sharpness)
+        count = len(self.frames)
+        # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
+        share = max(1 / count, 0.05)
+        self.looks = (
+            sighting.looks
+            if count == 1
+            else self.looks + np.float32(share) * (sighting.looks - self.looks)
+        )
+
+    @property
+    def last_frame(self) -> int:
+        return self.frames[-1]
+
+    def expected_box(self, frame_index: int) -> F32:
+        """Where the face is now if it went on as in its last two frames."""
+        boxes = self.boxes.values
+        if len(boxes) < 2 or self.frames[-1] - self.frames[-2] != 1:
+            return boxes[-1]
+        step = (boxes[-1] - boxes[-2]).reshape(2, 2).mean(0)
+        return boxes[-1] + np.tile(step * min(frame_index - self.last_frame, 3), 2)
+
+
+@dataclass
+class _Person:
+    """Stretches that show one person; no two at the same time."""
+
+    stretches: list[_Stretch]
+
+    @property
+    def num_seen(self) -> int:
+        return sum(len(stretch.frames) for stretch in self.stretches)
+
+    @property
+    def weight(self) -> float:
+        boxes = np.concatenate([stretch.boxes.values for stretch in self.stretches])
+        return float(np.median(boxes[:, 3] - boxes[:, 1])) * self.num_seen
+
+    def affinity(self, stretch: _Stretch) -> float:
+        """How well a stretch fits, likeness plus a bonus for the same place; < 0: it cannot."""
+        if any(_overlap_in_time(own, stretch) for own in self.stretches):
+            return -1.0
+        nearest = min(self.stretches, key=lambda own: _time_between(own, stretch))
+        place = max(0.0, _closeness(_typical_box(nearest), _typical_box(stretch)))
+        # Stretches come longest first, so the first are the most trustworthy pictures.
+        alike = max(likeness(own.looks, stretch.looks) for own in self.stretches[:_EXEMPLARS])
+        return alike + _SAME_PLACE_BONUS * place
+
+
+def _look(frame_index: int, frame: Frame, seen: FaceObservation) -> _Sighting:
+    # Pixel centres at integers in both spaces.
+    in_image = (seen.landmarks[:, :2] + np.float32(0.5)) / np.float32(frame.scale) - np.float32(0.5)
+    box = seen.box / np.float32(frame.scale)
+    return _Sighting(
+        frame_index=frame_index,
+        box=seen.box.astype(np.float32),
+        landmarks=seen.landmarks.astype(np.float32),
+        sharpness=sharpness(frame.image, box),
+        looks=describe(frame.image, in_image),
+    )
+
+
+def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservation]:
+    kept: list[FaceObservation] = []
+    for seen in sorted(observations, key=lambda o: (o.score, _height(o.box)), reverse=True):
+        finite = bool(np.isfinite(seen.landmarks).all() and np.isfinite(seen.box).all())
+        if finite and all(_iou(seen.box, other.box) < _TWICE_IOU for other in kept):
+            kept.append(seen)
+    return kept
+
+
+def _match(
+    stretches: list[_Stretch], sightings: list[_Sighting]
+) -> Iterator[tuple[_Stretch | None, _Sighting]]:
+    """Pair faces with those followed so far, best pairs first; None starts a new stretch."""
+    scored: list[tuple[float, int, int]] = []
+    for i, stretch in enumerate(stretches):
+        for j, sighting in enumerate(sightings):
+            expected = stretch.expected_box(sighting.frame_index)
+            near = max(
+                _closeness(expected, sighting.box),
+                _closeness(stretch.boxes.values[-1], sighting.box),
+            )
+            alike = likeness(stretch.looks, sighting.looks)
+            if near > _LEAST_CLOSENESS and alike > _LEAST_LIKENESS:
+                scored.append((near + 0.5 * alike, i, j))
+    taken: dict[int, int] = {}
+    for _, i, j in sorted(scored, reverse=True):
+        if j not in taken and i not in taken.values():
+            taken[j] = i
+    for j, sighting in enumerate(sightings):
+        yield (stretches[taken[j]] if j in taken else None), sighting
+
+
+def _group(stretches: list[_Stretch]) -> list[_Person]:
+    people: list[_Person] = []
+    for stretch in sorted(stretches, key=lambda s: (-len(s.frames), s.frames[0])):
+        best = max(people, key=lambda person: person.affinity(stretch), default=None)
+        if best is not None and best.affinity(stretch) > _SAME_PERSON:
+            best.stretches.append(stretch)
+        else:
+            people.append(_Person([stretch]))
+    return people
+
+
+def _dense(person: _Person, shot: Int, size: tuple[float, float]) -> FaceTrack:
+    """Spread what was seen of a person over all frames."""
+    frames = np.concatenate([np.array(s.frames) for s in person.stretches])
+    order = np.argsort(frames, kind="stable")
+    seen = frames[order]
+    columns = [
+        np.concatenate([getattr(s, name).values for s in person.stretches])[order]
+        for name in ("boxes", "landmarks", "sharpness")
+    ]
+    num = len(shot)
+    after = np.clip(np.searchsorted(seen, np.arange(num)), 0, len(seen) - 1)
+    before = np.clip(np.searchsorted(seen, np.arange(num), side="right") - 1, 0, len(seen) - 1)
+    is_after_nearer = np.abs(seen[after] - np.arange(num)) < np.abs(np.arange(num) - seen[before])
+    nearest = np.where(is_after_nearer, after, before)
+    boxes, landmarks, sharp = (column[nearest] for column in columns)
+    present = np.zeros(num, bool)
+    present[seen] = True
+    interpolated = np.zeros(num, bool)
+    for first, last in _short_gaps(seen, columns[0], shot):
+        gap = np.arange(seen[first] + 1, seen[last])
+        share = ((gap - seen[first]) / (seen[last] - seen[first])).astype(np.float32)
+        for target, column in zip((boxes, landmarks, sharp), columns, strict=True):
+            part = share.reshape(-1, *([1] * (column.ndim - 1)))
+            target[gap] = (1 - part) * column[first] + part * column[last]
+        interpolated[gap] = True
+    valid, reasons = _judge(present | interpolated, boxes, landmarks, shot, size)
+    return FaceTrack(
+        start=0,
+        boxes=boxes,
+        landmarks=landmarks,
+        valid=valid,
+        interpolated=interpolated,
+        shot=shot,
+        reasons=reasons,
+        sharpness=sharp,
+    )
+
+
+def _short_gaps(seen: Int, boxes: F32, shot: Int) -> Iterator[tuple[int, int]]:
+    """Neighbours in `seen` with few frames between them, in one shot and about one place."""
+    missing = np.diff(seen) - 1
+    for first in np.flatnonzero((missing > 0) & (missing <= MAX_GAP_FRAMES)):
+        same_shot = shot[seen[first]] == shot[seen[first + 1]]
+        if same_shot and _closeness(boxes[first], boxes[first + 1]) > 0:
+            yield int(first), int(first) + 1
+
+
+def _judge(
+    present: Bool, boxes: F32, landmarks: F32, shot: Int, size: tuple[float, float]
+) -> tuple[Bool, tuple[str, ...]]:
+    """Where a face may be dubbed, and why not elsewhere; the first reason that holds counts."""
+    height = boxes[:, 3] - boxes[:, 1]
+    turned = np.zeros(len(boxes), bool)
+    pose = fit_pose(landmarks[present])
+    turned[present] = (np.abs(pose.yaw_deg()) > MAX_YAW_DEG) | (
+        np.abs(pose.pitch_deg()) > MAX_PITCH_DEG
+    )
+    jaw = landmarks[:, JAW]
+    # The ends of the jaw line lie at the ears: only its lower half counts, from lip level down.
+    lower = jaw[:, :, 1] > landmarks[:, LIPS_OUTER, 1].mean(1, keepdims=True)
+    jaw = np.where(lower[..., None], jaw, landmarks[:, CHIN, None])
+    cut_off = (_outside(landmarks[:, LIPS_OUTER], size) > _LIPS_MARGIN * height) | (
+        _outside(jaw, size) > _JAW_MARGIN * height
+    )
+    causes = (
+        (~present, Reason.NO_FACE),
+        (height < MIN_FACE_PX, Reason.TOO_SMALL),
+        (turned, Reason.TURNED_AWAY),
+        (cut_off, Reason.CUT_OFF),
+    )
+    valid = ~np.logical_or.reduce([where for where, _ in causes])
+    brief = _brief(valid, shot)
+    reasons = np.select(
+        [*(where for where, _ in causes), brief],
+        [*(reason.value for _, reason in causes), Reason.BRIEF.value],
+        default="",
+    )
+    return valid & ~brief, tuple(str(reason) for reason in reasons)
+
+
+def _brief(valid: Bool, shot: Int) -> Bool:
+    """Valid frames of runs too short to be worth a dub; a whole short shot is no such run."""
+    run = _run_numbers(valid, shot)
+    length = np.bincount(run)[run] if len(run) else run
+    shot_length = np.bincount(shot)[shot] if len(shot) else shot
+    return valid & (length < MIN_RUN_FRAMES) & (length < shot_length)
+
+
+def _run_numbers(valid: Bool, shot: Int) -> Int:
+    """Number of the run each frame belongs to: same shot, valid throughout; else by itself."""
+    starts = np.ones(len(valid), bool)
+    starts[1:] = (shot[1:] != shot[:-1]) | ~valid[1:] | ~valid[:-1]
+    return np.cumsum(starts) - 1
+
+
+def _outside(points: F32, size: tuple[float, float]) -> F32:
+    """How far the outermost of some points lies outside the frame. (T, M, 3) to (T,), px."""
+    low = -points[..., :2].min(1)
+    high = points[..., :2].max(1) - np.array([size[0] - 1, size[1] - 1], np.float32)
+    return np.maximum(low, high).max(-1)
+
+
+def _nearest_rotation(matrices: F64) -> F64:
+    """The rotations closest to some sums of rotations. Shape (T, 3, 3)."""
+    u, _, vt = np.linalg.svd(matrices)
+    u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    rotation: F64 = np.matmul(u, vt)
+    return rotation
+
+
+def _height(box: F32) -> float:
+    return float(box[3] - box[1])
+
+
+def _iou(one: F32, other: F32) -> float:
+    shared = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    if (shared <= 0).any():
+        return 0.0
+    inside = float(shared.prod())
+    return inside / (float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - inside)
+
+
+def _closeness(one: F32, other: F32) -> float:
+    """1 for the same place and size, 0 a face's size apart or half the size, less beyond."""
+    sides = [max(float(np.sqrt(abs((b[2:] - b[:2]).prod()))), 1e-3) for b in (one, other)]
+    centres = [(b[:2] + b[2:]) / 2 for b in (one, other)]
+    apart = float(np.linalg.norm(centres[0] - centres[1])) / (0.5 * (sides[0] + sides[1]))
+    return 1 - apart - abs(float(np.log2(sides[0] / sides[1])))
+
+
+def _typical_box(stretch: _Stretch) -> F32:
+    return np.median(stretch.boxes.values, axis=0)
+
+
+def _time_between(one: _Stretch, other: _Stretch) -> int:
+    return max(one.frames[0] - other.last_frame, other.frames[0] - one.last_frame)
+
+
+def _overlap_in_time(one: _Stretch, other: _Stretch) -> bool:
+    if _time_between(one, other) > 0:
+        return False
+    return not set(one.frames).isdisjoint(other.frames)

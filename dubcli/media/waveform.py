@@ -1,0 +1,179 @@
+"""Decode sound: a mono waveform for the models, exact lengths for the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container.input import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+from dubcli.errors import DecodeError, ProbeError
+from dubcli.media.probe import find_audio_stream, find_video_stream, open_media
+from dubcli.types import F32, Waveform
+
+# How much of each speaker goes into mono: voices sit in the middle, effects at the back.
+_CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
+_OTHER_CHANNEL_WEIGHT = 0.5
+_SILENCE_WINDOW_S = 0.05
+
+
+def read_waveform(path: Path, sample_rate: int = 16_000) -> Waveform:
+    """The first audio stream as mono.
+
+    Args:
+        path: Audio or video file.
+        sample_rate: Wanted rate, Hz.
+
+    Returns:
+        Samples in [-1, 1]; NaN and infinity became 0. `start_s` is the stream's own start for a
+        file with video, in seconds of the container's clock (so comparable to frame times), and
+        0 for pure audio.
+
+    Raises:
+        ProbeError: The file is unreadable or has no audio.
+        DecodeError: Not a single sample can be decoded.
+    """
+    chunks: list[F32] = []
+    resampler: AudioResampler | None = None
+    source_rate = 0
+    start_s: Fraction | None = None
+    with open_media(path) as container:
+        has_video = find_video_stream(container) is not None
+        for frame in _audio_frames(path, container):
+            if start_s is None:
+                start_s = _start_s(frame) if has_video else Fraction(0)
+            if resampler is None or frame.sample_rate != source_rate:
+                chunks += _resampled(resampler, None)
+                source_rate = frame.sample_rate
+                resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
+            chunks += _resampled(resampler, _mono(path, frame))
+        chunks += _resampled(resampler, None)
+    samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
+    if not len(samples):
+        raise _no_samples(path)
+    np.clip(samples, -1, 1, out=samples)
+    return Waveform(samples=samples, sample_rate=sample_rate, start_s=start_s or Fraction(0))
+
+
+def audio_duration(path: Path) -> Fraction:
+    """Exact length of the first audio stream, seconds: decoded samples over their rate.
+
+    Raises:
+        ProbeError: The file is unreadable or has no audio.
+        DecodeError: Not a single sample can be decoded.
+    """
+    counts: dict[int, int] = {}
+    with open_media(path) as container:
+        for frame in _audio_frames(path, container):
+            counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
+    duration = sum((Fraction(count, rate) for rate, count in counts.items()), Fraction(0))
+    if not duration:
+        raise _no_samples(path)
+    return duration
+
+
+def is_silent(waveform: Waveform, threshold_db: float = -60.0) -> bool:
+    """Whether no 50 ms of the waveform are louder than a threshold.
+
+    Args:
+        waveform: Audio.
+        threshold_db: Root mean square over full scale, dB.
+    """
+    window = max(1, round(_SILENCE_WINDOW_S * waveform.sample_rate))
+    power = np.square(waveform.samples, dtype=np.float64)
+    if not len(power):
+        return True
+    sums = np.add.reduceat(power, np.arange(0, len(power), window))
+    counts = np.diff([*range(0, len(power), window), len(power)])
+    return bool(np.sqrt((sums / counts).max()) < 10 ** (threshold_db / 20))
+
+
+def _audio_frames(path: Path, container: InputContainer) -> Iterator[AudioFrame]:
+    """Decoded frames of the first audio stream; damaged packets are skipped."""
+    stream = find_audio_stream(container)
+    if stream is None:
+        raise ProbeError(
+            f"'{path}' has no audio stream.",
+            "Give a file with sound, e.g. --audio speech.wav.",
+        )
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, FFmpegError):
+            break
+        if packet.size:
+            yield from _decoded(stream, packet)
+    yield from _decoded(stream, None)
+
+
+def _decoded(stream: AudioStream, packet: Packet | None) -> list[AudioFrame]:
+    try:
+        frames = stream.codec_context.decode(packet)
+    except FFmpegError:
+        return []
+    return [frame for frame in frames if frame.samples and frame.sample_rate]
+
+
+def _start_s(frame: AudioFrame) -> Fraction:
+    if frame.pts is None or frame.time_base is None:
+        return Fraction(0)
+    return frame.pts * frame.time_base
+
+
+def _mono(path: Path, frame: AudioFrame) -> AudioFrame:
+    """One channel of float32. libav's own mixing would be up to 3 dB louder for stereo."""
+    try:
+        samples = frame.to_ndarray()
+    except (ValueError, KeyError) as error:
+        raise DecodeError(
+            f"The sample format {frame.format.name} of '{path}' is not supported.",
+            "Convert it first, e.g. ffmpeg -i IN OUT.wav.",
+        ) from error
+    channels = frame.layout.nb_channels
+    if frame.format.is_packed:
+        samples = samples.reshape(-1, channels).T
+    mixed = _mixing_weights(frame) @ _unit_floats(samples)
+    mono = AudioFrame.from_ndarray(mixed[None], format="fltp", layout="mono")
+    mono.sample_rate = frame.sample_rate
+    return mono
+
+
+def _unit_floats(samples: np.ndarray) -> F32:
+    """Any PCM samples as float32 in [-1, 1], NaN and infinity as 0. Shape kept."""
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+
+
+def _mixing_weights(frame: AudioFrame) -> F32:
+    """Weight of each channel in mono, summing to 1. Shape (channels,), float32."""
+    names = [channel.name for channel in frame.layout.channels]
+    if len(names) != frame.layout.nb_channels or len(names) == 1:
+        names = [""] * frame.layout.nb_channels
+    weights = np.array([_CHANNEL_WEIGHTS.get(name, _OTHER_CHANNEL_WEIGHT) for name in names])
+    if not weights.sum():
+        weights[:] = 1
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def _resampled(resampler: AudioResampler | None, frame: AudioFrame | None) -> list[F32]:
+    if resampler is None:
+        return []
+    return [part.to_ndarray()[0] for part in resampler.resample(frame)]
+
+
+def _no_samples(path: Path) -> DecodeError:
+    return DecodeError(
+        f"The audio of '{path}' holds no samples.",
+        "Play it to check it; record or export it again.",
+    )

@@ -1,0 +1,540 @@
+"""IPTalker: identity-preserving video dubbing by motion warping.
+
+Paper: Liu et al. 2025, arXiv:2501.04586 (IJCV 134(5), doi:10.1007/s11263-026-02800-8).
+Original code: none published. Weights: this project's own, see docs/weights.md.
+
+Deviations of the default config, each with its reason; `PAPER` turns them off:
+* `mask="fixed"`: the paper's hull of the source's lower face moves with the source mouth and
+  tells the network the answer (its authors' later finding, arXiv:2608.18832). A fixed region is
+  masked instead, and the unmasked current frame (in training a time-shifted one) is a separate
+  background reference.
+* `geometry_map`: the alignment feature predicts the mouth's landmarks, which are drawn as a map
+  that conditions E_S, the warping network and SPADE; AdaIN takes their coefficients, a bottleneck
+  of v_alg. So audio and picture train apart, the picture also from silent video. The landmarks
+  also give the flow's first guess, and the network predicts what is missing; the warped pictures
+  themselves are blended in through a gate, which keeps the person's own texture.
+* `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832) in
+  place of a convolution, which entangles their mouth shapes.
+* Audio is log-mel (DeepSpeech needs TensorFlow).
+* Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dubcli.models.base import DetailWarp, ModelSpec, ModelWindow, Patches
+from dubcli.models.layers import AdaINBlock, ResidualBlock, SPADEBlock, conv
+from dubcli.models.masks import MaskKind, mouth_mask
+from dubcli.models.mouth_map import (
+    NUM_CHANNELS,
+    draw_mouth,
+    landmark_displacement,
+    normalised,
+    pixel_grid,
+    resize_grid,
+    shape_distance,
+    warp,
+)
+
+NUM_POINTS = 102
+NUM_MELS = 80
+# How strongly a reference is preferred whose lips already have the wanted shape.
+_SHAPE_SHARPNESS = 400.0
+# The gate starts mostly open: the warped references are a good first picture.
+_GATE_START = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPTalkerConfig:
+    """Sizes and variants. Heights and widths are multiples of 32 cells of 1/13 and 1/10 crop."""
+
+    height: int = 208
+    width: int = 160
+    box_top: float = 80 / 208
+    num_references: int = 4
+    channels: int = 64
+    warp_channels: int = 64
+    decoder_channels: int = 48
+    spade_channels: int = 32
+    embedding: int = 192
+    audio_width: int = 128
+    audio_dropout: float = 0.2
+    num_alignment_units: int = 2
+    num_heads: int = 4
+    num_coefficients: int = 16
+    mask: MaskKind = "fixed"
+    geometry_map: bool = True
+    fusion: Literal["select", "plain"] = "select"
+
+    @property
+    def top(self) -> int:
+        """First repainted row, px."""
+        return round(self.box_top * self.height)
+
+    @property
+    def unit_px(self) -> float:
+        """One inter-ocular distance of the crop template, px."""
+        return 0.28 * self.height
+
+
+PAPER = IPTalkerConfig(
+    height=416,
+    width=320,
+    box_top=0.0,
+    channels=128,
+    warp_channels=128,
+    decoder_channels=128,
+    spade_channels=128,
+    embedding=512,
+    num_alignment_units=4,
+    num_heads=8,
+    mask="hull",
+    geometry_map=False,
+    fusion="plain",
+)
+NAMED_CONFIGS = {
+    "default": IPTalkerConfig(),
+    "paper": PAPER,
+    "small-paper": replace(IPTalkerConfig(), mask="hull", geometry_map=False, fusion="plain"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceState:
+    """References, encoded once.
+
+    Attributes:
+        pictures: Shape (N, 3, H, W).
+        features: F_R of eq. 4, box at H/4. Shape (N, C, h, w).
+        points: Speaking points, crop px. Shape (N, S, 2).
+        tokens: E_v embeddings of eq. 1. Shape (N, D).
+    """
+
+    pictures: Tensor
+    features: Tensor
+    points: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """Output of the warping and inpainting modules, on the repainted box.
+
+    Attributes:
+        rgb: Generated box, [0, 1]. Shape (T, 3, h, w).
+        warped: Warped references, mixed, [0, 1]. Shape (T, 3, h, w).
+        gate: Share of `warped` in `rgb`. Shape (T, 1, h, w).
+        grid: Where each pixel looks in each reference, normalised. Shape (T, N, h, w, 2).
+        weights: Share of each reference. Shape (T, N, h, w).
+    """
+
+    rgb: Tensor
+    warped: Tensor
+    gate: Tensor
+    grid: Tensor
+    weights: Tensor
+
+
+class AudioEncoder(nn.Module):
+    """E_a (eq. 1): feature steps around a frame to one embedding."""
+
+    def __init__(self, width: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        sizes = (NUM_MELS, 128, 128, embedding, embedding)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(a, b, 5, stride=2, padding=2)
+            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, size) for size in sizes[1:])
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(embedding * -(-width // 16), embedding)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """(T, A, D_audio) to (T, D)."""
+        x = rearrange(audio, "t a d -> t d a")
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = self.dropout(functional.silu(norm(layer(x))))
+        return self.out(x.flatten(1))
+
+
+class VisualEncoder(nn.Module):
+    """E_v (eq. 1): the lower half of a reference to one embedding."""
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        sizes = (3, 32, 64, 96, 128)
+        self.layers = nn.ModuleList(
+            conv(a, b, stride=2) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, size) for size in sizes[1:])
+        self.out = nn.Linear(sizes[-1] * 12, embedding)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, h, w) in [0, 1] to (N, D)."""
+        x = functional.avg_pool2d(pictures, 2) - 0.5
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = functional.silu(norm(layer(x)))
+        return self.out(functional.adaptive_avg_pool2d(x, (3, 4)).flatten(1))
+
+
+class AudioVisualAlignmentUnit(nn.Module):
+    """AVAU (eq. 2, fig. 3a): self-attention within, then attention across the modalities."""
+
+    def __init__(self, embedding: int, heads: int) -> None:
+        super().__init__()
+        self.self_norm, self.visual_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.audio_norm, self.feed_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.self_attention = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.audio_to_visual = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.visual_to_audio = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.feed = nn.Sequential(
+            nn.Linear(embedding, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
+        )
+
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (T, N, D) and (T, 1, D), both updated."""
+        num = visual.shape[1]
+        tokens = torch.cat([visual, audio], 1)
+        normed = self.self_norm(tokens)
+        tokens = tokens + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        visual, audio = tokens[:, :num], tokens[:, num:]
+        v, a = self.visual_norm(visual), self.audio_norm(audio)
+        audio = audio + self.audio_to_visual(a, v, v, need_weights=False)[0]
+        visual = visual + self.visual_to_audio(v, a, a, need_weights=False)[0]
+        tokens = torch.cat([visual, audio], 1)
+        tokens = tokens + self.feed(self.feed_norm(tokens))
+        return tokens[:, :num], tokens[:, num:]
+
+
+class CrossModalityEncoder(nn.Module):
+    """E_cm (eq. 3, fig. 3b): 1-D convolution over the tokens and average pooling."""
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(embedding, embedding, 3, padding=1)
+        self.conv2 = nn.Conv1d(embedding, embedding, 3, padding=1)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """(T, N, D) and (T, 1, D) to (T, D)."""
+        x = rearrange(torch.cat([visual, audio], 1), "t n d -> t d n")
+        return self.conv2(functional.silu(self.conv1(x))).mean(-1)
+
+
+class AlignmentModule(nn.Module):
+    """Section III-B: which reference mouth the audio asks for, and with the map, its landmarks.
+
+    The last layers turn v_alg into mouth coefficients; `neutral + basis @ coefficients` are
+    pose-free speaking points.
+    """
+
+    basis: Tensor
+
+    def __init__(self, config: IPTalkerConfig) -> None:
+        super().__init__()
+        size = config.embedding
+        self.audio_encoder = AudioEncoder(config.audio_width, size, config.audio_dropout)
+        self.visual_encoder = VisualEncoder(size)
+        self.audio_token = nn.Parameter(torch.randn(size) * 0.02)
+        self.visual_token = nn.Parameter(torch.randn(size) * 0.02)
+        self.units = nn.ModuleList(
+            AudioVisualAlignmentUnit(size, config.num_heads)
+            for _ in range(config.num_alignment_units)
+        )
+        self.cross_modality = CrossModalityEncoder(size)
+        if config.geometry_map:
+            self.to_coefficients = nn.Sequential(
+                nn.LayerNorm(size),
+                nn.Linear(size, size),
+                nn.SiLU(),
+                nn.Linear(size, config.num_coefficients),
+            )
+        self.register_buffer("basis", torch.zeros(config.num_coefficients, NUM_POINTS, 3))
+
+    def forward(self, audio: Tensor, visual_tokens: Tensor) -> Tensor:
+        """v_alg of eq. 3: audio (T, A, D_audio), E_v embeddings (N, D) or (T, N, D) to (T, D)."""
+        e_a = self.audio_encoder(audio) + self.audio_token
+        if visual_tokens.ndim == 2:
+            visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(audio))
+        visual, aware = visual_tokens + self.visual_token, e_a[:, None]
+        for unit in self.units:
+            visual, aware = unit(visual, aware)
+        return self.cross_modality(visual, aware) + e_a
+
+    def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
+        """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
+        return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
+
+
+class PictureEncoder(nn.Module):
+    """E_S and E_R (eq. 4): a picture with its maps to features at H/4."""
+
+    def __init__(self, inside: int, maps: int, channels: int) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(2)
+        self.first = conv(4 * inside + maps, channels // 2)
+        self.norm = nn.GroupNorm(8, channels // 2)
+        self.second = conv(channels // 2, channels, stride=2)
+        self.block = ResidualBlock(channels)
+
+    def forward(self, picture: Tensor, maps: Tensor | None) -> Tensor:
+        """(B, inside, h, w) and maps (B, maps, h/2, w/2) to (B, C, h/4, w/4)."""
+        x = self.unshuffle(picture)
+        x = self.first(x if maps is None else torch.cat([x, maps], 1))
+        return self.block(self.second(functional.silu(self.norm(x))))
+
+
+class WarpingNetwork(nn.Module):
+    """F_UNet (eq. 6): fused features to one motion flow per reference, modulated by AdaIN.
+
+    Also gives each reference's share of the mixed picture.
+    """
+
+    def __init__(self, config: IPTalkerConfig) -> None:
+        super().__init__()
+        width, code = config.warp_channels, config.embedding
+        maps = NUM_CHANNELS if config.geometry_map else 0
+        sources = config.channels * (1 + config.num_references) + maps
+        self.num = config.num_references
+        self.fuse = conv(sources, width, 1)
+        self.enter = AdaINBlock(width, width, code)
+        self.down = AdaINBlock(width, width * 3 // 2, code, stride=2)
+        self.bottom1 = AdaINBlock(width * 3 // 2, width * 3 // 2, code)
+        self.bottom2 = AdaINBlock(width * 3 // 2, width * 3 // 2, code)
+        self.up = conv(width * 3 // 2, width, 1)
+        self.leave = AdaINBlock(width, width, code)
+        self.head = conv(width, 3 * self.num)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, fused: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow (T, N, h, w, 2) in units of the template, and logits (T, N, h, w)."""
+        x = self.enter(self.fuse(fused), code)
+        y = self.down(x, code)
+        y = y + self.bottom2(self.bottom1(y, code), code)
+        y = functional.interpolate(self.up(y), x.shape[-2:], mode="bilinear", align_corners=False)
+        out = self.head(functional.silu(self.leave(x + y, code)))
+        flow, logits = out[:, : 2 * self.num], out[:, 2 * self.num :]
+        return rearrange(flow, "t (n c) h w -> t n h w c", c=2) * 0.1, logits
+
+
+class InpaintingDecoder(nn.Module):
+    """Section III-D: SPADE decoder over warped and source features."""
+
+    def __init__(self, config: IPTalkerConfig) -> None:
+        super().__init__()
+        maps = NUM_CHANNELS if config.geometry_map else 0
+        pictures = 3 if config.geometry_map else 0
+        deep, wide, hidden = config.channels, config.decoder_channels, config.spade_channels
+        self.spade_quarter = SPADEBlock(2 * deep, deep, 2 * deep + maps, hidden)
+        self.widen = conv(deep, wide, 1)
+        self.spade_half = SPADEBlock(wide, wide, wide + maps + pictures + 4, hidden)
+        self.to_full = conv(wide, 4 * 12)
+        self.shuffle = nn.PixelShuffle(2)
+        self.refine = conv(12 + pictures + 4, 16)
+        self.out = conv(16, 4)
+        nn.init.constant_(self.out.bias[3:], _GATE_START)  # pyright: ignore[reportOptionalSubscript]
+
+    def forward(
+        self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Generated picture and gate at full size: (T, 3, h, w), (T, 1, h, w).
+
+        Args:
+            f_w: Warped features. Shape (T, C, h/4, w/4).
+            f_s: Source features. Shape (T, C, h/4, w/4).
+            source: Masked source with its mask. Shape (T, 4, h, w).
+            warped: Mixed warped references. Shape (T, 3, h, w).
+            maps: Mouth maps at 1/2 and 1/4, or empty.
+        """
+        both = torch.cat([f_w, f_s], 1)
+        x = self.spade_quarter(both, torch.cat([both, *maps[1:]], 1))
+        x = functional.interpolate(self.widen(x), scale_factor=2, mode="nearest")
+        pictures = source if warped is None else torch.cat([source, warped], 1)
+        condition = torch.cat([x, functional.avg_pool2d(pictures, 2), *maps[:1]], 1)
+        x = self.spade_half(x, condition)
+        x = self.shuffle(self.to_full(functional.silu(x)))
+        x = functional.silu(self.refine(torch.cat([x, pictures], 1)))
+        rgb, gate = self.out(x).split((3, 1), 1)
+        return torch.sigmoid(rgb), torch.sigmoid(gate)
+
+
+class IPTalker(nn.Module):
+    """The three modules together, behind the model contract."""
+
+    def __init__(self, config: IPTalkerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or IPTalkerConfig()
+        maps = NUM_CHANNELS if config.geometry_map else 0
+        # Masked source, mask and, with the fixed mask, the background reference.
+        source_channels = 7 if config.mask == "fixed" else 4
+        self.alignment = AlignmentModule(config)
+        self.source_encoder = PictureEncoder(source_channels, maps, config.channels)
+        self.reference_encoder = PictureEncoder(3, maps, config.channels)
+        self.warping = WarpingNetwork(config)
+        if config.geometry_map:
+            self.coefficient_code = nn.Sequential(
+                nn.Linear(config.num_coefficients, config.embedding),
+                nn.SiLU(),
+                nn.Linear(config.embedding, config.embedding),
+            )
+        if config.fusion == "select":
+            self.select = conv(2 * config.channels, config.channels, 1)
+        else:
+            self.fuse = conv(config.num_references * config.channels, config.channels)
+        self.decoder = InpaintingDecoder(config)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the pipeline must supply."""
+        config = self.config
+        return ModelSpec(
+            name="iptalker",
+            crop_size=(config.height, config.width),
+            audio_width=config.audio_width,
+            num_references=config.num_references,
+            window=16,
+        )
+
+    def encode_references(self, references: Tensor, landmarks: Tensor) -> ReferenceState:
+        """F_R (eq. 4) and E_v (eq. 1) of references (N, 3, H, W) with points (N, S, 2)."""
+        box = references[:, :, self.config.top :]
+        maps = self._maps(landmarks, box.shape[-2:])
+        return ReferenceState(
+            pictures=references,
+            features=self.reference_encoder(box, maps[0] if maps else None),
+            points=landmarks,
+            tokens=self.alignment.visual_encoder(box),
+        )
+
+    def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
+        """New mouths for the window's audio."""
+        v_alg = self.alignment(window.audio, state.tokens)
+        speaking, code = None, v_alg
+        if self.config.geometry_map:
+            coefficients = self.alignment.to_coefficients(v_alg)
+            canonical = self.alignment.speaking_points(coefficients, window.geometry.neutral)
+            speaking = window.geometry.place(canonical)
+            code = self.coefficient_code(coefficients)
+        out = self.render(window.crops, window.crops, window.landmarks, speaking, code, state)
+        top = self.config.top
+        rgb = torch.cat([window.crops[:, :, :top], out.rgb], 2)
+        if not self.config.geometry_map:
+            return Patches(rgb=rgb)
+        box = (top, self.config.height, 0, self.config.width)
+        detail = DetailWarp(grid=out.grid, weights=out.weights, gate=out.gate[:, 0], box=box)
+        return Patches(rgb=rgb, speaking=speaking, detail=detail)
+
+    def render(
+        self,
+        crops: Tensor,
+        background: Tensor,
+        landmarks: Tensor,
+        speaking: Tensor | None,
+        code: Tensor,
+        state: ReferenceState,
+    ) -> Rendered:
+        """Warping (eq. 4-7) and inpainting modules.
+
+        Args:
+            crops: Source crops; what the mask hides is not read. Shape (T, 3, H, W).
+            background: Unmasked pictures of the same scene. Shape (T, 3, H, W).
+            landmarks: Source landmarks, for the hull mask. Shape (T, K, 2).
+            speaking: Wanted speaking points, crop px (T, S, 2); None without a map.
+            code: AdaIN's code. Shape (T, D).
+            state: Encoded references.
+        """
+        top = self.config.top
+        mask = mouth_mask(self.config.mask, crops, landmarks)[:, :, top:]
+        source = torch.cat([crops[:, :, top:] * (1 - mask), mask], 1)
+        size = source.shape[-2:]
+        maps = [] if speaking is None else self._maps(speaking, size)
+        shown = source
+        if self.config.mask == "fixed":
+            shown = torch.cat([source, background[:, :, top:]], 1)
+        f_s = self.source_encoder(shown, maps[0] if maps else None)
+        flow, logits, f_r = self._flow(f_s, code, speaking, maps, state)
+        f_w = self._mix_features(f_r(flow), f_s)
+        grid = resize_grid(self._look_up(flow), *size)
+        weights = functional.interpolate(
+            logits, size, mode="bilinear", align_corners=False
+        ).softmax(1)
+        warped = (warp(state.pictures, grid) * weights[:, :, None]).sum(1)
+        painted, gate = self.decoder(
+            f_w, f_s, source, warped if self.config.geometry_map else None, maps
+        )
+        if not self.config.geometry_map:
+            return Rendered(rgb=painted, warped=warped, gate=gate, grid=grid, weights=weights)
+        rgb = gate * warped + (1 - gate) * painted
+        return Rendered(rgb=rgb, warped=warped, gate=gate, grid=grid, weights=weights)
+
+    def _maps(self, points: Tensor, size: tuple[int, ...] | torch.Size) -> list[Tensor]:
+        """The mouth drawn on the box at 1/2 and 1/4."""
+        if not self.config.geometry_map:
+            return []
+        grid = pixel_grid(size[0] // 4, size[1] // 4, 4, (self.config.top, 0))
+        half = draw_mouth(points, grid, softness_px=0.035 * self.config.unit_px)
+        return [half, functional.avg_pool2d(half, 2)]
+
+    def _flow(
+        self,
+        f_s: Tensor,
+        code: Tensor,
+        speaking: Tensor | None,
+        maps: list[Tensor],
+        state: ReferenceState,
+    ) -> tuple[Tensor, Tensor, _FeatureWarp]:
+        """Displacement (T, N, h/4, w/4, 2) in crop px, mixing logits, and E_R's warp."""
+        height, width = f_s.shape[-2:]
+        unit = self.config.unit_px
+        feature_warp = _FeatureWarp(state.features, self._feature_grid)
+        first = f_s.new_zeros(len(f_s), len(state.features), height, width, 2)
+        prior = 0.0
+        if speaking is not None:
+            cells = pixel_grid(height, width, 4, (self.config.top, 0))
+            first = landmark_displacement(speaking, state.points, cells, unit)
+            prior = -_SHAPE_SHARPNESS * shape_distance(speaking, state.points, unit)[..., None, None]
+        aligned = rearrange(feature_warp(first), "t n c h w -> t (n c) h w")
+        fused = torch.cat([f_s, aligned, *maps[1:]], 1)
+        rest, logits = self.warping(fused, code)
+        return first + rest * unit, logits + prior, feature_warp
+
+    def _feature_grid(self, displacement: Tensor) -> Tensor:
+        """Displacement in crop px to a grid over the box's features."""
+        height, width = displacement.shape[2:4]
+        cells = pixel_grid(height, width, 4, (0, 0)).to(displacement)
+        return normalised(cells + displacement, (4 * height, 4 * width))
+
+    def _look_up(self, displacement: Tensor) -> Tensor:
+        """Displacement in crop px to a grid over whole reference crops."""
+        height, width = displacement.shape[2:4]
+        cells = pixel_grid(height, width, 4, (self.config.top, 0)).to(displacement)
+        return normalised(cells + displacement, (self.config.height, self.config.width))
+
+    def _mix_features(self, warped: Tensor, f_s: Tensor) -> Tensor:
+        """F_w of eq. 7, one map: channel-wise selection or the paper's convolution."""
+        if self.config.fusion == "plain":
+            return self.fuse(rearrange(warped, "t n c h w -> t (n c) h w"))
+        num = warped.shape[1]
+        pairs = torch.cat([warped, repeat(f_s, "t c h w -> t n c h w", n=num)], 2)
+        scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
+        share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
+        return (share * warped).sum(1)
+
+
+@dataclass(frozen=True)
+class _FeatureWarp:
+    """Warp (eq. 7) bound to one identity's reference features."""
+
+    features: Tensor
+    to_grid: object
+
+    def __call__(self, displacement: Tensor) -> Tensor:
+        assert callable(self.to_grid)
+        return warp(self.features, self.to_grid(displacement))

@@ -1,0 +1,87 @@
+"""Blocks that more than one part of the models uses."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def conv(inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Same-size convolution (up to the stride)."""
+    return nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity, group normalised."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
+        self.conv1, self.conv2 = conv(channels, channels), conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape (B, C, H, W)."""
+        y = self.conv1(functional.silu(self.norm1(x)))
+        return x + self.conv2(functional.silu(self.norm2(y)))
+
+
+class AdaIN(nn.Module):
+    """Adaptive instance normalisation (arXiv:1703.06868): a code sets scale and shift."""
+
+    def __init__(self, channels: int, code_size: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels)
+        self.affine = nn.Linear(code_size, 2 * channels)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Modulate (B, C, H, W) by codes (B, D)."""
+        scale, shift = self.affine(code)[..., None, None].chunk(2, 1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class AdaINBlock(nn.Module):
+    """AdaIN, activation, convolution."""
+
+    def __init__(
+        self, inside: int, outside: int, code_size: int, kernel: int = 3, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.adain = AdaIN(inside, code_size)
+        self.conv = conv(inside, outside, kernel, stride)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, inside, H, W) to (B, outside, H / stride, W / stride)."""
+        return self.conv(functional.silu(self.adain(x, code)))
+
+
+class SPADE(nn.Module):
+    """Spatially adaptive normalisation (arXiv:1903.07291)."""
+
+    def __init__(self, channels: int, condition: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels)
+        self.shared = conv(condition, hidden)
+        self.affine = conv(hidden, 2 * channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Modulate (B, C, H, W) by a condition (B, D, H, W)."""
+        scale, shift = self.affine(functional.silu(self.shared(condition))).chunk(2, 1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class SPADEBlock(nn.Module):
+    """Residual block whose normalisation is SPADE; changes the width if asked to."""
+
+    def __init__(self, inside: int, outside: int, condition: int, hidden: int) -> None:
+        super().__init__()
+        self.spade1, self.spade2 = (
+            SPADE(inside, condition, hidden),
+            SPADE(outside, condition, hidden),
+        )
+        self.conv1, self.conv2 = conv(inside, outside), conv(outside, outside)
+        self.skip = nn.Identity() if inside == outside else conv(inside, outside, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, inside, H, W) to (B, outside, H, W)."""
+        y = self.conv1(functional.silu(self.spade1(x, condition)))
+        return self.skip(x) + self.conv2(functional.silu(self.spade2(y, condition)))

@@ -1,0 +1,150 @@
+"""Draw a mouth from its landmarks, and deform references to it.
+
+All coordinates are crop px, xy, pixel centres at integers. Points are the speaking points of
+`face.landmarks`: outer lips (20), inner lips (20), jaw (21), skin between (41).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+OUTER = slice(0, 20)
+INNER = slice(20, 40)
+JAW = slice(40, 61)
+NUM_CHANNELS = 3
+INNER_TOP, INNER_BOTTOM = 20 + 15, 20 + 5
+
+
+def pixel_grid(height: int, width: int, stride: int, origin: tuple[int, int]) -> Tensor:
+    """Centres of `stride`-px cells in crop px. Shape (h, w, 2), xy; `origin` is y, x."""
+    y = (torch.arange(height) + 0.5) * stride - 0.5 + origin[0]
+    x = (torch.arange(width) + 0.5) * stride - 0.5 + origin[1]
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flip(-1)
+
+
+def draw_mouth(points: Tensor, grid: Tensor, softness_px: float, refine: int = 2) -> Tensor:
+    """Lips, open mouth and jaw line as soft maps; differentiable in the points.
+
+    Distances are computed on the given grid and resized, since they are close to linear between
+    its cells; the edges are drawn afterwards.
+
+    Args:
+        points: Speaking points. Shape (T, S, 2), crop px.
+        grid: Cells. Shape (h, w, 2), crop px.
+        softness_px: Width of the edges.
+        refine: How many times finer than the grid the maps are.
+
+    Returns:
+        Filled outer lips, filled mouth opening, jaw curve, in [0, 1].
+        Shape (T, 3, h * refine, w * refine).
+    """
+    grid = grid.to(points.device, points.dtype)
+    lips = _signed_distance(points[:, OUTER], grid)
+    opening = _signed_distance(points[:, INNER], grid)
+    jaw = _segment_distance(points[:, JAW], grid, closed=False)
+    distances = functional.interpolate(
+        torch.stack([lips, opening, jaw], 1),
+        scale_factor=refine,
+        mode="bilinear",
+        align_corners=False,
+    )
+    filled = torch.sigmoid(distances[:, :2] * (2.0 / softness_px))
+    curve = torch.exp(-0.5 * (distances[:, 2:] / (1.5 * softness_px)) ** 2)
+    return torch.cat([filled, curve], 1)
+
+
+def _signed_distance(polygon: Tensor, grid: Tensor) -> Tensor:
+    """Distance to a closed outline, positive inside. Shape (T, h, w)."""
+    distance = _segment_distance(polygon, grid, closed=True)
+    return torch.where(_is_inside(polygon, grid), distance, -distance)
+
+
+def _ends(line: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
+    if closed:
+        return line, line.roll(-1, 1)
+    return line[:, :-1], line[:, 1:]
+
+
+def _segment_distance(line: Tensor, grid: Tensor, closed: bool) -> Tensor:
+    """Distance of each grid point to a polyline (T, V, 2). Shape (T, h, w)."""
+    a, b = _ends(line, closed)
+    along = b - a
+    length = (along**2).sum(-1).clamp_min(1e-6)
+    offset = grid[None, :, :, None] - a[:, None, None]
+    t = ((offset * along[:, None, None]).sum(-1) / length[:, None, None]).clamp(0, 1)
+    gap = offset - t[..., None] * along[:, None, None]
+    return (gap**2).sum(-1).amin(-1).clamp_min(1e-6).sqrt()
+
+
+def _is_inside(polygon: Tensor, grid: Tensor) -> Tensor:
+    """Even-odd rule. Shape (T, h, w), bool."""
+    a, b = (end[:, None, None] for end in _ends(polygon.detach(), closed=True))
+    x, y = grid[None, :, :, None, 0], grid[None, :, :, None, 1]
+    straddles = (a[..., 1] > y) != (b[..., 1] > y)
+    rise = b[..., 1] - a[..., 1]
+    rise = torch.where(rise.abs() < 1e-6, torch.full_like(rise, 1e-6), rise)
+    crossing = a[..., 0] + (y - a[..., 1]) / rise * (b[..., 0] - a[..., 0])
+    return ((straddles & (x < crossing)).sum(-1) % 2).bool()
+
+
+def landmark_displacement(
+    target: Tensor, references: Tensor, grid: Tensor, unit_px: float
+) -> Tensor:
+    """Smooth deformation that carries target landmarks onto each reference's.
+
+    Shepard's inverse-distance interpolation (doi:10.1145/800186.810616), power 3.
+
+    Args:
+        target: Shape (T, S, 2), crop px.
+        references: Shape (N, S, 2), crop px.
+        grid: Target pixels. Shape (h, w, 2), crop px.
+        unit_px: Length that makes distances scale-free, px.
+
+    Returns:
+        Displacement from a target pixel to where the reference shows it. Shape (T, N, h, w, 2).
+    """
+    grid = grid.to(target.device, target.dtype)
+    height, width, _ = grid.shape
+    distance2 = torch.cdist(grid.reshape(1, -1, 2).expand(len(target), -1, -1), target) ** 2
+    weight = (distance2 / unit_px**2 + 1e-3) ** -1.5
+    weight = weight / weight.sum(-1, keepdim=True)
+    shift = references[None] - target[:, None]
+    moved = torch.einsum("tps,tnsc->tnpc", weight, shift)
+    return moved.reshape(len(target), len(references), height, width, 2)
+
+
+def shape_distance(target: Tensor, references: Tensor, unit_px: float) -> Tensor:
+    """How much each reference's lips differ from the target's, position removed. Shape (T, N)."""
+    lips = slice(0, JAW.start)
+    a, b = target[:, lips], references[:, lips]
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return ((a[:, None] - b[None]) ** 2).sum(-1).mean(-1) / unit_px**2
+
+
+def normalised(grid: Tensor, crop_size: tuple[int, int]) -> Tensor:
+    """Crop px to the [-1, 1] of `grid_sample` with `align_corners=False`."""
+    size = torch.tensor(crop_size[::-1], device=grid.device, dtype=grid.dtype)
+    return (2 * grid + 1) / size - 1
+
+
+def warp(pictures: Tensor, grid: Tensor) -> Tensor:
+    """Sample pictures (N, C, H, W) at normalised grids (T, N, h, w, 2) to (T, N, C, h, w)."""
+    frames, num = grid.shape[:2]
+    flat = grid.reshape(frames * num, *grid.shape[2:])
+    repeated = pictures[None].expand(frames, *pictures.shape).reshape(-1, *pictures.shape[1:])
+    sampled = functional.grid_sample(
+        repeated, flat, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled.reshape(frames, num, *sampled.shape[1:])
+
+
+def resize_grid(grid: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resize of (T, N, h, w, 2) fields to (T, N, height, width, 2)."""
+    frames, num = grid.shape[:2]
+    planes = grid.permute(0, 1, 4, 2, 3).flatten(0, 1)
+    planes = functional.interpolate(
+        planes, (height, width), mode="bilinear", align_corners=False
+    )
+    return planes.reshape(frames, num, 2, height, width).permute(0, 1, 3, 4, 2)

@@ -1,0 +1,224 @@
+"""Pass 2: decode, generate, paste, encode; one window at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
+from dubcli.composite.detail import add_detail, fine_detail
+from dubcli.composite.mask import paste_mask
+from dubcli.composite.paste import place_patch, support_box
+from dubcli.errors import DeviceError
+from dubcli.face.align import Pose, apply_matrix, compose, invert_matrix, transform_pose
+from dubcli.face.crop import cut_crop
+from dubcli.face.landmarks import SPEAKING
+from dubcli.media.native import NativeFrame
+from dubcli.media.timeline import Timeline
+from dubcli.models.base import (
+    FaceGeometry,
+    LipSyncModel,
+    ModelWindow,
+    Patches,
+    reference_tensors,
+    to_images,
+    to_tensor,
+)
+from dubcli.pipeline.device import autocast
+from dubcli.types import F32, F64, U8, Alignment, AudioFeatures, FaceTrack, Int, References
+
+# Softness of the paste, as a share of the crop's height.
+_FEATHER = 10 / 208
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The person who is dubbed, over the source's frames.
+
+    Attributes:
+        track: Where the face is.
+        pose: Smoothed pose, canonical units to display px.
+        alignment: Display px to crop px.
+        coded_to_display: Coded px to display px. Shape (2, 3).
+        strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
+        neutral: Resting speaking points, canonical units. Shape (S, 3).
+        references: Pictures of the mouth.
+    """
+
+    track: FaceTrack
+    pose: Pose
+    alignment: Alignment
+    coded_to_display: F64
+    strength: F32
+    neutral: F32
+    references: References
+
+
+@dataclass
+class Clock:
+    """Seconds spent per stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+class Renderer:
+    """Turns source frames into dubbed frames.
+
+    Args:
+        model: The lip-sync model, on `device`.
+        subject: The person.
+        features: Driving audio.
+        timeline: What is shown when.
+        device: Where the model runs.
+        clock: Collects seconds per stage.
+    """
+
+    def __init__(
+        self,
+        model: LipSyncModel,
+        subject: Subject,
+        features: AudioFeatures,
+        timeline: Timeline,
+        device: torch.device,
+        clock: Clock,
+    ) -> None:
+        self._model, self._subject, self._device = model, subject, device
+        self._features, self._timeline, self._clock = features, timeline, clock
+        origin_s = int(timeline.pts[0]) * timeline.time_base
+        self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
+        with torch.inference_mode(), autocast(device):
+            crops, points = reference_tensors(subject.references, SPEAKING, device)
+            self._state: Any = model.encode_references(crops, points)
+        self._detail = self._reference_detail()
+
+    def frames(self, source: Iterator[NativeFrame]) -> Iterator[NativeFrame]:
+        """Dubbed or untouched frames, one for each position of the timeline, in order.
+
+        Args:
+            source: The timeline's source frames, in its order.
+        """
+        spec = self._model.spec
+        shots = self._subject.track.shot[self._timeline.source_index]
+        jumps = np.abs(np.diff(self._timeline.source_index)) > 1
+        cuts = (np.flatnonzero(jumps | (np.diff(shots) != 0)) + 1).tolist()
+        for window in iter_windows(len(self._timeline), spec.window, 0, cuts):
+            began = time.perf_counter()
+            held = list(islice(source, window.emit_stop - window.emit_start))
+            self._clock.add("decode_wait", began)
+            yield from self._window(held, np.arange(window.emit_start, window.emit_stop))
+
+    def _window(self, held: Sequence[NativeFrame], positions: Int) -> Iterator[NativeFrame]:
+        source = self._timeline.source_index[positions]
+        active = np.flatnonzero(self._subject.strength[source] > 0)
+        if len(active) == 0:
+            yield from held
+            return
+        began = time.perf_counter()
+        crops = np.stack([self._crop(held[i], int(source[i])) for i in active])
+        began = self._clock.add("crop", began)
+        patches = self._generate(crops, source[active], self._steps[positions[active]])
+        images = to_images(patches.rgb)
+        began = self._clock.add("model", began)
+        order = {int(place): number for number, place in enumerate(active)}
+        for place, native in enumerate(held):
+            if place not in order:
+                yield native
+                continue
+            began = time.perf_counter()
+            pasted = self._paste(native, int(source[place]), images, patches, order[place])
+            self._clock.add("paste", began)
+            yield pasted
+
+    def _crop(self, native: NativeFrame, index: int) -> U8:
+        """The crop of a frame, from just the part of the picture under it."""
+        to_crop = compose(self._subject.alignment.frame_to_crop[index], self._subject.coded_to_display)
+        height, width = self._subject.alignment.crop_size
+        corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+        back = invert_matrix(to_crop)
+        spots = corners @ back[:, :2].T + back[:, 2]
+        low = np.floor(spots.min(0)).astype(int) - 4
+        high = np.ceil(spots.max(0)).astype(int) + 5
+        low = np.clip(low, 0, (native.width - 1, native.height - 1)) // 2 * 2
+        high = np.clip(high, low + 1, (native.width, native.height))
+        x, y, w, h = int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+        shift = np.array([[1.0, 0, x], [0, 1.0, y]])
+        return cut_crop(native.rgb_region(x, y, w, h), compose(to_crop, shift), (height, width))
+
+    def _generate(self, crops: U8, source: Int, steps: Int) -> Patches:
+        subject, spec = self._subject, self._model.spec
+        matrices = subject.alignment.frame_to_crop[source]
+        landmarks = apply_matrix(subject.track.landmarks[source], matrices)[..., :2]
+        audio = gather_windows(self._features, steps, spec.audio_width)
+        window = ModelWindow(
+            crops=to_tensor(crops, self._device),
+            audio=torch.from_numpy(audio).to(self._device),
+            landmarks=torch.from_numpy(landmarks).to(self._device),
+            geometry=self._geometry(source, matrices),
+        )
+        try:
+            with torch.inference_mode(), autocast(self._device):
+                return self._model.generate(window, self._state)
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self._device} has too little memory.", "Use --device cpu."
+            ) from error
+
+    def _geometry(self, source: Int, matrices: F64) -> FaceGeometry:
+        """Poses in crop px: the alignment's similarity after the display pose."""
+        pose = transform_pose(self._subject.pose.at(source), matrices)
+
+        def tensor(values: F64 | F32) -> torch.Tensor:
+            return torch.from_numpy(values.astype(np.float32)).to(self._device)
+
+        return FaceGeometry(
+            scale=tensor(pose.scale),
+            rotation=tensor(pose.rotation),
+            translation=tensor(pose.translation),
+            neutral=tensor(self._subject.neutral),
+        )
+
+    def _paste(
+        self, native: NativeFrame, index: int, images: U8, patches: Patches, number: int
+    ) -> NativeFrame:
+        subject = self._subject
+        matrix = subject.alignment.frame_to_crop[index]
+        shown = apply_matrix(subject.track.landmarks[index][None], matrix[None])[0]
+        wanted = shown.copy()
+        if patches.speaking is not None:
+            wanted[SPEAKING, :2] = patches.speaking[number].float().cpu().numpy()
+        height, _ = subject.alignment.crop_size
+        mask = paste_mask(shown, wanted, subject.alignment.crop_size, _FEATHER * height)
+        to_coded = invert_matrix(compose(matrix, subject.coded_to_display))
+        box = support_box(mask.alpha, to_coded, (native.width, native.height))
+        if box is None:
+            return native
+        patch = self._with_detail(images[number], patches, number)
+        region = native.rgb_region(*box)
+        strength = float(subject.strength[index])
+        return native.blend(place_patch(patch, mask.alpha, to_coded, box, region, strength))
+
+    def _reference_detail(self) -> F32 | None:
+        references = self._subject.references
+        if references.detail_crops.shape == references.crops.shape:
+            return None
+        return fine_detail(references.detail_crops, self._subject.alignment.crop_size)
+
+    def _with_detail(self, image: U8, patches: Patches, number: int) -> U8:
+        if patches.detail is None or self._detail is None:
+            return image
+        warp = patches.detail
+        grid, weights, gate = (
+            value[number].float().cpu().numpy() for value in (warp.grid, warp.weights, warp.gate)
+        )
+        return add_detail(image, self._detail, grid, weights, gate, warp.box)

@@ -1,0 +1,88 @@
+"""The file format of a prepared clip: aligned pictures, landmarks, pose and sound of one track."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dubcli.errors import TrainingError
+from dubcli.types import F32, F64, U8, Bool, Int
+
+# Prepared crops keep this margin around the model's crop, for random shifts and turns.
+CROP_SIZE = (208, 160)
+MARGIN = (26, 20)
+STORED_SIZE = (CROP_SIZE[0] + 2 * MARGIN[0], CROP_SIZE[1] + 2 * MARGIN[1])
+INDEX_NAME = "index.csv"
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedClip:
+    """One face track, ready for training.
+
+    Attributes:
+        jpeg: Crops as JPEG, one after the other. Shape (bytes,), uint8.
+        jpeg_ends: End of each crop in `jpeg`. Shape (T,).
+        landmarks: Kept points, xyz, stored-crop px. Shape (T, K, 3), float32.
+        canonical: The same without pose, canonical units. Shape (T, K, 3), float32.
+        scale, rotation, translation: Pose, canonical units to stored-crop px.
+        valid: The frame may be used. Shape (T,).
+        shot: Shot of each frame. Shape (T,).
+        steps: Mel step of each frame. Shape (T,).
+        mel: Log-mel of the clip's sound, (A, 80), float16; (0, 80) without sound.
+        fill: Mel values of silence. Shape (80,).
+    """
+
+    jpeg: U8
+    jpeg_ends: Int
+    landmarks: F32
+    canonical: F32
+    scale: F64
+    rotation: F64
+    translation: F64
+    valid: Bool
+    shot: Int
+    steps: Int
+    mel: F32
+    fill: F32
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def picture(self, index: int) -> U8:
+        """Stored crop of a frame, RGB. Shape (*STORED_SIZE, 3), uint8."""
+        begin = int(self.jpeg_ends[index - 1]) if index else 0
+        data = self.jpeg[begin : int(self.jpeg_ends[index])]
+        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def encode_picture(image: U8) -> U8:
+    """JPEG bytes of an RGB picture."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+
+
+def save_clip(clip: PreparedClip, path: Path) -> None:
+    """Write a clip under a temporary name, then rename."""
+    partial = path.with_suffix(".part.npz")
+    np.savez(partial, **{item.name: getattr(clip, item.name) for item in fields(clip)})
+    partial.replace(path)
+
+
+def load_clip(path: Path) -> PreparedClip:
+    """Read a prepared clip.
+
+    Raises:
+        TrainingError: The file is missing, damaged or of another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return PreparedClip(**{item.name: data[item.name] for item in fields(PreparedClip)})
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(
+            f"Prepared clip '{path}' cannot be read: {error}.", "Run 'dub prepare' again."
+        ) from error

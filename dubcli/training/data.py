@@ -1,0 +1,366 @@
+"""Training samples from prepared clips: deterministic, in memory, augmented.
+
+Sample `i` depends on the seed and on `i` alone, so any sample can be found again and a resumed
+run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dubcli.errors import TrainingError
+from dubcli.face.landmarks import SPEAKING, mirror_order, mouth_open
+from dubcli.face.rest import rest_shape
+from dubcli.training.clips import CROP_SIZE, INDEX_NAME, MARGIN, PreparedClip, load_clip
+from dubcli.types import F32, F64, U8, Int
+
+_MIN_FRAMES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainClip:
+    """A prepared clip with what training derives from it.
+
+    Attributes:
+        clip_id: Name.
+        identity: Person.
+        clip: The prepared data.
+        frames: Usable frame numbers. Shape (U,).
+        neutral: Rest shape. Shape (S, 3), canonical units.
+        departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
+        opening: Mouth opening. Shape (T,).
+        offset_steps: How many mel steps the picture lags the sound.
+    """
+
+    clip_id: str
+    identity: str
+    clip: PreparedClip
+    frames: Int
+    neutral: F32
+    departure: F32
+    opening: F32
+    offset_steps: int = 0
+
+    @property
+    def has_audio(self) -> bool:
+        return len(self.clip.mel) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderSample:
+    """Frames and references of one clip, as numpy, crop px.
+
+    Attributes:
+        targets: Real crops. Shape (T, H, W, 3), uint8.
+        backgrounds: Time-shifted crops of the same clip. Shape (T, H, W, 3), uint8.
+        landmarks: Kept points of the targets. Shape (T, K, 2).
+        references: Shape (N, H, W, 3), uint8.
+        reference_points: Speaking points. Shape (N, S, 2).
+        scale, rotation, translation: Pose in crop px.
+        neutral: Shape (S, 3).
+        departure: True speaking points minus rest. Shape (T, S, 3).
+        audio: Mel windows. Shape (T, A, D).
+        has_audio: The windows belong to the pictures.
+    """
+
+    targets: U8
+    backgrounds: U8
+    landmarks: F32
+    references: U8
+    reference_points: F32
+    scale: F64
+    rotation: F64
+    translation: F64
+    neutral: F32
+    departure: F32
+    audio: F32
+    has_audio: bool
+
+
+def load_clips(folder: Path) -> list[TrainClip]:
+    """Every prepared clip of a folder, in the order of its index.
+
+    Raises:
+        TrainingError: No index, or no clip in it.
+    """
+    index = folder / INDEX_NAME
+    if not index.is_file():
+        raise TrainingError(
+            f"'{folder}' holds no prepared clips.", "Make them with 'dub prepare CLIPS -o DIR'."
+        )
+    with index.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["dropped"]]
+    clips = [_derive(row, load_clip(folder / f"{row['clip']}.npz")) for row in rows]
+    clips = [clip for clip in clips if len(clip.frames) >= _MIN_FRAMES]
+    if not clips:
+        raise TrainingError(
+            f"No clip of '{folder}' can be used.", "See the column 'dropped' of its index.csv."
+        )
+    return clips
+
+
+def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
+    frames = np.flatnonzero(clip.valid)
+    neutral = (
+        rest_shape(clip.canonical, clip.valid)
+        if len(frames)
+        else clip.canonical[0, SPEAKING].copy()
+    )
+    return TrainClip(
+        clip_id=row["clip"],
+        identity=row["identity"],
+        clip=clip,
+        frames=frames,
+        neutral=neutral,
+        departure=clip.canonical[:, SPEAKING] - neutral,
+        opening=mouth_open(clip.canonical),
+    )
+
+
+def identity_weights(clips: list[TrainClip]) -> F64:
+    """Chance of drawing each clip: people count alike up to the square root of their footage."""
+    total: dict[str, int] = {}
+    for clip in clips:
+        total[clip.identity] = total.get(clip.identity, 0) + len(clip.frames)
+    weights = np.array(
+        [len(clip.frames) / np.sqrt(total[clip.identity]) for clip in clips], np.float64
+    )
+    return weights / weights.sum()
+
+
+def fit_basis(clips: list[TrainClip], num: int) -> F32:
+    """Principal components of departures from rest, scaled to unit variance of coefficients.
+
+    Returns:
+        Shape (num, S, 3); `departure = coefficients @ basis`.
+    """
+    weights = identity_weights(clips)
+    rows, shares = [], []
+    for clip, weight in zip(clips, weights, strict=True):
+        flat = clip.departure[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
+        rows.append(flat)
+        shares.append(np.full(len(flat), weight / len(flat)))
+    data, share = np.concatenate(rows), np.concatenate(shares)
+    covariance = (data * share[:, None]).T @ data
+    values, vectors = np.linalg.eigh(covariance)
+    top = np.argsort(values)[::-1][:num]
+    basis = vectors[:, top].T * np.sqrt(np.maximum(values[top], 1e-12))[:, None]
+    return basis.reshape(num, -1, 3).astype(np.float32)
+
+
+def project(departure: F32, basis: F32) -> F32:
+    """Coefficients (T, P) of departures (T, S, 3)."""
+    flat = basis.reshape(len(basis), -1)
+    return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
+
+
+def audio_windows(clip: TrainClip, frames: Int, width: int, shift: int = 0) -> F32:
+    """Mel steps around frames, offset corrected. Shape (T, width, D)."""
+    mel, fill = clip.clip.mel, clip.clip.fill
+    centre = clip.clip.steps[frames] - clip.offset_steps + shift
+    index = centre[:, None] + np.arange(width) - width // 2
+    if len(mel) == 0:
+        return np.broadcast_to(fill, (*index.shape, len(fill))).astype(np.float32)
+    inside = (index >= 0) & (index < len(mel))
+    values = mel[np.clip(index, 0, len(mel) - 1)].astype(np.float32)
+    return np.where(inside[..., None], values, fill).astype(np.float32)
+
+
+def augment_audio(audio: F32, rng: np.random.Generator) -> F32:
+    """Another voice in another room: the same change for all windows (T, A, D) of a clip.
+
+    Speed changes about each window's centre, so the centre stays the frame's own moment.
+    """
+    _, width, bands = audio.shape
+    speed, pitch = np.exp(rng.uniform(-0.15, 0.15)), rng.uniform(-5, 5)
+    rows = (np.arange(width) - width // 2) * speed + width // 2
+    columns = np.arange(bands) * np.exp(rng.uniform(-0.08, 0.08)) + pitch
+    maps = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    audio = np.stack(
+        [cv2.remap(x, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for x in audio]
+    )
+    level = rng.uniform(-0.12, 0.12)
+    ramp = np.linspace(-1, 1, bands)
+    tilt = ramp * rng.uniform(-0.15, 0.15) + np.cos(3 * ramp + rng.uniform(0, 6)) * 0.05
+    audio = audio + np.float32(level) + tilt.astype(np.float32)
+    if rng.random() < 0.5:
+        hiss = rng.uniform(-0.8, 0.1) + 0.06 * rng.standard_normal(audio.shape)
+        audio = np.maximum(audio, hiss.astype(np.float32))
+    return _mask_audio(audio.astype(np.float32), rng)
+
+
+def _mask_audio(audio: F32, rng: np.random.Generator) -> F32:
+    """SpecAugment (arXiv:1904.08779): hide some bands and some stretches of time."""
+    _, width, bands = audio.shape
+    for _ in range(2):
+        low, size = rng.integers(0, bands - 14), rng.integers(0, 14)
+        audio[..., low : low + size] = audio.mean()
+        start, length = rng.integers(0, width - 14), rng.integers(0, 14)
+        audio[:, start : start + length] = audio.mean()
+    return audio
+
+
+class RenderSamples:
+    """Draws frames with references, the same jitter for all pictures of a sample.
+
+    Args:
+        clips: Prepared clips.
+        num_frames: Frames per sample.
+        num_references: References per sample.
+        audio_width: Mel steps per frame.
+        seed: With the sample number, all randomness.
+    """
+
+    def __init__(
+        self,
+        clips: list[TrainClip],
+        *,
+        num_frames: int,
+        num_references: int,
+        audio_width: int,
+        seed: int,
+    ) -> None:
+        self._clips = clips
+        self._chances = identity_weights(clips)
+        self._num_frames = num_frames
+        self._num_references = num_references
+        self._audio_width = audio_width
+        self._seed = seed
+        self._mirror = mirror_order()
+
+    def __getitem__(self, index: int) -> RenderSample:
+        rng = np.random.default_rng((self._seed, index))
+        clip = self._clips[rng.choice(len(self._clips), p=self._chances)]
+        frames = np.sort(_draw(clip.frames, self._num_frames, rng))
+        references = self._draw_references(clip, frames, rng)
+        backgrounds = _shifted(clip, frames, rng)
+        mirrored = bool(rng.random() < 0.5)
+        colour = _random_colour(rng)
+        jitter = _random_jitter(rng)
+
+        def pictures(which: Int, matrices: list[F64]) -> U8:
+            return np.stack(
+                [
+                    _cut(clip.clip.picture(i), m, mirrored, colour)
+                    for i, m in zip(which, matrices, strict=True)
+                ]
+            )
+
+        same = [jitter] * len(frames)
+        own = [_random_jitter(rng, 0.3) for _ in references]
+        marks = self._points(clip, frames, same, mirrored)
+        reference_marks = self._points(clip, references, own, mirrored)
+        scale, rotation, translation = _jitter_pose(clip.clip, frames, jitter, mirrored)
+        return RenderSample(
+            targets=pictures(frames, same),
+            backgrounds=pictures(backgrounds, same),
+            landmarks=marks,
+            references=pictures(references, own),
+            reference_points=reference_marks[:, SPEAKING],
+            scale=scale,
+            rotation=rotation,
+            translation=translation,
+            neutral=self._flip(clip.neutral) if mirrored else clip.neutral,
+            departure=self._flip(clip.departure[frames]) if mirrored else clip.departure[frames],
+            audio=augment_audio(audio_windows(clip, frames, self._audio_width), rng),
+            has_audio=clip.has_audio,
+        )
+
+    def _draw_references(self, clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
+        """A closed, an open and random mouths, away in time from the targets where possible."""
+        gap = np.abs(clip.frames[:, None] - frames[None]).min(1)
+        pool = clip.frames[gap >= min(8, np.median(gap))]
+        pool = _draw(pool if len(pool) else clip.frames, 24, rng)
+        pool = pool[np.argsort(clip.opening[pool], kind="stable")]
+        chosen = [pool[0], pool[-1], *_draw(pool, self._num_references, rng)]
+        chosen = np.array(chosen[: self._num_references])
+        return rng.permutation(chosen)
+
+    def _points(
+        self, clip: TrainClip, frames: Int, matrices: list[F64], mirrored: bool
+    ) -> F32:
+        marks = clip.clip.landmarks[frames][..., :2].astype(np.float64)
+        out = np.stack([p @ m[:, :2].T + m[:, 2] for p, m in zip(marks, matrices, strict=True)])
+        if mirrored:
+            out = out[:, self._mirror]
+            out[..., 0] = CROP_SIZE[1] - 1 - out[..., 0]
+        return out.astype(np.float32)
+
+    def _flip(self, speaking: F32) -> F32:
+        order = self._mirror[SPEAKING] - SPEAKING.start
+        flipped = speaking[..., order, :].copy()
+        flipped[..., 0] *= -1
+        return flipped
+
+
+def stored_to_crop(stored: U8) -> U8:
+    """Cut the margin off a stored crop."""
+    height, width = CROP_SIZE
+    return stored[MARGIN[0] : MARGIN[0] + height, MARGIN[1] : MARGIN[1] + width]
+
+
+def _draw(pool: Int, num: int, rng: np.random.Generator) -> Int:
+    return rng.choice(pool, num, replace=len(pool) < num)
+
+
+def _shifted(clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
+    """A usable neighbour 3 to 15 frames away of each frame, in its shot."""
+    out = []
+    for frame in frames:
+        away = np.abs(clip.frames - frame)
+        near = clip.frames[(away >= 3) & (away <= 15) & (clip.clip.shot[clip.frames] == clip.clip.shot[frame])]
+        out.append(rng.choice(near) if len(near) else frame)
+    return np.array(out)
+
+
+def _random_jitter(rng: np.random.Generator, strength: float = 1.0) -> F64:
+    """Stored-crop px to crop px with a random zoom, turn and shift. Shape (2, 3)."""
+    zoom = np.exp(strength * rng.uniform(-0.08, 0.08))
+    turn = np.radians(strength * rng.uniform(-5, 5))
+    shift = strength * rng.uniform(-8, 8, 2)
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    height, width = CROP_SIZE
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    stored = centre + (MARGIN[1], MARGIN[0])
+    return np.concatenate([linear, (centre + shift - linear @ stored)[:, None]], 1)
+
+
+def _random_colour(rng: np.random.Generator) -> F32:
+    """A lookup table per channel: gain, gamma and lift. Shape (256, 3), uint8."""
+    x = np.linspace(0, 1, 256)[:, None]
+    gamma = np.exp(rng.uniform(-0.2, 0.2) + rng.uniform(-0.05, 0.05, 3))
+    gain = np.exp(rng.uniform(-0.2, 0.1) + rng.uniform(-0.06, 0.06, 3))
+    return np.clip(255 * gain * x**gamma, 0, 255).astype(np.uint8)
+
+
+def _cut(stored: U8, matrix: F64, mirrored: bool, colour: F32) -> U8:
+    height, width = CROP_SIZE
+    crop = cv2.warpAffine(
+        stored, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    crop = cv2.LUT(crop, colour[None])
+    return np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
+
+
+def _jitter_pose(
+    clip: PreparedClip, frames: Int, matrix: F64, mirrored: bool
+) -> tuple[F64, F64, F64]:
+    """Pose of the jittered, perhaps mirrored frames, in crop px."""
+    zoom = np.sqrt(np.linalg.det(matrix[:, :2]))
+    turn = np.eye(3)
+    turn[:2, :2] = matrix[:, :2] / zoom
+    rotation = turn @ clip.rotation[frames]
+    translation = clip.translation[frames].copy()
+    translation[:, :2] = translation[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    translation[:, 2] *= zoom
+    if mirrored:
+        flip = np.diag([-1.0, 1, 1])
+        rotation = flip @ rotation @ flip
+        translation[:, 0] = CROP_SIZE[1] - 1 - translation[:, 0]
+    return clip.scale[frames] * zoom, rotation, translation

@@ -1,0 +1,255 @@
+"""`dub prepare`: a folder of videos to a training set.
+
+Every clip goes through pass 1 of the pipeline; its largest face becomes aligned crops, landmarks,
+pose and sound. What cannot be used is listed in `index.csv` with the reason. A clip that is
+already there is not prepared again, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dubcli.audio.features import NUM_MELS, SAMPLE_RATE, log_mel
+from dubcli.audio.windows import frame_steps
+from dubcli.config import PrepareConfig
+from dubcli.errors import ConfigError, DubError, TrainingError
+from dubcli.face.align import (
+    apply_matrix,
+    compose,
+    crop_alignment,
+    to_canonical,
+    transform_pose,
+)
+from dubcli.face.crop import cut_crop
+from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.track import smooth_pose
+from dubcli.media.probe import probe, require_video
+from dubcli.media.read import FrameReader
+from dubcli.media.timeline import FrameTimes
+from dubcli.media.waveform import read_waveform
+from dubcli.pipeline.analyse import analyse, choose_face
+from dubcli.pipeline.spaces import coded_to_display
+from dubcli.training.clips import (
+    CROP_SIZE,
+    INDEX_NAME,
+    MARGIN,
+    STORED_SIZE,
+    PreparedClip,
+    encode_picture,
+    load_clip,
+    save_clip,
+)
+from dubcli.types import F32, F64, U8, AudioFeatures, Int, MediaInfo
+
+Progress = Callable[[str, int, int], None]
+_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"}
+_FIELDS = ("clip", "identity", "frames", "usable", "has_audio", "dropped", "source")
+_MIN_USABLE = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceClip:
+    """A video that becomes one training clip."""
+
+    path: Path
+    clip_id: str
+    identity: str
+    has_own_audio: bool
+
+
+def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
+    """Prepare every video of a folder.
+
+    Returns:
+        The index of the training set.
+
+    Raises:
+        ConfigError: The folder or the catalogue cannot be used, or the set exists.
+        TrainingError: Not one clip can be used.
+    """
+    sources = list_sources(config)
+    index = config.output / INDEX_NAME
+    if index.exists() and not config.overwrite:
+        raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
+    rows: dict[str, dict[str, str]] = {}
+    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs), 1):
+        rows[row["clip"]] = row
+        if progress is not None:
+            progress("prepare", done, len(sources))
+    ordered = [rows[source.clip_id] for source in sources]
+    _write_index(index, ordered)
+    if all(row["dropped"] for row in ordered):
+        raise TrainingError(
+            f"No clip of '{config.clips}' can be used.", f"See the column 'dropped' of '{index}'."
+        )
+    return index
+
+
+def list_sources(config: PrepareConfig) -> list[SourceClip]:
+    """The videos of a folder, with what the catalogue says of them.
+
+    A catalogue is a CSV with the column `file` (compared by name) and, where known, `identity`
+    and `audio_is_own` (`no` where the sound is not this mouth's).
+
+    Raises:
+        ConfigError: No folder, no video, or a catalogue without the column `file`.
+    """
+    if not config.clips.is_dir():
+        raise ConfigError(f"'{config.clips}' is no folder.", "Name a folder of videos.")
+    paths = sorted(p for p in config.clips.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise ConfigError(f"'{config.clips}' holds no video.", "Name a folder of videos.")
+    known = _read_catalogue(config.catalogue) if config.catalogue else {}
+    sources = []
+    for path in paths:
+        row = known.get(path.name, {})
+        clip_id = "-".join(path.relative_to(config.clips).with_suffix("").parts)
+        sources.append(
+            SourceClip(
+                path=path,
+                clip_id=clip_id,
+                identity=row.get("identity") or clip_id,
+                has_own_audio=row.get("audio_is_own", "yes") != "no",
+            )
+        )
+    return sources
+
+
+def _read_catalogue(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"Catalogue '{path}' cannot be read: {error}.", "Name a CSV file."
+        ) from error
+    if "file" not in columns:
+        raise ConfigError(
+            f"Catalogue '{path}' has no column 'file'.", f"It has: {', '.join(columns)}."
+        )
+    return {Path(row["file"]).name: row for row in rows}
+
+
+def _prepare_all(
+    sources: list[SourceClip], folder: Path, jobs: int
+) -> Iterator[dict[str, str]]:
+    if jobs == 1:
+        yield from (_prepare_one(source, folder) for source in sources)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        running = [pool.submit(_prepare_one, source, folder) for source in sources]
+        for task in as_completed(running):
+            yield task.result()
+
+
+def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
+    path = folder / f"{source.clip_id}.npz"
+    dropped = ""
+    clip: PreparedClip | None = None
+    try:
+        if path.exists():
+            clip = load_clip(path)
+        else:
+            clip = prepare_clip(source)
+            save_clip(clip, path)
+        if clip.valid.sum() < _MIN_USABLE:
+            dropped = f"only {int(clip.valid.sum())} usable frames"
+    except DubError as error:
+        dropped = error.cause
+    except OSError as error:
+        raise TrainingError(
+            f"'{path}' cannot be written: {error.strerror}.", "Free some disk space; run again."
+        ) from error
+    values = {
+        "clip": source.clip_id,
+        "identity": source.identity,
+        "frames": str(len(clip)) if clip else "",
+        "usable": str(int(clip.valid.sum())) if clip else "",
+        "has_audio": "yes" if clip is not None and len(clip.mel) else "no",
+        "dropped": dropped,
+        "source": str(source.path),
+    }
+    return {name: values[name] for name in _FIELDS}
+
+
+def prepare_clip(source: SourceClip) -> PreparedClip:
+    """Pass 1 over one video and its largest face's crops.
+
+    Raises:
+        DubError: The video or its face cannot be used.
+    """
+    info = probe(source.path)
+    with FrameReader(source.path, info) as reader:
+        with MediaPipeDetector() as detector:
+            found = analyse(reader, detector, 0, lambda stage, done, total: None)
+        track = choose_face(found, 1)
+        pose = smooth_pose(track)
+        matrices = crop_alignment(pose, CROP_SIZE).frame_to_crop.copy()
+        matrices[:, :, 2] += MARGIN[::-1]
+        jpeg = list(_pictures(reader, info, matrices))
+    crop_pose = transform_pose(pose, matrices)
+    features = _own_audio(source, info)
+    steps = np.zeros(len(track), np.int64)
+    if features is not None:
+        steps = _steps(found.times, features)
+    return PreparedClip(
+        jpeg=np.concatenate(jpeg),
+        jpeg_ends=np.cumsum([len(data) for data in jpeg]),
+        landmarks=apply_matrix(track.landmarks, matrices),
+        canonical=to_canonical(track.landmarks, pose),
+        scale=crop_pose.scale,
+        rotation=crop_pose.rotation,
+        translation=crop_pose.translation,
+        valid=track.valid,
+        shot=track.shot,
+        steps=steps,
+        mel=_half(features.values) if features else np.zeros((0, NUM_MELS), np.float16),
+        fill=features.fill if features else np.full(NUM_MELS, -1, np.float32),
+    )
+
+
+def _half(values: F32) -> F32:
+    return values.astype(np.float16)
+
+
+def _pictures(reader: FrameReader, info: MediaInfo, matrices: F64) -> Iterator[U8]:
+    to_display = coded_to_display(require_video(info))
+    for native in reader.native_frames():
+        picture = native.rgb_region(0, 0, native.width, native.height)
+        matrix = compose(matrices[native.index], to_display)
+        yield encode_picture(cut_crop(picture, matrix, STORED_SIZE))
+
+
+def _own_audio(source: SourceClip, info: MediaInfo) -> AudioFeatures | None:
+    if not source.has_own_audio or info.audio is None:
+        return None
+    waveform = read_waveform(source.path, SAMPLE_RATE)
+    return log_mel(waveform)
+
+
+def _steps(times: FrameTimes, features: AudioFeatures) -> Int:
+    return frame_steps(times.pts, times.time_base, features, Fraction(0))
+
+
+def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    partial = path.with_suffix(".part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)

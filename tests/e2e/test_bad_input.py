@@ -1,0 +1,249 @@
+"""Bad input through the real command: one line, the documented code, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import dubcli
+from dubcli.media.ffmpeg import ffmpeg_binary
+
+PACKAGE = Path(dubcli.__file__).parent
+FACE_SIZE = "320:-2"
+NUM_FRAMES = 12
+TIMEOUT_S = 300
+
+pytestmark = pytest.mark.skipif(
+    find_spec("dubcli.pipeline") is None, reason="the pipeline is not there yet"
+)
+
+
+def _ffmpeg(*arguments: str | Path) -> None:
+    words = [f"file:{word}" if isinstance(word, Path) else word for word in arguments]
+    argv = [ffmpeg_binary(), "-nostdin", "-loglevel", "error", "-y", *words]
+    subprocess.run(argv, check=True, timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a face, a picture without one, speech and silence; all half a second long."""
+    folder = tmp_path_factory.mktemp("media")
+    video = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    short = ("-vf", f"scale={FACE_SIZE}", "-frames:v", str(NUM_FRAMES), "-an", *video)
+    _ffmpeg("-i", PACKAGE / "assets" / "demo.mp4", *short, folder / "face.mp4")
+    bars = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25", "-frames:v", str(NUM_FRAMES))
+    _ffmpeg(*bars, *video, folder / "bars.mp4")
+    speech = PACKAGE / "assets" / "demo_speech.wav"
+    _ffmpeg("-i", speech, "-t", "0.48", folder / "speech.wav")
+    _ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "0.48", folder / "silent.wav")
+    _ffmpeg("-i", speech, "-t", "0", folder / "empty.wav")
+    (folder / "text.mp4").write_text("Dear reader, this is no video.\n" * 40, encoding="utf-8")
+    content = (folder / "face.mp4").read_bytes()
+    (folder / "truncated.mp4").write_bytes(content[: len(content) // 2])
+    (folder / "nothing.mp4").touch()
+    return folder
+
+
+class Kitchen:
+    """One test's copies of the clips, and the command run beside them."""
+
+    def __init__(self, media: Path, folder: Path) -> None:
+        self.media = media
+        self.folder = folder
+
+    def copy(self, name: str, as_name: str | None = None) -> str:
+        target = self.folder / (as_name or name)
+        shutil.copy(self.media / name, target)
+        return target.name
+
+    def run(
+        self, *arguments: str, model: str = "passthrough", site: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if site is not None:
+            environment["PYTHONPATH"] = str(site)
+        argv = [sys.executable, "-m", "dubcli", "--model", model, "--device", "cpu", *arguments]
+        return subprocess.run(
+            argv,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def fails(self, code: int, *arguments: str, named: str, **options: str | Path) -> None:
+        """Run and assert the code, the one line with what is wrong, and an unchanged folder."""
+        before = self.contents()
+        done = self.run("--quiet", *arguments, **options)  # pyright: ignore[reportArgumentType]
+        assert done.returncode == code, done.stderr
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("dub: ")
+        assert named in lines[0]
+        assert done.stdout == ""
+        assert self.contents() == before
+
+    def contents(self) -> dict[str, bytes]:
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def kitchen(media: Path, tmp_path: Path) -> Kitchen:
+    return Kitchen(media, tmp_path)
+
+
+def test_missing_video(kitchen: Kitchen) -> None:
+    kitchen.copy("speech.wav")
+    kitchen.fails(3, "lost.mp4", "--audio", "speech.wav", named="lost.mp4")
+
+
+def test_missing_audio(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.fails(3, "face.mp4", "--audio", "lost.wav", named="lost.wav")
+
+
+def test_directory(kitchen: Kitchen) -> None:
+    kitchen.copy("speech.wav")
+    (kitchen.folder / "clips").mkdir()
+    kitchen.fails(3, "clips", "--audio", "speech.wav", named="clips")
+
+
+@pytest.mark.parametrize("name", ["text.mp4", "truncated.mp4", "nothing.mp4"])
+def test_no_real_video(name: str, kitchen: Kitchen) -> None:
+    kitchen.copy("speech.wav")
+    kitchen.fails(3, kitchen.copy(name), "--audio", "speech.wav", named=name)
+
+
+def test_video_without_a_face(kitchen: Kitchen) -> None:
+    kitchen.copy("speech.wav")
+    kitchen.fails(5, kitchen.copy("bars.mp4"), "--audio", "speech.wav", named="face")
+
+
+@pytest.mark.parametrize("name", ["bars.mp4", "empty.wav", "silent.wav", "text.mp4"])
+def test_no_real_audio(name: str, kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.fails(3, "face.mp4", "--audio", kitchen.copy(name), named=name)
+
+
+def test_the_silent_audio_error_names_the_option_that_allows_it(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("silent.wav")
+    kitchen.fails(3, "face.mp4", "--audio", "silent.wav", named="--allow-silence")
+
+
+@pytest.mark.parametrize("output", ["nowhere/out.mp4", "speech.wav/out.mp4", "folder"])
+def test_unwritable_output(output: str, kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    (kitchen.folder / "folder").mkdir()
+    kitchen.fails(3, "face.mp4", "--audio", "speech.wav", "-o", output, named=output.split("/")[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_read_only_folder(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    locked = kitchen.folder / "locked"
+    locked.mkdir(mode=0o500)
+    kitchen.fails(3, "face.mp4", "--audio", "speech.wav", "-o", "locked/out.mp4", named="locked")
+
+
+def test_existing_output_stays_without_the_flag(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    (kitchen.folder / "out.mp4").write_text("mine", encoding="utf-8")
+    kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "-o", "out.mp4", named="-y")
+
+
+@pytest.mark.parametrize("output", ["face.mp4", "./face.mp4", "link.mp4", "speech.wav"])
+def test_output_equal_to_an_input_is_refused_even_with_the_flag(
+    output: str, kitchen: Kitchen
+) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    (kitchen.folder / "link.mp4").symlink_to("face.mp4")
+    kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "-y", "-o", output, named="output")
+
+
+def test_unknown_model(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    kitchen.fails(
+        2, "face.mp4", "--audio", "speech.wav", model="pasthrough", named="Did you mean 'passthrou"
+    )
+
+
+def test_unknown_face(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    kitchen.fails(5, "face.mp4", "--audio", "speech.wav", "--face", "9", named="9")
+
+
+def test_absent_device(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    kitchen.fails(6, "face.mp4", "--audio", "speech.wav", "--device", "cuda:63", named="cuda")
+
+
+def test_corrupted_weights(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A copy of the package whose weight file lost its end, as after a broken copy."""
+    site = tmp_path_factory.mktemp("site")
+    ignored = shutil.ignore_patterns("assets", "__pycache__")
+    shutil.copytree(PACKAGE, site / "dubcli", ignore=ignored)
+    (site / "dubcli" / "net.safetensors").write_bytes(b"half a file")
+    entry = {
+        "architecture": "iptalker",
+        "package": "net.safetensors",
+        "sha256": "0" * 64,
+        "bytes": 22,
+        "config": {},
+        "license": "none",
+        "source": "a test",
+    }
+    manifest = {"format": 1, "default": {}, "weights": {"iptalker.broken": entry}}
+    path = site / "dubcli" / "weights_manifest.json"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    kitchen.copy("face.mp4")
+    kitchen.copy("speech.wav")
+    kitchen.fails(
+        4,
+        *("face.mp4", "--audio", "speech.wav"),
+        model="iptalker.broken",
+        site=site,
+        named="net.safetensors",
+    )
+
+
+def test_any_name_works_and_the_result_lies_beside_the_video(kitchen: Kitchen) -> None:
+    video = kitchen.copy("face.mp4", '-it\'s "a" video ü.mp4')
+    audio = kitchen.copy("speech.wav", "new 'speech'.wav")
+    done = kitchen.run("--json", "--audio", audio, "--", video)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    output = kitchen.folder / '-it\'s "a" video ü.dubbed.mp4'
+    assert output.is_file()
+    beside = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert beside == report
+    assert report["frames"] == NUM_FRAMES
+    assert report["frames_dubbed"] + sum(report["frames_passed_through"].values()) == NUM_FRAMES
+    assert report["model"].startswith("passthrough")
+    assert report["weights_sha256"] is None
+    assert all(seconds >= 0 for seconds in report["seconds"].values())
+
+
+def test_silence_may_be_allowed(kitchen: Kitchen) -> None:
+    kitchen.copy("face.mp4")
+    kitchen.copy("silent.wav")
+    done = kitchen.run("face.mp4", "--audio", "silent.wav", "--allow-silence", "-o", "out.mp4")
+    assert done.returncode == 0, done.stderr
+    assert (kitchen.folder / "out.mp4").is_file()

@@ -1,0 +1,281 @@
+"""What users see: streams, exit codes, one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dubcli import cli, cli_view, errors
+from dubcli.cli import app
+from dubcli.doctor import Check, exit_code, library_error
+from dubcli.types import DubReport
+from dubcli.weights import Manifest, WeightEntry
+
+JOB = ["clip.mp4", "--audio", "new.wav"]
+Dub = Callable[..., DubReport]
+
+
+@pytest.fixture
+def run_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run the main job with a stand-in for the pipeline."""
+
+    def run(dub: Dub, *arguments: str) -> Any:
+        stand_in = ModuleType("dubcli.pipeline")
+        stand_in.dub = dub  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
+        return CliRunner().invoke(app, [*JOB, *arguments])
+
+    return run
+
+
+def _finished(config: Any, progress: Any) -> DubReport:
+    for done in range(1, 4):
+        progress("encode", done, 3)
+    return DubReport(
+        output="clip.dubbed.mp4",
+        frames=3,
+        frames_dubbed=2,
+        frames_passed_through={"no_face": 1},
+        warnings=["the audio is quiet"],
+        config=config.as_json(),
+    )
+
+
+def _raising(error: BaseException) -> Dub:
+    def dub(config: Any, progress: Any) -> DubReport:
+        raise error
+
+    return dub
+
+
+def test_messages_go_to_stderr_and_nothing_to_stdout(run_job: Callable[..., Any]) -> None:
+    result = run_job(_finished)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "encode 3/3 frames" in result.stderr
+    assert "fps" in result.stderr
+    assert "clip.dubbed.mp4: 3 frames, 2 dubbed, 1 passed through (no_face: 1)" in result.stderr
+    assert "warning: the audio is quiet" in result.stderr
+
+
+def test_json_is_alone_on_stdout(run_job: Callable[..., Any]) -> None:
+    report = json.loads(run_job(_finished, "--json").stdout)
+    assert report["frames_passed_through"] == {"no_face": 1}
+    assert report["config"]["video"] == "clip.mp4"
+
+
+def test_quiet_says_nothing(run_job: Callable[..., Any]) -> None:
+    assert run_job(_finished, "--quiet").output == ""
+
+
+def test_progress_lines_are_few(run_job: Callable[..., Any]) -> None:
+    def dub(config: Any, progress: Any) -> DubReport:
+        for done in range(1, 1001):
+            progress("encode", done, 1000)
+        return DubReport(output="x.mp4")
+
+    assert run_job(dub).stderr.count("encode") < 20
+
+
+def test_bars_on_a_terminal_count_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    console = cli_view._StderrConsole(record=True, force_terminal=True, stderr=True)
+    monkeypatch.setattr(cli_view, "_StderrConsole", lambda stderr: console)
+    with cli_view._bars("frames") as progress:
+        progress("track", 5, 5)
+        progress("encode", 1, 0)
+    text = console.export_text()
+    assert "track" in text
+    assert "5/5" in text
+    assert "1/?" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("Face 7 does not exist.", "Faces count from 1 to 2."), 2),
+        (errors.ProbeError("clip.mp4 is no video.", "Give a video."), 3),
+        (errors.ChecksumError("a.safetensors is damaged.", "Install again."), 4),
+        (errors.NoFaceError("No face in\nclip.mp4.", "Try another."), 5),
+        (errors.DeviceError("No CUDA device.", "Use --device cpu."), 6),
+        (errors.TrainingError("No clips.", "Run dub prepare."), 7),
+    ],
+)
+def test_an_error_is_one_line_with_its_code(
+    error: errors.DubError, code: int, run_job: Callable[..., Any]
+) -> None:
+    result = run_job(_raising(error))
+    assert result.exit_code == code
+    assert result.stderr == f"dub: {error.cause} {error.next_step}\n"
+    assert result.stdout == ""
+
+
+def test_a_bug_shows_its_traceback(run_job: Callable[..., Any]) -> None:
+    result = run_job(_raising(RuntimeError("a bug")))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_a_missing_system_library_names_the_package(run_job: Callable[..., Any]) -> None:
+    error = ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+    result = run_job(_raising(error))
+    assert result.exit_code == 6
+    assert "libGL.so.1 is missing" in result.stderr
+    assert "libgl1" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_another_import_error_is_a_bug(run_job: Callable[..., Any]) -> None:
+    assert run_job(_raising(ImportError("No module named 'x'"))).exit_code == 1
+    assert library_error(ImportError("No module named 'x'")) is None
+
+
+def test_interrupt(run_job: Callable[..., Any]) -> None:
+    result = run_job(_raising(KeyboardInterrupt()))
+    assert result.exit_code == 130
+    assert result.stderr == "dub: interrupted; nothing was written.\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_termination_unwinds_like_an_interrupt(run_job: Callable[..., Any]) -> None:
+    cleaned: list[bool] = []
+
+    def dub(config: Any, progress: Any) -> DubReport:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+        return DubReport(output="never")
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = run_job(dub)
+    assert result.exit_code == 143
+    assert result.stderr == "dub: interrupted; nothing was written.\n"
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["clip.mp4"], "--audio"),
+        ([*JOB, "--crf", "high"], "--crf"),
+        ([*JOB, "--crf", "52"], "0 to 51"),
+        ([*JOB, "--face", "0"], "from 1"),
+        ([*JOB, "--sync-mode", "stretch"], "bounce"),
+        ([*JOB, "--device", "tpu"], "cuda"),
+        ([*JOB, "--num-references", "0"], "reference"),
+        ([*JOB, "--threads", "-1"], "all cores"),
+        ([*JOB, "--colour"], "--colour"),
+        ([*JOB, "second.mp4"], "second.mp4"),
+        (["docter"], "doctor"),
+        (["models"], "command"),
+        (["models", "lost"], "lost"),
+        (["train"], "MODEL"),
+        (["train", "iptalker", "--data", "d", "-o", "r", "--steps", "0"], "steps"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_2(
+    arguments: list[str], named: str, run_job: Callable[..., Any]
+) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("dub: ")
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
+
+
+def test_no_words_show_the_help() -> None:
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0
+    for word in ("--audio", "demo", "prepare", "train", "models", "doctor", "--version"):
+        assert word in result.stdout
+
+
+def test_help_after_the_video_is_the_help() -> None:
+    assert "--audio" in CliRunner().invoke(app, ["clip.mp4", "--help"]).stdout
+
+
+def test_version_as_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "dubcli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "dub 0.1.0\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(
+        [sys.executable, "-m", "dubcli", "models", "list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.fixture
+def _two_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A manifest with a damaged weight, an absent one and one that needs no file."""
+    damaged = tmp_path / "a.safetensors"
+    damaged.write_bytes(b"damaged")
+    common: dict[str, Any] = {"architecture": "net", "sha256": "0" * 64, "license": "MIT"}
+    entries = [
+        WeightEntry(name="net.a", package=str(damaged), num_bytes=2_000_000, **common),
+        WeightEntry(name="net.b", package=str(tmp_path / "absent"), **common),
+        WeightEntry(name="plain", architecture="plain"),
+    ]
+    manifest = Manifest(
+        path=tmp_path, weights={entry.name: entry for entry in entries}, default={"net": "a"}
+    )
+    monkeypatch.setattr("dubcli.weights.load_manifest", lambda: manifest)
+
+
+@pytest.mark.usefixtures("_two_weights")
+def test_models_list_tells_what_is_here_and_whole() -> None:
+    rows = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
+    facts = [(row["name"], row["present"], row["sha256_ok"], row["default"]) for row in rows]
+    assert facts == [
+        ("net.a", True, False, True),
+        ("net.b", False, None, False),
+        ("plain", None, None, False),
+    ]
+    assert rows[0]["megabytes"] == 2.0
+    table = CliRunner().invoke(app, ["models", "list"]).stdout
+    assert all(name in table for name in ("net.a", "net.b", "plain", "MIT"))
+
+
+def test_doctor_names_everything_that_the_main_job_needs() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    content = json.loads(result.stdout)
+    names = {check["name"] for check in content["checks"]}
+    assert names >= {"python", "torch", "opencv", "ffmpeg", "encoders", "weights", "disk"}
+    assert content["ok"] == (result.exit_code == 0)
+    found = {check["name"]: check for check in content["checks"]}
+    assert "libx264" in found["encoders"]["value"]
+    assert found["ffmpeg"]["exit_code"] == 0
+
+
+def test_doctor_exits_with_the_code_of_the_worst_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = Check(name="weights", value="damaged", fix="Install again.", exit_code=4)
+    library = Check(name="opencv", value="libGL", fix="Install libgl1.", exit_code=6)
+    assert exit_code([Check(name="python", value="3.11")]) == 0
+    assert exit_code([weights]) == 4
+    monkeypatch.setattr(cli, "examine", lambda: [weights, library])
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 6
+    assert "Install libgl1." in result.stdout

@@ -1,0 +1,172 @@
+"""The flags are the configurations' fields: none is missing, each arrives."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dubcli.cli import app
+from dubcli.config import DubConfig, PrepareConfig, TrainConfig
+from dubcli.types import DubReport
+
+# Field -> words on the command line, value in the configuration; none is the default.
+DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
+    "audio": (["--audio", "new.wav"], Path("new.wav")),
+    "output": (["--output", "out.mkv"], Path("out.mkv")),
+    "overwrite": (["--overwrite"], True),
+    "model": (["--model", "passthrough"], "passthrough"),
+    "device": (["--device", "cuda:1"], "cuda:1"),
+    "face": (["--face", "2"], 2),
+    "sync_mode": (["--sync-mode", "pad"], "pad"),
+    "crf": (["--crf", "30"], 30),
+    "num_references": (["--num-references", "7"], 7),
+    "seed": (["--seed", "9"], 9),
+    "threads": (["--threads", "3"], 3),
+    "allow_silence": (["--allow-silence"], True),
+}
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Configurations that reached the pipeline and the training functions."""
+    caught: dict[str, Any] = {}
+
+    def fake(module: str, function: str, result: Any) -> None:
+        def call(config: Any, progress: Any) -> Any:
+            caught[function] = config
+            progress("stage", 1, 2)
+            return result
+
+        stand_in = ModuleType(module)
+        setattr(stand_in, function, call)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    fake("dubcli.pipeline", "dub", DubReport(output="out.mp4"))
+    fake("dubcli.training.prepare", "prepare", None)
+    fake("dubcli.training.train", "train", None)
+    return caught
+
+
+def _invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_every_field_of_the_main_job_has_a_flag_that_arrives(seen: dict[str, Any]) -> None:
+    names = {entry.name for entry in fields(DubConfig)}
+    assert set(DUB_FLAGS) | {"video"} == names
+    words = [word for flag, _ in DUB_FLAGS.values() for word in flag]
+    result = _invoke("clip.mp4", *words)
+    assert result.exit_code == 0, result.output
+    values = {name: value for name, (_, value) in DUB_FLAGS.items()}
+    assert seen["dub"] == DubConfig(video=Path("clip.mp4"), **values)
+
+
+@pytest.mark.parametrize("name", sorted(set(DUB_FLAGS) - {"audio"}))
+def test_each_flag_changes_its_own_field_only(name: str, seen: dict[str, Any]) -> None:
+    words, value = DUB_FLAGS[name]
+    result = _invoke("clip.mp4", "--audio", "new.wav", *words)
+    assert result.exit_code == 0, result.output
+    values: dict[str, Any] = {name: value}
+    assert seen["dub"] == DubConfig(video=Path("clip.mp4"), audio=Path("new.wav"), **values)
+
+
+def test_defaults_come_from_the_configuration(seen: dict[str, Any]) -> None:
+    _invoke("clip.mp4", "--audio", "new.wav")
+    assert seen["dub"] == DubConfig(video=Path("clip.mp4"), audio=Path("new.wav"))
+
+
+def test_short_flags(seen: dict[str, Any]) -> None:
+    result = _invoke("clip.mp4", "--audio", "new.wav", "-o", "a.mp4", "-y", "-q")
+    assert result.exit_code == 0, result.output
+    assert seen["dub"].output == Path("a.mp4")
+    assert seen["dub"].overwrite
+
+
+@pytest.mark.parametrize("config_class", [DubConfig, PrepareConfig, TrainConfig])
+def test_every_option_is_explained(config_class: type) -> None:
+    command = {DubConfig: [], PrepareConfig: ["prepare"], TrainConfig: ["train"]}[config_class]
+    text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "400"}).stdout
+    for entry in fields(config_class)[1:]:
+        flag = f"--{entry.name.replace('_', '-')}"
+        line = next((line for line in text.splitlines() if flag in line.split()), "")
+        without_flags = [word for word in line.split() if word.isalpha() and len(word) > 1]
+        assert len(without_flags) >= 2, f"{flag} has no help: {line!r}"
+
+
+def test_prepare_flags_arrive(seen: dict[str, Any]) -> None:
+    result = _invoke(
+        "prepare", "clips", "-o", "set", "--jobs", "2", "--catalogue", "list.csv", "-y"
+    )
+    assert result.exit_code == 0, result.output
+    assert seen["prepare"] == PrepareConfig(
+        clips=Path("clips"),
+        output=Path("set"),
+        jobs=2,
+        catalogue=Path("list.csv"),
+        overwrite=True,
+    )
+
+
+def test_every_field_of_train_has_a_flag_that_arrives(seen: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"model": "iptalker", "data": Path("set"), "output": Path("run")}
+    words = ["train", "iptalker", "--data", "set", "-o", "run"]
+    chosen = {"stage": "joint", "precision": "bfloat16", "device": "cpu", "resume": False}
+    for entry in fields(TrainConfig):
+        if entry.name in values:
+            continue
+        flag = entry.name.replace("_", "-")
+        value = chosen.get(entry.name, _other_value(entry.type, entry.default))
+        values[entry.name] = value
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    result = _invoke(*words)
+    assert result.exit_code == 0, result.output
+    assert seen["train"] == TrainConfig(**values)
+
+
+def _other_value(annotation: object, default: Any) -> Any:
+    """A valid value that is not the default."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, (int, float)):
+        return default + 1
+    return Path("file") if "Path" in str(annotation) else "text"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "video"),
+    [
+        (["--audio", "a.wav", "clip.mp4"], "clip.mp4"),
+        (["--model", "passthrough", "--audio", "a.wav", "clip.mp4"], "clip.mp4"),
+        (["--audio", "a.wav", "--", "-odd name.mp4"], "-odd name.mp4"),
+        (["--audio", "a.wav", "--", "demo"], "demo"),
+        (["./demo", "--audio", "a.wav"], "demo"),
+        (['it\'s "quoted" ü.mp4', "--audio", "a.wav"], 'it\'s "quoted" ü.mp4'),
+    ],
+)
+def test_a_first_word_that_is_no_command_is_the_video(
+    arguments: list[str], video: str, seen: dict[str, Any]
+) -> None:
+    result = _invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert seen["dub"].video == Path(video)
+
+
+def test_demo_dubs_the_bundled_clip_here(seen: dict[str, Any]) -> None:
+    result = _invoke("demo", "-y")
+    assert result.exit_code == 0, result.output
+    config = seen["dub"]
+    assert (config.output, config.overwrite) == (Path("dub-demo.mp4"), True)
+    assert config.video.is_file()
+    assert config.audio.is_file()
+    assert config.video.stat().st_size + config.audio.stat().st_size < 1_000_000

@@ -1,0 +1,125 @@
+"""Who may import whom, read from the source without running it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import dubcli
+
+PACKAGE = Path(dubcli.__file__).parent
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Third-party packages a layer may use (None: any but typer, rich), and layers it may not."""
+
+    third_party: frozenset[str] | None
+    forbidden: frozenset[str]
+
+
+def _rule(third_party: str | None, forbidden: str) -> Rule:
+    allowed = None if third_party is None else frozenset(third_party.split())
+    return Rule(allowed, frozenset(forbidden.split()))
+
+
+STAGES = "audio composite evaluation face media models pipeline training weights"
+RULES = {
+    "types": _rule("numpy", f"{STAGES} cli cli_view doctor config errors"),
+    "errors": _rule("", f"{STAGES} cli cli_view doctor config types"),
+    "config": _rule("numpy", f"{STAGES} cli cli_view doctor"),
+    "media": _rule(
+        "numpy av ffmpeg imageio_ffmpeg",
+        "audio composite face models weights pipeline training evaluation cli cli_view doctor",
+    ),
+    "face": _rule(
+        "numpy cv2 mediapipe",
+        "audio media models weights pipeline training evaluation cli cli_view doctor",
+    ),
+    "composite": _rule(
+        "numpy cv2", "audio media models weights pipeline training evaluation cli cli_view doctor"
+    ),
+    "audio": _rule(
+        "numpy",
+        "face models media composite weights pipeline training evaluation cli cli_view doctor",
+    ),
+    "models": _rule(
+        "torch einops numpy",
+        "media face audio composite weights pipeline training evaluation cli cli_view doctor",
+    ),
+    "weights": _rule(
+        "torch safetensors huggingface_hub",
+        "media face audio composite pipeline training evaluation cli cli_view doctor",
+    ),
+    "pipeline": _rule(None, "training evaluation cli cli_view doctor"),
+    "training": _rule(None, "evaluation cli cli_view doctor"),
+    "evaluation": _rule(None, "training cli cli_view doctor"),
+    "doctor": _rule("torch cv2 av", f"{STAGES.replace('media ', '').replace(' weights', '')} cli"),
+    "cli_view": _rule("rich", f"{STAGES} cli doctor"),
+    "cli": _rule("typer rich", "face audio composite media models"),
+    "__init__": _rule("", "cli cli_view"),
+    "__main__": _rule("", STAGES),
+}
+TERMINAL_LAYERS = {"cli", "cli_view"}
+
+
+def _layer(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "pipeline" if first.startswith("pipeline") else first
+
+
+def _imports(path: Path) -> set[str]:
+    """Absolute names of everything a file imports, at any depth."""
+    package = ["dubcli", *path.relative_to(PACKAGE).parent.parts]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _violations(path: Path) -> list[str]:
+    rule = RULES[_layer(path)]
+    found: list[str] = []
+    for name in sorted(_imports(path)):
+        top, *rest = name.split(".")
+        if top == "dubcli":
+            layer = rest[0] if rest else ""
+            layer = "pipeline" if layer.startswith("pipeline") else layer
+            is_wrong = layer in rule.forbidden
+        elif top in sys.stdlib_module_names:
+            is_wrong = False
+        elif top in ("typer", "rich"):
+            is_wrong = _layer(path) not in TERMINAL_LAYERS
+        else:
+            is_wrong = rule.third_party is not None and top not in rule.third_party
+        if is_wrong:
+            found.append(f"{path.relative_to(PACKAGE.parent)} imports {name}")
+    return found
+
+
+def _sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_module_belongs_to_a_known_layer() -> None:
+    assert {_layer(path) for path in _sources()} <= set(RULES)
+
+
+def test_layers_import_only_what_the_table_allows() -> None:
+    assert [line for path in _sources() for line in _violations(path)] == []
+
+
+def test_only_the_detector_imports_mediapipe() -> None:
+    users = [
+        str(path.relative_to(PACKAGE))
+        for path in _sources()
+        if any(name.split(".")[0] == "mediapipe" for name in _imports(path))
+    ]
+    assert set(users) <= {"face/detect.py"}

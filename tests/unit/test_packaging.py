@@ -1,0 +1,97 @@
+"""What users install is whole, and the first two commands that they read are the right ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGEST_WHEEL_BYTES = 60_000_000
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_manifest_and_assets(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        in_archive = {name: archive.getinfo(name).file_size for name in names}
+    assert names.count("dubcli/weights_manifest.json") == 1
+    for path in (ROOT / "dubcli").rglob("*"):
+        if path.is_file() and path.suffix in (".py", ".npy", ".safetensors", ".mp4", ".wav"):
+            assert in_archive[path.relative_to(ROOT).as_posix()] == path.stat().st_size
+    assert not [name for name in names if name.startswith("tests/")]
+    assert wheel.stat().st_size < LARGEST_WHEEL_BYTES
+
+
+def test_an_installed_wheel_finds_its_manifest(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "from dubcli.weights import load_manifest, verify\n"
+        "manifest = load_manifest()\n"
+        "[verify(entry) for entry in manifest.weights.values()]\n"
+        "print(manifest.path)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(run.stdout.strip()) == tmp_path / "site" / "dubcli" / "weights_manifest.json"
+
+
+def _readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [block.strip() for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)]
+
+
+def test_the_readme_opens_with_two_one_line_commands() -> None:
+    demo, check = _readme_commands()[:2]
+    assert "\n" not in demo + check
+    assert demo.endswith("dub demo -y")
+    assert check.endswith("python tests/check.py")
+    assert all("-c constraints.txt" in command for command in (demo, check))
+
+
+def test_ci_runs_the_readme_command() -> None:
+    run = subprocess.run(
+        ["bash", str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == _readme_commands()[1]
+
+
+def test_every_dependency_is_locked_and_justified() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[<>=!~ ]", line)[0].lower().replace("_", "-") for line in required}
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    locked = {
+        line.split("==")[0].lower().replace("_", "-") for line in lock if not line.startswith("#")
+    }
+    explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
+    assert names <= locked
+    assert all(f"`{name}" in explained.replace("_", "-") for name in names)
+    assert not [name for name in locked if name.startswith("opencv") and "contrib" not in name]
+
+
+def test_the_lock_names_no_machine() -> None:
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "torch==2.13.0\n" in lock
+    assert "+cpu" not in lock
+    assert "/" not in lock.replace("https://", "")

@@ -1,0 +1,225 @@
+"""Weights are named by the manifest, proven by sha256, and fit their model exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from dubcli import weights
+from dubcli.errors import ChecksumError, ConfigError, ManifestError, WeightsError
+from dubcli.models.registry import ARCHITECTURES
+
+
+class TinyNet(nn.Linear):
+    """Stands for an architecture."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config["inputs"], 1)
+
+
+class Shop:
+    """A manifest and weight files in a folder, in place of the installed ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.default: dict[str, str] = {}
+
+    def add(self, name: str, content: bytes, **changes: Any) -> None:
+        file = self.folder / f"{name}.safetensors"
+        file.write_bytes(content)
+        self.entries[name] = {
+            "architecture": name.split(".")[0],
+            "package": str(file),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "config": {"inputs": 2},
+            "license": "MIT",
+            "source": "a test",
+            **changes,
+        }
+        self.write()
+
+    def write(self) -> Path:
+        path = self.folder / "weights_manifest.json"
+        content = {"format": 1, "default": self.default, "weights": self.entries}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = Shop(tmp_path)
+    monkeypatch.setattr(weights, "manifest_path", made.write)
+    monkeypatch.setitem(ARCHITECTURES, "tiny", (__name__, "TinyNet", "dict"))
+    monkeypatch.setattr(f"{__name__}.dict", dict, raising=False)
+    return made
+
+
+def _state(dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
+    return {"weight": torch.tensor([[0.5, -2.0]], dtype=dtype), "bias": torch.ones(1, dtype=dtype)}
+
+
+def test_the_shipped_manifest_is_whole() -> None:
+    manifest = weights.load_manifest()
+    assert manifest.weights
+    for entry in manifest.weights.values():
+        assert entry.architecture in ARCHITECTURES
+        assert entry.license
+        assert entry.source
+        weights.verify(entry)
+        if entry.package is not None:
+            path = weights.weight_path(entry)
+            assert path.stat().st_size == entry.num_bytes
+            assert path.suffix == ".safetensors"
+
+
+def test_passthrough_needs_no_weights() -> None:
+    model, sha256 = weights.load_model("passthrough", "cpu")
+    assert model.spec.name == "passthrough"
+    assert sha256 is None
+
+
+def test_half_precision_is_loaded_as_float32(shop: Shop) -> None:
+    shop.add("tiny.a", save(_state()))
+    state = weights.load_state(weights.resolve("tiny.a"))
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    assert state["weight"].tolist() == [[0.5, -2.0]]
+
+
+def test_a_model_comes_with_its_weights_and_their_hash(shop: Shop) -> None:
+    shop.add("tiny.a", save(_state()))
+    shop.default["tiny"] = "a"
+    model, sha256 = weights.load_model("tiny", "cpu")
+    assert isinstance(model, TinyNet)
+    assert model.weight.tolist() == [[0.5, -2.0]]
+    assert not model.training
+    assert sha256 == shop.entries["tiny.a"]["sha256"]
+
+
+def test_a_name_without_tag_is_the_default(shop: Shop) -> None:
+    shop.add("tiny.a", b"1")
+    shop.add("tiny.b", b"2")
+    shop.default["tiny"] = "b"
+    assert weights.resolve("tiny").name == "tiny.b"
+    assert weights.resolve("tiny.a").name == "tiny.a"
+
+
+def test_an_unknown_name_gets_the_nearest_and_the_list(shop: Shop) -> None:
+    shop.add("tiny.a", b"1")
+    with pytest.raises(ConfigError, match=r"'tiny.b'.*mean 'tiny.a'.*Known: tiny.a"):
+        weights.resolve("tiny.b")
+
+
+@pytest.mark.parametrize("damage", [b"", b"x"])
+def test_a_damaged_file_is_refused_before_it_is_parsed(shop: Shop, damage: bytes) -> None:
+    content = save(_state())
+    shop.add("tiny.a", content)
+    (shop.folder / "tiny.a.safetensors").write_bytes(content[: len(content) // 2] + damage)
+    entry = weights.resolve("tiny.a")
+    with pytest.raises(ChecksumError, match=r"tiny\.a.*sha256.*Install dubcli again"):
+        weights.verify(entry)
+    with pytest.raises(ChecksumError):
+        weights.load_model("tiny.a", "cpu")
+
+
+def test_a_missing_file_is_named(shop: Shop) -> None:
+    shop.add("tiny.a", b"1")
+    (shop.folder / "tiny.a.safetensors").unlink()
+    entry = weights.resolve("tiny.a")
+    assert weights.local_path(entry) is None
+    with pytest.raises(WeightsError, match=r"tiny\.a\.safetensors is not installed"):
+        weights.load_state(entry)
+
+
+def test_a_file_of_another_format_is_refused(shop: Shop) -> None:
+    shop.add("tiny.a", b"no safetensors at all")
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        weights.load_state(weights.resolve("tiny.a"))
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_weights_must_fit_exactly(shop: Shop, change: str) -> None:
+    state = _state()
+    if change == "missing":
+        del state["bias"]
+    elif change == "extra":
+        state["other"] = torch.ones(1)
+    else:
+        state["weight"] = torch.ones(1, 3)
+    shop.add("tiny.a", save(state))
+    with pytest.raises(WeightsError, match="does not fit the architecture tiny"):
+        weights.load_model("tiny.a", "cpu")
+
+
+def test_the_hub_is_asked_for_the_pinned_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = save(_state())
+    hub = {"repo": "org/net", "revision": "c0ffee", "file": "net.safetensors"}
+    shop.add("tiny.hub", content, package=None, hub=hub)
+
+    def download(repo: str, file: str, *, revision: str) -> str:
+        assert (repo, file, revision) == ("org/net", "net.safetensors", "c0ffee")
+        return str(shop.folder / "tiny.hub.safetensors")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert weights.load_state(weights.resolve("tiny.hub"))["bias"].tolist() == [1.0]
+
+
+def test_an_absent_hub_file_offline_says_what_to_do(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(shop.folder / "cache"))
+    hub = {"repo": "org/net", "revision": "c0ffee", "file": "net.safetensors"}
+    shop.add("tiny.hub", b"1", package=None, hub=hub)
+    entry = weights.resolve("tiny.hub")
+    assert weights.local_path(entry) is None
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
+        weights.weight_path(entry)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"format": 2}', "format 2"),
+        ('{"format": 1, "default": {}}', "weights"),
+        ('{"format": 1, "default": {"a": "b"}, "weights": {}}', r"a\.b"),
+        ('{"format": 1, "default": {}, "weights": {"a.b": {}}}', "architecture"),
+    ],
+)
+def test_a_broken_manifest_is_named(tmp_path: Path, text: str, cause: str) -> None:
+    path = tmp_path / "weights_manifest.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=cause):
+        weights.load_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": None},
+        {"sha256": "abc"},
+        {"architecture": "other"},
+        {"hub": {"repo": "a", "revision": "b", "file": "c"}},
+        {"hub": {"repo": "a"}, "package": None},
+    ],
+)
+def test_an_entry_that_proves_nothing_is_refused(shop: Shop, change: dict[str, Any]) -> None:
+    shop.add("tiny.a", b"1", **change)
+    with pytest.raises(ManifestError, match=r"tiny|HubSource"):
+        weights.load_manifest()
+
+
+def test_no_manifest_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path / "dubcli")
+    with pytest.raises(ManifestError, match="missing"):
+        weights.load_manifest()
