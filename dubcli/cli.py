@@ -48,7 +48,6 @@ _HELP: dict[type, dict[str, str]] = {
             "under longer audio; cut ends with the shorter; pad keeps the video's length."
         ),
         "crf": "Quality of the video: 0 is lossless, 51 the worst.",
-        "num_references": "Pictures of the person that lend the mouth its looks.",
         "seed": "Seed of everything random.",
         "threads": "CPU threads; 0 takes all cores.",
         "allow_silence": "Dub although the audio is silent: the mouth stays closed.",

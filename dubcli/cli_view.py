@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dubcli.types import DubReport
 
 LINE_INTERVAL_S = 5.0
+_STDERR_DESCRIPTOR = 2
 Callback = Callable[[str, int, int], None]
 
 
@@ -131,6 +132,35 @@ def _silent() -> Iterator[Callback]:
     yield lambda stage, done, total: None
 
 
+@contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """Python keeps its stderr; what native libraries print on descriptor 2 goes nowhere.
+
+    mediapipe logs from C++ while it runs, past every setting that it offers.
+    """
+    previous = sys.stderr
+    try:
+        is_descriptor_2 = previous.fileno() == _STDERR_DESCRIPTOR
+    except (AttributeError, OSError):  # no stderr at all, or one that is no file
+        is_descriptor_2 = False
+    if not is_descriptor_2:
+        yield
+        return
+    previous.flush()
+    kept = os.dup(_STDERR_DESCRIPTOR)
+    with (
+        open(kept, "w", buffering=1, encoding=previous.encoding, errors="replace") as stream,
+        open(os.devnull, "wb") as sink,
+    ):
+        os.dup2(sink.fileno(), _STDERR_DESCRIPTOR)
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = previous
+            os.dup2(kept, _STDERR_DESCRIPTOR)
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """How much a command says, and in which form."""
@@ -168,20 +198,26 @@ class View:
         """Log records of the package on stderr; libraries keep their chatter to themselves."""
         for name, level in (("GLOG_minloglevel", "2"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
             os.environ.setdefault(name, level)
+        with ExitStack() as stack:
+            if not self.verbose:
+                stack.enter_context(_without_native_chatter())
+                stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            stack.enter_context(self._log_handler())
+            yield
+
+    @contextmanager
+    def _log_handler(self) -> Iterator[None]:
         logger = logging.getLogger("dubcli")
+        level = logger.level
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("dub: %(message)s"))
-        handler.setLevel(
+        logger.addHandler(handler)
+        logger.setLevel(
             logging.DEBUG if self.verbose else logging.ERROR if self.quiet else logging.WARNING
         )
-        level = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG if self.verbose else logging.WARNING)
         try:
-            with warnings.catch_warnings():
-                if not self.verbose:
-                    warnings.simplefilter("ignore")
-                yield
+            yield
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)

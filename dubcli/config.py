@@ -30,7 +30,6 @@ class DubConfig:
     face: int = 1
     sync_mode: str = "bounce"
     crf: int = 16
-    num_references: int = 4
     seed: int = 0
     threads: int = 0
     allow_silence: bool = False
@@ -48,7 +47,6 @@ class DubConfig:
         )
         _check(self.face >= 1, f"Face {self.face} does not exist.", "Faces count from 1.")
         _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
-        _check(self.num_references >= 1, "At least one reference is needed.", "Use 4.")
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
 
     def as_json(self) -> dict[str, Any]:
@@ -99,6 +97,25 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
+        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
+        _check(self.batch_clips >= 1, f"{self.batch_clips} clips in a batch.", "Use 1 or more.")
+        _check(
+            self.frames_per_clip >= (2 if self.stage == "geometry" else 1),
+            f"{self.frames_per_clip} frames of each clip.",
+            "Use 1 or more, and 2 or more in stage geometry, which compares neighbours.",
+        )
+        _check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 2e-4.")
+        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        _check(
+            self.checkpoint_every >= 1 and self.sample_every >= 1,
+            "A checkpoint or sample picture every 0 steps.",
+            "Use 1 or more.",
+        )
+        _check(
+            self.device.split(":")[0] in DEVICES,
+            f"Unknown device '{self.device}'.",
+            "Use auto, cpu, cuda, cuda:N or mps.",
+        )
         _check(
             self.stage in ("geometry", "render", "joint"),
             f"Unknown stage '{self.stage}'.",

@@ -65,9 +65,7 @@ class VideoStreamInfo:
     def display_size(self) -> tuple[int, int]:
         """Width and height in display space, px."""
         width = max(1, round(self.width * self.sar))
-        return (
-            (self.height, width) if self.rotation_deg in (90, 270) else (width, self.height)
-        )
+        return (self.height, width) if self.rotation_deg in (90, 270) else (width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +131,7 @@ class Waveform:
 
     @property
     def duration_s(self) -> Fraction:
+        """Length, seconds."""
         return Fraction(len(self.samples), self.sample_rate)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def iter_windows(
         cuts: Frames at which a shot begins, ascending; 0 may be left out.
     """
     bounds = sorted({0, count, *(cut for cut in cuts if 0 < cut < count)})
-    for shot_start, shot_stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for shot_start, shot_stop in pairwise(bounds):
         for start in range(shot_start, shot_stop, window):
             stop = min(start + window, shot_stop)
             yield Window(

@@ -49,7 +49,8 @@ def add_detail(
     """
     full_height, full_width = detail.shape[1:3]
     scale = full_height // patch.shape[0]
-    out = cv2.resize(patch, (full_width, full_height), interpolation=cv2.INTER_CUBIC)
+    fine_size = (full_width, full_height)
+    out = np.asarray(cv2.resize(patch, fine_size, interpolation=cv2.INTER_CUBIC), np.uint8)
     top, bottom, left, right = (edge * scale for edge in box)
     size = (right - left, bottom - top)
     total = np.zeros((size[1], size[0], 3), np.float32)

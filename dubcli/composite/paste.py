@@ -23,6 +23,8 @@ _MOST_OFFSET = 20.0
 _UNUSUAL = 12.0
 # Longest side of the grid on which colours are compared, and how far a comparison reaches in it.
 _GRID, _NEAR, _FAR = 48, 2.5, 9.0
+# Pixels along a cell's side that its colour is the mean of, at least.
+_SAMPLES = 4
 # Blend weight from which on the frame behind the patch is no longer on the rim.
 _RIM_ALPHA = 0.9
 _LEAST_ALPHA = 1 / 255
@@ -87,13 +89,10 @@ def place_patch(
     weight[weight < _LEAST_ALPHA] = 0
     pixels = patch.astype(np.float32) if patch.dtype == np.uint8 else patch * np.float32(255)
     warped = _warp(pixels, box_to_crop, alpha.shape, (width, height))
-    warped += _colour_offset(warped, region.astype(np.float32), weight)
-    return FramePatch(
-        x=x,
-        y=y,
-        rgb=np.clip(warped / 255, 0, 1).astype(np.float32),
-        alpha=weight * np.float32(strength),
-    )
+    warped += _colour_offset(warped, region, weight)
+    warped /= 255
+    np.clip(warped, 0, 1, out=warped)
+    return FramePatch(x=x, y=y, rgb=warped, alpha=weight * np.float32(strength))
 
 
 def _warp(pixels: F32, box_to_crop: F64, crop_size: tuple[int, ...], size: tuple[int, int]) -> F32:
@@ -115,7 +114,7 @@ def _warp(pixels: F32, box_to_crop: F64, crop_size: tuple[int, ...], size: tuple
     )
 
 
-def _colour_offset(warped: F32, region: F32, weight: F32) -> F32:
+def _colour_offset(warped: F32, region: U8, weight: F32) -> F32:
     """What to add to the patch so that its colours meet the frame's on the rim. (h, w, 3).
 
     Differences on the rim, without those that stand out (there the two show different things, not
@@ -128,9 +127,14 @@ def _colour_offset(warped: F32, region: F32, weight: F32) -> F32:
         return np.zeros_like(warped)
     factor = min(1.0, _GRID / max(height, width))
     grid = (max(1, round(width * factor)), max(1, round(height * factor)))
-    share = _as_f32(cv2.resize(rim, grid, interpolation=cv2.INTER_AREA))
-    gap = (region - warped) * rim[..., None]
+    # So coarse a grid needs no more than every n-th pixel. OpenCV multiplies, because numpy is slow
+    # where one operand has one channel and the other three.
+    every = max(1, max(height, width) // (_SAMPLES * _GRID))
+    thinned = [np.ascontiguousarray(part[::every, ::every]) for part in (region, warped, rim)]
+    gap = cv2.subtract(thinned[0], thinned[1], dtype=cv2.CV_32F)
+    gap = cv2.multiply(gap, cv2.merge([thinned[2]] * 3))
     gap = _as_f32(cv2.resize(gap, grid, interpolation=cv2.INTER_AREA))
+    share = _as_f32(cv2.resize(thinned[2], grid, interpolation=cv2.INTER_AREA))
     gap = gap / np.maximum(share, np.float32(1e-6))[..., None]
     usual = _weighted_median(gap[share > 0], share[share > 0])
     share = share / (1 + (((gap - usual) / _UNUSUAL) ** 2).max(-1) ** 2)

@@ -24,9 +24,10 @@ def cut_crop(image: U8, image_to_crop: F64, crop_size: tuple[int, int]) -> U8:
     if shrink < 0.75:
         image, matrix = _reduce(image, matrix, shrink, crop_size)
     height, width = crop_size
-    return cv2.warpAffine(
+    crop = cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
+    return np.asarray(crop, np.uint8)
 
 
 def _reduce(image: U8, matrix: F64, shrink: float, crop_size: tuple[int, int]) -> tuple[U8, F64]:
@@ -53,4 +54,4 @@ def _reduce(image: U8, matrix: F64, shrink: float, crop_size: tuple[int, int]) -
     )
     linear = matrix[:, :2] @ back[:, :2]
     shift = matrix[:, :2] @ back[:, 2] + matrix[:, 2]
-    return reduced, np.concatenate([linear, shift[:, None]], 1)
+    return np.asarray(reduced, np.uint8), np.concatenate([linear, shift[:, None]], 1)

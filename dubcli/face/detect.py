@@ -153,7 +153,7 @@ def _import_solutions() -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import mediapipe.python.solutions.face_detection  # noqa: F401
+        import mediapipe.python.solutions.face_detection
         import mediapipe.python.solutions.face_mesh  # noqa: F401
         from mediapipe.python import solutions
     except ImportError as error:

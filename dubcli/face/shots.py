@@ -28,7 +28,7 @@ _FLASH_FRAMES = 3
 # Spread of luma, grey levels, that pictures are brought to when brightness is not counted.
 _EVEN_SPREAD = 50.0
 # Mean and spread, grey levels, under which a frame shows nothing.
-_BLACK_MEAN, _BLACK_SPREAD = 20.0, 6.0
+_BLACK_MEAN, _BLACK_SPREAD = 32.0, 10.0
 
 
 class ShotDetector:
@@ -99,7 +99,7 @@ class _Thumbnail:
         self.is_black = mean < _BLACK_MEAN and spread < _BLACK_SPREAD
         # Light scales colour as it scales luma.
         centre = np.array([mean, 128, 128], np.float32)
-        self.even = 128 + (self.planes - centre) * np.float32(_EVEN_SPREAD / max(spread, 8.0))
+        self.even = 128 + (self.planes - centre) * np.float32(_EVEN_SPREAD / max(spread, 4.0))
         self.histograms = [_histogram(self.planes), _histogram(self.even)]
 
 

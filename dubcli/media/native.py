@@ -165,7 +165,7 @@ def _decode_rgb(frame: VideoFrame, layout: PixelLayout, box: tuple[int, int, int
     for channel in range(3):
         number = min(channel, len(layout.components) - 1)  # gray has one for all three
         view = _component_view(frame, layout, layout.components[number], False)
-        samples = (view[y0:y1, x0:x1] >> layout.shift).astype(np.float32)
+        samples = _values(view[y0:y1, x0:x1], layout)
         gain = to_bytes[channel, number]
         samples *= gain
         samples += np.float32(0.5) - coding.offset[number] * gain
@@ -184,23 +184,33 @@ def _decode_yuv(
     shift_x, shift_y = layout.chroma_shift
     cells = (x0 >> shift_x, y0 >> shift_y, -(-x1 >> shift_x), -(-y1 >> shift_y))
     luma = _component_view(frame, layout, layout.components[0], False)
-    luma = (_whole_cells(luma, cells, layout.chroma_shift) >> layout.shift).astype(np.float32)
-    chroma = []
+    luma = _values(_whole_cells(luma, cells, layout.chroma_shift), layout)
+    chroma: list[F32] = []
     for component in layout.components[1:]:
         view = _component_view(frame, layout, component, True)
         view = view[cells[1] : cells[3], cells[0] : cells[2]]
-        chroma.append((view >> layout.shift).astype(np.float32))
-    shape = (chroma[0].shape[0], 1 << shift_y, chroma[0].shape[1], 1 << shift_x)
+        chroma.append(_values(view, layout))
     image = np.empty((*luma.shape, 3), dtype=np.uint8)
+    # A row of cells, the rows in it, its width: additions then run along whole lines.
+    by_cell = (chroma[0].shape[0], 1 << shift_y, luma.shape[1])
+    tints = np.empty((by_cell[0], 1, by_cell[2]), dtype=np.float32)
+    value = np.empty(by_cell, dtype=np.float32)
     for channel in range(3):
         # Everything constant goes in where there are fewest samples; the 0.5 rounds.
         tint = to_bytes[channel, 1] * chroma[0] + to_bytes[channel, 2] * chroma[1]
         tint += np.float32(0.5) - to_bytes[channel] @ offset
-        value = (luma * to_bytes[channel, 0]).reshape(shape)
-        value += tint[:, None, :, None]
+        for column in range(1 << shift_x):
+            tints[:, 0, column :: 1 << shift_x] = tint
+        np.multiply(luma.reshape(by_cell), to_bytes[channel, 0], out=value)
+        value += tints
         image[..., channel] = np.clip(value, 0, 255, out=value).reshape(luma.shape)
     left, top = x0 - (cells[0] << shift_x), y0 - (cells[1] << shift_y)
     return np.ascontiguousarray(image[top : top + y1 - y0, left : left + x1 - x0])
+
+
+def _values(stored: _Samples, layout: PixelLayout) -> F32:
+    """Sample values of stored samples, which may keep some low bits unused."""
+    return (stored >> layout.shift if layout.shift else stored).astype(np.float32)
 
 
 def _whole_cells(

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.base import DetailWarp, ModelSpec, ModelWindow, Patches
-from dubcli.models.layers import AdaINBlock, ResidualBlock, SPADEBlock, conv
+from dubcli.models.encoders import AudioEncoder, PictureEncoder, VisualEncoder
+from dubcli.models.layers import AdaINBlock, SPADEBlock, conv
 from dubcli.models.masks import MaskKind, mouth_mask
 from dubcli.models.mouth_map import (
     NUM_CHANNELS,
@@ -44,16 +45,13 @@ from dubcli.models.mouth_map import (
 )
 
 NUM_POINTS = 102
-NUM_MELS = 80
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
-# The gate starts mostly open: the warped references are a good first picture.
-_GATE_START = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class IPTalkerConfig:
-    """Sizes and variants. Heights and widths are multiples of 32 cells of 1/13 and 1/10 crop."""
+    """Sizes and variants. The repainted box is a multiple of 4 px high and wide."""
 
     height: int = 208
     width: int = 160
@@ -99,8 +97,24 @@ PAPER = IPTalkerConfig(
     geometry_map=False,
     fusion="plain",
 )
-NAMED_CONFIGS = {
+# For tests: a network that runs and learns in milliseconds, with every block of the default.
+_TINY = IPTalkerConfig(
+    height=104,
+    width=80,
+    num_references=2,
+    channels=16,
+    warp_channels=16,
+    decoder_channels=16,
+    spade_channels=8,
+    embedding=32,
+    audio_width=32,
+    num_alignment_units=1,
+    num_heads=2,
+    num_coefficients=4,
+)
+NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
     "default": IPTalkerConfig(),
+    "tiny": _TINY,
     "paper": PAPER,
     "small-paper": replace(IPTalkerConfig(), mask="hull", geometry_map=False, fusion="plain"),
 }
@@ -130,58 +144,18 @@ class Rendered:
     Attributes:
         rgb: Generated box, [0, 1]. Shape (T, 3, h, w).
         warped: Warped references, mixed, [0, 1]. Shape (T, 3, h, w).
-        gate: Share of `warped` in `rgb`. Shape (T, 1, h, w).
+        painted: The decoder's own picture, [0, 1]. Shape (T, 3, h, w).
+        gate: Share of `warped` in `rgb`, the rest is `painted`. Shape (T, 1, h, w).
         grid: Where each pixel looks in each reference, normalised. Shape (T, N, h, w, 2).
         weights: Share of each reference. Shape (T, N, h, w).
     """
 
     rgb: Tensor
     warped: Tensor
+    painted: Tensor
     gate: Tensor
     grid: Tensor
     weights: Tensor
-
-
-class AudioEncoder(nn.Module):
-    """E_a (eq. 1): feature steps around a frame to one embedding."""
-
-    def __init__(self, width: int, embedding: int, dropout: float) -> None:
-        super().__init__()
-        sizes = (NUM_MELS, 128, 128, embedding, embedding)
-        self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, 5, stride=2, padding=2)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, size) for size in sizes[1:])
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(embedding * -(-width // 16), embedding)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """(T, A, D_audio) to (T, D)."""
-        x = rearrange(audio, "t a d -> t d a")
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = self.dropout(functional.silu(norm(layer(x))))
-        return self.out(x.flatten(1))
-
-
-class VisualEncoder(nn.Module):
-    """E_v (eq. 1): the lower half of a reference to one embedding."""
-
-    def __init__(self, embedding: int) -> None:
-        super().__init__()
-        sizes = (3, 32, 64, 96, 128)
-        self.layers = nn.ModuleList(
-            conv(a, b, stride=2) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, size) for size in sizes[1:])
-        self.out = nn.Linear(sizes[-1] * 12, embedding)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(N, 3, h, w) in [0, 1] to (N, D)."""
-        x = functional.avg_pool2d(pictures, 2) - 0.5
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = functional.silu(norm(layer(x)))
-        return self.out(functional.adaptive_avg_pool2d(x, (3, 4)).flatten(1))
 
 
 class AudioVisualAlignmentUnit(nn.Module):
@@ -272,24 +246,6 @@ class AlignmentModule(nn.Module):
         return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
 
 
-class PictureEncoder(nn.Module):
-    """E_S and E_R (eq. 4): a picture with its maps to features at H/4."""
-
-    def __init__(self, inside: int, maps: int, channels: int) -> None:
-        super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(2)
-        self.first = conv(4 * inside + maps, channels // 2)
-        self.norm = nn.GroupNorm(8, channels // 2)
-        self.second = conv(channels // 2, channels, stride=2)
-        self.block = ResidualBlock(channels)
-
-    def forward(self, picture: Tensor, maps: Tensor | None) -> Tensor:
-        """(B, inside, h, w) and maps (B, maps, h/2, w/2) to (B, C, h/4, w/4)."""
-        x = self.unshuffle(picture)
-        x = self.first(x if maps is None else torch.cat([x, maps], 1))
-        return self.block(self.second(functional.silu(self.norm(x))))
-
-
 class WarpingNetwork(nn.Module):
     """F_UNet (eq. 6): fused features to one motion flow per reference, modulated by AdaIN.
 
@@ -339,7 +295,6 @@ class InpaintingDecoder(nn.Module):
         self.shuffle = nn.PixelShuffle(2)
         self.refine = conv(12 + pictures + 4, 16)
         self.out = conv(16, 4)
-        nn.init.constant_(self.out.bias[3:], _GATE_START)  # pyright: ignore[reportOptionalSubscript]
 
     def forward(
         self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
@@ -459,8 +414,8 @@ class IPTalker(nn.Module):
         if self.config.mask == "fixed":
             shown = torch.cat([source, background[:, :, top:]], 1)
         f_s = self.source_encoder(shown, maps[0] if maps else None)
-        flow, logits, f_r = self._flow(f_s, code, speaking, maps, state)
-        f_w = self._mix_features(f_r(flow), f_s)
+        flow, logits = self._flow(f_s, code, speaking, maps, state)
+        f_w = self._mix_features(self._warp_features(state, flow), f_s)
         grid = resize_grid(self._look_up(flow), *size)
         weights = functional.interpolate(
             logits, size, mode="bilinear", align_corners=False
@@ -469,10 +424,10 @@ class IPTalker(nn.Module):
         painted, gate = self.decoder(
             f_w, f_s, source, warped if self.config.geometry_map else None, maps
         )
-        if not self.config.geometry_map:
-            return Rendered(rgb=painted, warped=warped, gate=gate, grid=grid, weights=weights)
-        rgb = gate * warped + (1 - gate) * painted
-        return Rendered(rgb=rgb, warped=warped, gate=gate, grid=grid, weights=weights)
+        rgb = gate * warped + (1 - gate) * painted if self.config.geometry_map else painted
+        return Rendered(
+            rgb=rgb, warped=warped, painted=painted, gate=gate, grid=grid, weights=weights
+        )
 
     def _maps(self, points: Tensor, size: tuple[int, ...] | torch.Size) -> list[Tensor]:
         """The mouth drawn on the box at 1/2 and 1/4."""
@@ -489,27 +444,27 @@ class IPTalker(nn.Module):
         speaking: Tensor | None,
         maps: list[Tensor],
         state: ReferenceState,
-    ) -> tuple[Tensor, Tensor, _FeatureWarp]:
-        """Displacement (T, N, h/4, w/4, 2) in crop px, mixing logits, and E_R's warp."""
+    ) -> tuple[Tensor, Tensor]:
+        """Displacement (T, N, h/4, w/4, 2) in crop px, and mixing logits (T, N, h/4, w/4)."""
         height, width = f_s.shape[-2:]
         unit = self.config.unit_px
-        feature_warp = _FeatureWarp(state.features, self._feature_grid)
         first = f_s.new_zeros(len(f_s), len(state.features), height, width, 2)
         prior = 0.0
         if speaking is not None:
             cells = pixel_grid(height, width, 4, (self.config.top, 0))
             first = landmark_displacement(speaking, state.points, cells, unit)
-            prior = -_SHAPE_SHARPNESS * shape_distance(speaking, state.points, unit)[..., None, None]
-        aligned = rearrange(feature_warp(first), "t n c h w -> t (n c) h w")
+            unlike = shape_distance(speaking, state.points, unit)
+            prior = -_SHAPE_SHARPNESS * unlike[..., None, None]
+        aligned = rearrange(self._warp_features(state, first), "t n c h w -> t (n c) h w")
         fused = torch.cat([f_s, aligned, *maps[1:]], 1)
         rest, logits = self.warping(fused, code)
-        return first + rest * unit, logits + prior, feature_warp
+        return first + rest * unit, logits + prior
 
-    def _feature_grid(self, displacement: Tensor) -> Tensor:
-        """Displacement in crop px to a grid over the box's features."""
+    def _warp_features(self, state: ReferenceState, displacement: Tensor) -> Tensor:
+        """F_R (eq. 7) moved by displacements (T, N, h, w, 2) in crop px to (T, N, C, h, w)."""
         height, width = displacement.shape[2:4]
         cells = pixel_grid(height, width, 4, (0, 0)).to(displacement)
-        return normalised(cells + displacement, (4 * height, 4 * width))
+        return warp(state.features, normalised(cells + displacement, (4 * height, 4 * width)))
 
     def _look_up(self, displacement: Tensor) -> Tensor:
         """Displacement in crop px to a grid over whole reference crops."""
@@ -526,15 +481,3 @@ class IPTalker(nn.Module):
         scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
         share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
         return (share * warped).sum(1)
-
-
-@dataclass(frozen=True)
-class _FeatureWarp:
-    """Warp (eq. 7) bound to one identity's reference features."""
-
-    features: Tensor
-    to_grid: object
-
-    def __call__(self, displacement: Tensor) -> Tensor:
-        assert callable(self.to_grid)
-        return warp(self.features, self.to_grid(displacement))

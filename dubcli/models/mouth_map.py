@@ -144,7 +144,5 @@ def resize_grid(grid: Tensor, height: int, width: int) -> Tensor:
     """Bilinear resize of (T, N, h, w, 2) fields to (T, N, height, width, 2)."""
     frames, num = grid.shape[:2]
     planes = grid.permute(0, 1, 4, 2, 3).flatten(0, 1)
-    planes = functional.interpolate(
-        planes, (height, width), mode="bilinear", align_corners=False
-    )
+    planes = functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
     return planes.reshape(frames, num, 2, height, width).permute(0, 1, 3, 4, 2)

@@ -41,5 +41,7 @@ def create_model(name: str, config: dict[str, Any] | None = None) -> nn.Module:
     try:
         settings = getattr(module, config_class)(**(config or {}))
     except TypeError as error:
-        raise ConfigError(f"Config of '{name}' does not fit: {error}.", "Use its fields.") from error
+        raise ConfigError(
+            f"Config of '{name}' does not fit: {error}.", "Use its fields."
+        ) from error
     return getattr(module, model_class)(settings)

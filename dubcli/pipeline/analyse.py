@@ -16,7 +16,7 @@ from dubcli.types import FaceTrack
 
 Progress = Callable[[str, int, int], None]
 # The landmark network looks at 256 px; a longer side than this only costs time.
-_MAX_SIDE = 960
+MAX_SIDE = 960
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,11 @@ def analyse(
 ) -> Analysis:
     """Detect and track faces over the whole video."""
     tracker, shots = Tracker(), ShotDetector()
-    with prefetch(reader.frames(_MAX_SIDE)) as frames:
+    with prefetch(reader.frames(MAX_SIDE)) as frames:
         for frame in frames:
             tracker.update(frame, detector.detect(frame), shots.update(frame.image))
             progress("analyse", frame.index + 1, max(expected_frames, frame.index + 1))
-    return Analysis(
-        times=reader.times, tracks=tracker.finish(), num_corrupt=reader.num_corrupt
-    )
+    return Analysis(times=reader.times, tracks=tracker.finish(), num_corrupt=reader.num_corrupt)
 
 
 def choose_face(analysis: Analysis, number: int) -> FaceTrack:

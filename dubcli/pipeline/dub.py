@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,18 +19,18 @@ from dubcli import __version__
 from dubcli.audio.features import SAMPLE_RATE, extract_features
 from dubcli.config import DubConfig
 from dubcli.errors import ConfigError, DecodeError, EncodeError, ProbeError
-from dubcli.face.align import crop_alignment
+from dubcli.face.align import crop_alignment, to_canonical
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.references import cut_references, select_references
 from dubcli.face.rest import rest_shape
-from dubcli.face.align import to_canonical
 from dubcli.face.track import fade, smooth_pose
-from dubcli.media.containers import default_output
+from dubcli.media.containers import container_of, default_output
+from dubcli.media.native import NativeFrame
 from dubcli.media.probe import probe, require_audio, require_video
 from dubcli.media.read import FrameReader
 from dubcli.media.remux import remux
-from dubcli.media.timeline import Timeline, plan_timeline
+from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
 from dubcli.media.waveform import audio_duration, is_silent, read_waveform
 from dubcli.media.write import EncodeOptions, FrameWriter
 from dubcli.models.base import LipSyncModel
@@ -39,10 +39,58 @@ from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock, Renderer, Subject
 from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import Bool, DubReport, FaceTrack, MediaInfo, Waveform
+from dubcli.types import U8, Bool, DubReport, FaceTrack, MediaInfo, VideoStreamInfo, Waveform
 from dubcli.weights import load_model, resolve
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A run that was checked and may begin: nothing in it depends on what the frames show.
+
+    Attributes:
+        config: What the user asked for.
+        info: Facts of the source.
+        output: Where the result goes.
+        waveform: Driving audio at the features' rate.
+        audio_s: Its exact length, seconds.
+        model: The lip-sync model, on `device`.
+        model_name: Name and tag of its manifest entry.
+        weights_sha256: None for a model without weights.
+        device: Where the model runs.
+        encode: How frames are encoded.
+    """
+
+    config: DubConfig
+    info: MediaInfo
+    output: Path
+    waveform: Waveform
+    audio_s: Fraction
+    model: LipSyncModel
+    model_name: str
+    weights_sha256: str | None
+    device: torch.device
+    encode: EncodeOptions
+
+    @property
+    def video(self) -> VideoStreamInfo:
+        return require_video(self.info)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Schedule:
+    """When which frame and which sound is there.
+
+    Attributes:
+        timeline: Frames of the result.
+        origin_s: Where the driving audio begins on the video's clock, seconds.
+        lead_s: How much of it comes before the first frame, seconds.
+    """
+
+    timeline: Timeline
+    origin_s: Fraction
+    lead_s: Fraction
 
 
 def dub(
@@ -67,11 +115,42 @@ def dub(
     Raises:
         DubError: See `dubcli.errors`.
     """
-    report_progress = progress or (lambda stage, done, total: None)
+    tell = progress or (lambda stage, done, total: None)
     clock = Clock()
     began = time.perf_counter()
+    job = _prepare(config, encode)
+    began = clock.add("prepare", began)
+    with FrameReader(config.video, job.info, config.threads) as reader:
+        with MediaPipeDetector() as detector:
+            found = analyse(reader, detector, job.video.num_frames_from_header or 0, tell)
+        began = clock.add("analyse", began)
+        schedule = _schedule(job, found.times)
+        track = choose_face(found, config.face)
+        subject = _subject(reader, job.info, track, job.model, reference_frames)
+        features = extract_features(job.waveform, job.model.spec.audio_kind)
+        clock.add("references", began)
+        timeline = schedule.timeline
+        renderer = Renderer(
+            job.model, subject, features, timeline, schedule.origin_s, job.device, clock
+        )
+        with tempfile.TemporaryDirectory(prefix=".dub-", dir=job.output.parent) as folder:
+            picture = Path(folder) / "picture.mov"
+            notes = _render(reader, renderer, timeline, picture, job, clock, tell)
+            notes += _join(picture, job, schedule, clock, tell)
+    report = _report(job, found, subject, timeline, clock, notes)
+    _write_report(report, report_path(job.output))
+    return report
+
+
+def report_path(output: Path) -> Path:
+    """Where the report of a result lies: the same name with `.json`."""
+    return output.with_suffix(".json")
+
+
+def _prepare(config: DubConfig, encode: EncodeOptions | None) -> _Job:
+    """Look at everything that can be wrong before the slow part."""
     info = probe(config.video)
-    video = require_video(info)
+    require_video(info)
     output = _check_output(config, info)
     waveform, audio_s = _read_audio(config)
     entry = resolve(config.model)
@@ -80,46 +159,19 @@ def dub(
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     model, sha256 = load_model(config.model, str(device))
-    began = clock.add("prepare", began)
-    with FrameReader(config.video, info, config.threads) as reader:
-        with MediaPipeDetector() as detector:
-            expected = video.num_frames_from_header or 0
-            found = analyse(reader, detector, expected, report_progress)
-        began = clock.add("analyse", began)
-        track = choose_face(found, config.face)
-        timeline = plan_timeline(found.times, audio_s, config.sync_mode)
-        subject = _subject(reader, info, track, model, config, reference_frames)
-        features = extract_features(waveform, model.spec.audio_kind)
-        clock.add("references", began)
-        renderer = Renderer(model, subject, features, timeline, device, clock)
-        options = encode or EncodeOptions(output=output, crf=config.crf, threads=config.threads)
-        with tempfile.TemporaryDirectory(prefix=".dub-", dir=output.parent) as folder:
-            picture = Path(folder) / "picture.nut"
-            notes = _render(reader, renderer, timeline, picture, info, options, clock, report_progress)
-            began = time.perf_counter()
-            report_progress("join", 0, 1)
-            notes += remux(
-                picture=picture,
-                source=config.video,
-                source_info=info,
-                audio=config.audio,
-                audio_s=timeline.audio_s,
-                pad_s=timeline.pad_s,
-                output=output,
-                start_s=int(timeline.pts[0]) * timeline.time_base,
-                metadata={"comment": f"Lips dubbed by dub {__version__} ({entry.name})"},
-            )
-            report_progress("join", 1, 1)
-            clock.add("join", began)
-    report = _report(config, output, info, found, subject, timeline, clock, notes)
-    report.model, report.weights_sha256, report.device = entry.name, sha256, str(device)
-    _write_report(report, report_path(output))
-    return report
-
-
-def report_path(output: Path) -> Path:
-    """Where the report of a result lies: the same name with `.json`."""
-    return output.with_suffix(".json")
+    default = EncodeOptions(output=output, crf=config.crf, threads=config.threads)
+    return _Job(
+        config=config,
+        info=info,
+        output=output,
+        waveform=waveform,
+        audio_s=audio_s,
+        model=model,
+        model_name=entry.name,
+        weights_sha256=sha256,
+        device=device,
+        encode=encode or default,
+    )
 
 
 def _check_output(config: DubConfig, info: MediaInfo) -> Path:
@@ -132,6 +184,7 @@ def _check_output(config: DubConfig, info: MediaInfo) -> Path:
         )
     if output.is_dir():
         raise EncodeError(f"'{output}' is a folder.", "Name a file with --output.")
+    container_of(output)
     if not output.parent.is_dir():
         raise EncodeError(
             f"The folder '{output.parent}' does not exist.", "Create it, or choose another."
@@ -158,12 +211,31 @@ def _read_audio(config: DubConfig) -> tuple[Waveform, Fraction]:
     return waveform, audio_duration(config.audio)
 
 
+def _schedule(job: _Job, times: FrameTimes) -> _Schedule:
+    origin_s = _audio_origin(job.info, times)
+    lead_s = times.pts[0] * times.time_base - origin_s
+    heard_s = max(Fraction(0), job.audio_s - lead_s)
+    timeline = plan_timeline(times, heard_s, job.config.sync_mode)
+    return _Schedule(timeline=timeline, origin_s=origin_s, lead_s=lead_s)
+
+
+def _audio_origin(info: MediaInfo, times: FrameTimes) -> Fraction:
+    """Where the driving audio begins on the video's clock, seconds.
+
+    With the source's own sound or picture, whichever is first: a recording made over the source,
+    or taken from it, then stays in step.
+    """
+    first_s = times.pts[0] * times.time_base
+    if info.audio is None:
+        return first_s
+    return min(first_s, info.audio.start_pts * info.audio.time_base)
+
+
 def _subject(
     reader: FrameReader,
     info: MediaInfo,
     track: FaceTrack,
     model: LipSyncModel,
-    config: DubConfig,
     reference_frames: range | None,
 ) -> Subject:
     video = require_video(info)
@@ -172,15 +244,16 @@ def _subject(
     allowed: Bool = np.ones(len(track), np.bool_)
     if reference_frames is not None:
         allowed = np.isin(np.arange(len(track)), list(reference_frames))
-    num = model.spec.num_references if config.num_references is None else config.num_references
-    chosen = select_references(track, pose, num, allowed)
+    chosen = select_references(track, pose, model.spec.num_references, allowed)
     to_display = coded_to_display(video)
     width, height = video.display_size
     distinct = sorted(set(chosen))
-    pictures = (
-        (native.index, cut_crop(native.rgb_region(0, 0, native.width, native.height), to_display, (height, width)))
-        for native in reader.native_sequence(distinct)
-    )
+
+    def upright(native: NativeFrame) -> U8:
+        whole = native.rgb_region(0, 0, native.width, native.height)
+        return cut_crop(whole, to_display, (height, width))
+
+    pictures = ((native.index, upright(native)) for native in reader.native_sequence(distinct))
     return Subject(
         track=track,
         pose=pose,
@@ -197,62 +270,80 @@ def _render(
     renderer: Renderer,
     timeline: Timeline,
     picture: Path,
-    info: MediaInfo,
-    options: EncodeOptions,
+    job: _Job,
     clock: Clock,
-    progress: Progress,
+    tell: Progress,
 ) -> list[str]:
     """Write the dubbed picture; returns the encoder's notes."""
     total = len(timeline)
-    with FrameWriter(picture, require_video(info), options) as writer:
-        sink = Sink(lambda item: writer.write(item[0].frame, item[1]))
+    with FrameWriter(picture, job.video, job.encode) as writer:
+        sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
         try:
             with prefetch(reader.native_sequence(timeline.source_index.tolist())) as source:
                 for done, native in enumerate(renderer.frames(source)):
                     began = time.perf_counter()
                     sink.put((native, int(timeline.pts[done])))
                     clock.add("encode_wait", began)
-                    progress("dub", done + 1, total)
+                    tell("dub", done + 1, total)
             began = time.perf_counter()
             sink.finish()
+            clock.add("encode_wait", began)
         finally:
             sink.stop()
-    clock.add("encode_wait", began)
     return writer.notes
 
 
+def _join(picture: Path, job: _Job, schedule: _Schedule, clock: Clock, tell: Progress) -> list[str]:
+    """Put picture, driving audio and the source's other streams together; returns notes."""
+    timeline = schedule.timeline
+    began = time.perf_counter()
+    tell("join", 0, 1)
+    notes = remux(
+        picture=picture,
+        source=job.config.video,
+        source_info=job.info,
+        audio=job.config.audio,
+        audio_s=min(job.audio_s, timeline.audio_s + schedule.lead_s),
+        pad_s=timeline.pad_s,
+        output=job.output,
+        start_s=int(timeline.pts[0]) * timeline.time_base,
+        audio_start_s=schedule.origin_s,
+        metadata={"comment": f"Lips dubbed by dub {__version__} ({job.model_name})"},
+    )
+    tell("join", 1, 1)
+    clock.add("join", began)
+    return notes
+
+
 def _report(
-    config: DubConfig,
-    output: Path,
-    info: MediaInfo,
+    job: _Job,
     found: Analysis,
     subject: Subject,
     timeline: Timeline,
     clock: Clock,
     notes: list[str],
 ) -> DubReport:
-    video = require_video(info)
     strength = subject.strength[timeline.source_index]
-    reasons = Counter(
-        subject.track.reasons[index] or "fade"
-        for index, share in zip(timeline.source_index, strength, strict=True)
-        if share <= 0
-    )
+    passed = timeline.source_index[strength <= 0].tolist()
+    reasons = Counter(subject.track.reasons[index] or "fade" for index in passed)
     warnings = [timeline.description] if "match" not in timeline.description else []
     if found.num_corrupt:
         warnings.append(f"{found.num_corrupt} damaged packets of the source were left out.")
-    if sum(reasons.values()) * 2 > len(timeline):
+    if len(passed) * 2 > len(timeline):
         warnings.append("More than half of the frames were left as they are.")
     return DubReport(
-        output=str(output),
+        output=str(job.output),
         frames=len(timeline),
-        frames_dubbed=int((strength > 0).sum()),
+        frames_dubbed=len(timeline) - len(passed),
         frames_passed_through=dict(reasons),
-        width=video.width,
-        height=video.height,
-        sync_mode=config.sync_mode,
+        width=job.video.width,
+        height=job.video.height,
+        model=job.model_name,
+        weights_sha256=job.weights_sha256,
+        device=str(job.device),
+        sync_mode=job.config.sync_mode,
         seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},
-        config=config.as_json(),
+        config=job.config.as_json(),
         warnings=warnings + notes,
         references=subject.references.frame_indices.tolist(),
         shots=int(subject.track.shot.max()) + 1,

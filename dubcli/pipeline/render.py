@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
 from dubcli.composite.mask import paste_mask
-from dubcli.composite.paste import place_patch, support_box
+from dubcli.composite.paste import Box, place_patch, support_box
 from dubcli.errors import DeviceError
 from dubcli.face.align import Pose, apply_matrix, compose, invert_matrix, transform_pose
 from dubcli.face.crop import cut_crop
@@ -60,6 +61,36 @@ class Subject:
     references: References
 
 
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """The part of a coded frame around the face, made RGB once for crop and paste.
+
+    Attributes:
+        native: The frame.
+        index: Its number in the source.
+        to_crop: Coded px to crop px. Shape (2, 3).
+        x: Left edge of the part, coded px.
+        y: Top edge of the part, coded px.
+        rgb: Shape (h, w, 3), uint8.
+    """
+
+    native: NativeFrame
+    index: int
+    to_crop: F64
+    x: int
+    y: int
+    rgb: U8
+
+    def part(self, box: Box) -> U8:
+        """What the frame shows in a box: of this part, unless some mask reaches out of it."""
+        x, y, width, height = box
+        left, top = x - self.x, y - self.y
+        inside = self.rgb[max(0, top) : top + height, max(0, left) : left + width]
+        if inside.shape[:2] == (height, width):
+            return inside
+        return self.native.rgb_region(*box)
+
+
 @dataclass
 class Clock:
     """Seconds spent per stage."""
@@ -67,6 +98,7 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, since: float) -> float:
+        """Count the time since `since` for a stage; returns the time now."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
@@ -80,6 +112,7 @@ class Renderer:
         subject: The person.
         features: Driving audio.
         timeline: What is shown when.
+        origin_s: Video time at which the driving audio begins.
         device: Where the model runs.
         clock: Collects seconds per stage.
     """
@@ -90,12 +123,12 @@ class Renderer:
         subject: Subject,
         features: AudioFeatures,
         timeline: Timeline,
+        origin_s: Fraction,
         device: torch.device,
         clock: Clock,
     ) -> None:
         self._model, self._subject, self._device = model, subject, device
         self._features, self._timeline, self._clock = features, timeline, clock
-        origin_s = int(timeline.pts[0]) * timeline.time_base
         self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
         with torch.inference_mode(), autocast(device):
             crops, points = reference_tensors(subject.references, SPEAKING, device)
@@ -125,7 +158,8 @@ class Renderer:
             yield from held
             return
         began = time.perf_counter()
-        crops = np.stack([self._crop(held[i], int(source[i])) for i in active])
+        views = [self._view(held[place], int(source[place])) for place in active.tolist()]
+        crops = np.stack([self._crop(view) for view in views])
         began = self._clock.add("crop", began)
         patches = self._generate(crops, source[active], self._steps[positions[active]])
         images = to_images(patches.rgb)
@@ -136,13 +170,14 @@ class Renderer:
                 yield native
                 continue
             began = time.perf_counter()
-            pasted = self._paste(native, int(source[place]), images, patches, order[place])
+            pasted = self._paste(views[order[place]], images, patches, order[place])
             self._clock.add("paste", began)
             yield pasted
 
-    def _crop(self, native: NativeFrame, index: int) -> U8:
-        """The crop of a frame, from just the part of the picture under it."""
-        to_crop = compose(self._subject.alignment.frame_to_crop[index], self._subject.coded_to_display)
+    def _view(self, native: NativeFrame, index: int) -> _View:
+        to_crop = compose(
+            self._subject.alignment.frame_to_crop[index], self._subject.coded_to_display
+        )
         height, width = self._subject.alignment.crop_size
         corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
         back = invert_matrix(to_crop)
@@ -152,8 +187,12 @@ class Renderer:
         low = np.clip(low, 0, (native.width - 1, native.height - 1)) // 2 * 2
         high = np.clip(high, low + 1, (native.width, native.height))
         x, y, w, h = int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
-        shift = np.array([[1.0, 0, x], [0, 1.0, y]])
-        return cut_crop(native.rgb_region(x, y, w, h), compose(to_crop, shift), (height, width))
+        rgb = native.rgb_region(x, y, w, h)
+        return _View(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
+
+    def _crop(self, view: _View) -> U8:
+        shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
+        return cut_crop(view.rgb, compose(view.to_crop, shift), self._subject.alignment.crop_size)
 
     def _generate(self, crops: U8, source: Int, steps: Int) -> Patches:
         subject, spec = self._subject, self._model.spec
@@ -188,10 +227,8 @@ class Renderer:
             neutral=tensor(self._subject.neutral),
         )
 
-    def _paste(
-        self, native: NativeFrame, index: int, images: U8, patches: Patches, number: int
-    ) -> NativeFrame:
-        subject = self._subject
+    def _paste(self, view: _View, images: U8, patches: Patches, number: int) -> NativeFrame:
+        subject, native, index = self._subject, view.native, view.index
         matrix = subject.alignment.frame_to_crop[index]
         shown = apply_matrix(subject.track.landmarks[index][None], matrix[None])[0]
         wanted = shown.copy()
@@ -199,12 +236,12 @@ class Renderer:
             wanted[SPEAKING, :2] = patches.speaking[number].float().cpu().numpy()
         height, _ = subject.alignment.crop_size
         mask = paste_mask(shown, wanted, subject.alignment.crop_size, _FEATHER * height)
-        to_coded = invert_matrix(compose(matrix, subject.coded_to_display))
+        to_coded = invert_matrix(view.to_crop)
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
             return native
         patch = self._with_detail(images[number], patches, number)
-        region = native.rgb_region(*box)
+        region = view.part(box)
         strength = float(subject.strength[index])
         return native.blend(place_patch(patch, mask.alpha, to_coded, box, region, strength))
 

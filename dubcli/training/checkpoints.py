@@ -6,17 +6,21 @@ written under a temporary name and renamed when complete.
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dubcli.errors import TrainingError
+from dubcli.training.modes import device_of, device_rng_state, set_device_rng_state
 
 _FORMAT = 1
 
@@ -43,37 +47,43 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-N` and remove all but the newest `keep` checkpoints.
 
+    Whatever interrupts it, earlier checkpoints stay whole and no half-written one is left.
+
     Raises:
         TrainingError: The disk is full or the folder cannot be written.
     """
     final = folder / f"step-{state.step:06d}"
     partial = folder / f".{final.name}.part"
+    training = {
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "device_rng": device_rng_state(device_of(model)),
+    }
+    description = {
+        "format": _FORMAT,
+        "step": state.step,
+        "architecture": state.architecture,
+        "stage": state.stage,
+    }
+    configs = {"model": state.model_config, "run": run_config}
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(_plain(model.state_dict()), partial / "model.safetensors")
-        save_file(_plain(average), partial / "average.safetensors")
-        torch.save(
-            {"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()},
-            partial / "optimizer.pt",
-        )
-        description = {
-            "format": _FORMAT,
-            "step": state.step,
-            "architecture": state.architecture,
-            "stage": state.stage,
-        }
+        # Written from memory: torch and safetensors report a full disk each in their own way.
+        (partial / "model.safetensors").write_bytes(save(_plain(model.state_dict())))
+        (partial / "average.safetensors").write_bytes(save(_plain(average)))
+        (partial / "optimizer.pt").write_bytes(_pickled(training))
         (partial / "state.json").write_text(json.dumps(description, indent=1))
-        configs = {"model": state.model_config, "run": run_config}
         (partial / "config.json").write_text(json.dumps(configs, indent=1))
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
             f"Checkpoint '{final}' cannot be written: {error.strerror}.",
-            "Free some disk space and run again; the last checkpoint is intact.",
+            "Make room or choose another folder, and run again; earlier checkpoints are intact.",
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -104,23 +114,68 @@ def read_state(checkpoint: Path) -> TrainState:
             stage=description["stage"],
             model_config=configs["model"],
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
             f"'{checkpoint}' is no checkpoint: {error}.", "Name a step-NNNNNN directory."
         ) from error
 
 
 def load_weights(checkpoint: Path, averaged: bool = False) -> dict[str, Tensor]:
-    """Weights of a checkpoint: as trained, or their running average."""
-    return load_file(checkpoint / ("average.safetensors" if averaged else "model.safetensors"))
+    """Weights of a checkpoint on the CPU: as trained, or their running average.
+
+    Raises:
+        TrainingError: They are missing or damaged.
+    """
+    path = checkpoint / ("average.safetensors" if averaged else "model.safetensors")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
 
 
-def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put model, optimizer and random state back to where the checkpoint was written."""
-    model.load_state_dict(load_weights(checkpoint))
-    saved = torch.load(checkpoint / "optimizer.pt", weights_only=True)
-    optimizer.load_state_dict(saved["optimizer"])
-    torch.set_rng_state(saved["rng"])
+def load_into(model: nn.Module, checkpoint: Path, averaged: bool = False) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        TrainingError: They are missing, damaged or of other sizes.
+    """
+    try:
+        model.load_state_dict(load_weights(checkpoint, averaged))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"The weights of '{checkpoint}' do not fit the model's sizes.",
+            "Use the preset that they were trained with.",
+        ) from error
+
+
+def restore_training(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put optimizer and random state back to where the checkpoint was written.
+
+    Raises:
+        TrainingError: They are missing, damaged or of another stage.
+    """
+    path = checkpoint / "optimizer.pt"
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["rng"])
+        # Absent from checkpoints of the first version, which knew the CPU only.
+        set_device_rng_state(saved.get("device_rng"), device_of(model))
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, pickle.PickleError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"'{path}' cannot be read: {str(error).splitlines()[0] if str(error) else 'it is empty'}.",
+        "Delete this checkpoint: the one before it takes its place.",
+    )
+
+
+def _pickled(content: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

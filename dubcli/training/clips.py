@@ -8,9 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.errors import TrainingError
 from dubcli.types import F32, F64, U8, Bool, Int
+
+F16 = NDArray[np.float16]
 
 # Prepared crops keep this margin around the model's crop, for random shifts and turns.
 CROP_SIZE = (208, 160)
@@ -29,7 +32,9 @@ class PreparedClip:
         jpeg_ends: End of each crop in `jpeg`. Shape (T,).
         landmarks: Kept points, xyz, stored-crop px. Shape (T, K, 3), float32.
         canonical: The same without pose, canonical units. Shape (T, K, 3), float32.
-        scale, rotation, translation: Pose, canonical units to stored-crop px.
+        scale: Stored-crop px per canonical unit. Shape (T,), float64.
+        rotation: Of the head. Shape (T, 3, 3), float64.
+        translation: Stored-crop px. Shape (T, 3), float64.
         valid: The frame may be used. Shape (T,).
         shot: Shot of each frame. Shape (T,).
         steps: Mel step of each frame. Shape (T,).
@@ -47,30 +52,48 @@ class PreparedClip:
     valid: Bool
     shot: Int
     steps: Int
-    mel: F32
+    mel: F16
     fill: F32
 
     def __len__(self) -> int:
         return len(self.valid)
 
     def picture(self, index: int) -> U8:
-        """Stored crop of a frame, RGB. Shape (*STORED_SIZE, 3), uint8."""
+        """Stored crop of a frame, RGB. Shape (*STORED_SIZE, 3), uint8.
+
+        Raises:
+            TrainingError: The picture is damaged.
+        """
         begin = int(self.jpeg_ends[index - 1]) if index else 0
         data = self.jpeg[begin : int(self.jpeg_ends[index])]
-        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        if bgr is None:
+            raise TrainingError(
+                f"Picture {index} of a prepared clip is damaged.",
+                "Delete the training set and run 'dub prepare' again.",
+            )
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def encode_picture(image: U8) -> U8:
-    """JPEG bytes of an RGB picture."""
+    """JPEG bytes (B,) of an RGB picture (H, W, 3), uint8."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    return np.asarray(jpeg, np.uint8)
 
 
 def save_clip(clip: PreparedClip, path: Path) -> None:
-    """Write a clip under a temporary name, then rename."""
+    """Write a clip under a temporary name, then rename.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
     partial = path.with_suffix(".part.npz")
-    np.savez(partial, **{item.name: getattr(clip, item.name) for item in fields(clip)})
-    partial.replace(path)
+    try:
+        np.savez(partial, **{item.name: getattr(clip, item.name) for item in fields(clip)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_clip(path: Path) -> PreparedClip:
@@ -82,7 +105,8 @@ def load_clip(path: Path) -> PreparedClip:
     try:
         with np.load(path, allow_pickle=False) as data:
             return PreparedClip(**{item.name: data[item.name] for item in fields(PreparedClip)})
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"Prepared clip '{path}' cannot be read: {error}.", "Run 'dub prepare' again."
+            f"Prepared clip '{path}' cannot be read: {error}.",
+            "Delete it and run 'dub prepare' again.",
         ) from error

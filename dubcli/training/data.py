@@ -48,6 +48,7 @@ class TrainClip:
 
     @property
     def has_audio(self) -> bool:
+        """Whether the clip has sound that belongs to its mouth."""
         return len(self.clip.mel) > 0
 
 
@@ -61,7 +62,9 @@ class RenderSample:
         landmarks: Kept points of the targets. Shape (T, K, 2).
         references: Shape (N, H, W, 3), uint8.
         reference_points: Speaking points. Shape (N, S, 2).
-        scale, rotation, translation: Pose in crop px.
+        scale: Crop px per canonical unit. Shape (T,).
+        rotation: Of the head. Shape (T, 3, 3).
+        translation: Crop px. Shape (T, 3).
         neutral: Shape (S, 3).
         departure: True speaking points minus rest. Shape (T, S, 3).
         audio: Mel windows. Shape (T, A, D).
@@ -86,22 +89,49 @@ def load_clips(folder: Path) -> list[TrainClip]:
     """Every prepared clip of a folder, in the order of its index.
 
     Raises:
-        TrainingError: No index, or no clip in it.
+        TrainingError: No index, a damaged one, or no clip in it that can be used.
     """
     index = folder / INDEX_NAME
     if not index.is_file():
         raise TrainingError(
             f"'{folder}' holds no prepared clips.", "Make them with 'dub prepare CLIPS -o DIR'."
         )
-    with index.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if not row["dropped"]]
-    clips = [_derive(row, load_clip(folder / f"{row['clip']}.npz")) for row in rows]
+    clips = [_derive(row, load_clip(folder / f"{row['clip']}.npz")) for row in _rows(index)]
     clips = [clip for clip in clips if len(clip.frames) >= _MIN_FRAMES]
     if not clips:
         raise TrainingError(
             f"No clip of '{folder}' can be used.", "See the column 'dropped' of its index.csv."
         )
     return clips
+
+
+def _rows(index: Path) -> list[dict[str, str]]:
+    """Clips of an index that were not dropped."""
+    try:
+        with index.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            {name: row[name] for name in ("clip", "identity")} for row in rows if not row["dropped"]
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"'{index}' cannot be read: {error}.", "Run 'dub prepare' again with -y."
+        ) from error
+
+
+def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
+    """The clips that teach how mouths follow sound.
+
+    Raises:
+        TrainingError: There are none.
+    """
+    kept = [clip for clip in clips if clip.has_audio]
+    if not kept:
+        raise TrainingError(
+            "No prepared clip has sound that fits its mouth.",
+            "Add clips with their own sound, or train --stage render, which needs none.",
+        )
+    return kept
 
 
 def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
@@ -180,10 +210,11 @@ def augment_audio(audio: F32, rng: np.random.Generator) -> F32:
     speed, pitch = np.exp(rng.uniform(-0.15, 0.15)), rng.uniform(-5, 5)
     rows = (np.arange(width) - width // 2) * speed + width // 2
     columns = np.arange(bands) * np.exp(rng.uniform(-0.08, 0.08)) + pitch
-    maps = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
-    audio = np.stack(
-        [cv2.remap(x, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for x in audio]
-    )
+    across, down = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    bent = [
+        cv2.remap(x, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for x in audio
+    ]
+    audio = np.asarray(bent, np.float32)
     level = rng.uniform(-0.12, 0.12)
     ramp = np.linspace(-1, 1, bands)
     tilt = ramp * rng.uniform(-0.15, 0.15) + np.cos(3 * ramp + rng.uniform(0, 6)) * 0.05
@@ -234,6 +265,7 @@ class RenderSamples:
         self._mirror = mirror_order()
 
     def __getitem__(self, index: int) -> RenderSample:
+        """Sample number `index`; every number, however large, is a sample."""
         rng = np.random.default_rng((self._seed, index))
         clip = self._clips[rng.choice(len(self._clips), p=self._chances)]
         frames = np.sort(_draw(clip.frames, self._num_frames, rng))
@@ -281,9 +313,7 @@ class RenderSamples:
         chosen = np.array(chosen[: self._num_references])
         return rng.permutation(chosen)
 
-    def _points(
-        self, clip: TrainClip, frames: Int, matrices: list[F64], mirrored: bool
-    ) -> F32:
+    def _points(self, clip: TrainClip, frames: Int, matrices: list[F64], mirrored: bool) -> F32:
         marks = clip.clip.landmarks[frames][..., :2].astype(np.float64)
         out = np.stack([p @ m[:, :2].T + m[:, 2] for p, m in zip(marks, matrices, strict=True)])
         if mirrored:
@@ -313,7 +343,8 @@ def _shifted(clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
     out = []
     for frame in frames:
         away = np.abs(clip.frames - frame)
-        near = clip.frames[(away >= 3) & (away <= 15) & (clip.clip.shot[clip.frames] == clip.clip.shot[frame])]
+        same_shot = clip.clip.shot[clip.frames] == clip.clip.shot[frame]
+        near = clip.frames[(away >= 3) & (away <= 15) & same_shot]
         out.append(rng.choice(near) if len(near) else frame)
     return np.array(out)
 
@@ -327,11 +358,11 @@ def _random_jitter(rng: np.random.Generator, strength: float = 1.0) -> F64:
     linear = np.array([[cos, -sin], [sin, cos]])
     height, width = CROP_SIZE
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    stored = centre + (MARGIN[1], MARGIN[0])
+    stored = centre + np.array(MARGIN[::-1])
     return np.concatenate([linear, (centre + shift - linear @ stored)[:, None]], 1)
 
 
-def _random_colour(rng: np.random.Generator) -> F32:
+def _random_colour(rng: np.random.Generator) -> U8:
     """A lookup table per channel: gain, gamma and lift. Shape (256, 3), uint8."""
     x = np.linspace(0, 1, 256)[:, None]
     gamma = np.exp(rng.uniform(-0.2, 0.2) + rng.uniform(-0.05, 0.05, 3))
@@ -339,12 +370,12 @@ def _random_colour(rng: np.random.Generator) -> F32:
     return np.clip(255 * gain * x**gamma, 0, 255).astype(np.uint8)
 
 
-def _cut(stored: U8, matrix: F64, mirrored: bool, colour: F32) -> U8:
+def _cut(stored: U8, matrix: F64, mirrored: bool, colour: U8) -> U8:
     height, width = CROP_SIZE
     crop = cv2.warpAffine(
         stored, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
-    crop = cv2.LUT(crop, colour[None])
+    crop = np.asarray(cv2.LUT(crop, colour[None]), np.uint8)
     return np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from dubcli.models.iptalker import IPTalker
+from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.training.data import TrainClip, audio_windows
+from dubcli.training.modes import device_of, evaluating
 from dubcli.types import F32
 
 MAX_LAG_FRAMES = 8
@@ -25,20 +27,32 @@ _BATCH = 256
 @torch.no_grad()
 def predicted_opening(model: IPTalker, clip: TrainClip) -> F32:
     """Mouth opening over inter-ocular distance that the clip's sound asks for. Shape (U,)."""
-    alignment, config = model.alignment, model.config
-    tokens = torch.zeros(config.num_references, config.embedding)
+    alignment, config, device = model.alignment, model.config, device_of(model)
+    tokens = torch.zeros(config.num_references, config.embedding, device=device)
+    neutral = torch.from_numpy(clip.neutral).to(device)
     parts = []
-    for start in range(0, len(clip.frames), _BATCH):
-        frames = clip.frames[start : start + _BATCH]
-        audio = torch.from_numpy(audio_windows(clip, frames, config.audio_width))
-        coefficients = alignment.to_coefficients(alignment(audio, tokens))
-        points = alignment.speaking_points(coefficients, torch.from_numpy(clip.neutral))
-        parts.append((points[:, 25] - points[:, 35]).norm(dim=-1).numpy())
+    with evaluating(model):
+        for start in range(0, len(clip.frames), _BATCH):
+            frames = clip.frames[start : start + _BATCH]
+            windows = audio_windows(clip, frames, config.audio_width)
+            v_alg = alignment(torch.from_numpy(windows).to(device), tokens)
+            points = alignment.speaking_points(alignment.to_coefficients(v_alg), neutral)
+            gap = points[:, INNER_BOTTOM] - points[:, INNER_TOP]
+            parts.append(gap.norm(dim=-1).cpu().numpy())
     return np.concatenate(parts)
 
 
 def lag_of(predicted: F32, true: F32) -> tuple[int, float, float]:
-    """Frames by which `true` comes after `predicted`, r at that lag, and r at lag 0."""
+    """How far two series of mouth openings are apart.
+
+    Args:
+        predicted: What the sound asks for. Shape (U,).
+        true: What the picture shows. Shape (U,), longer than twice `MAX_LAG_FRAMES`.
+
+    Returns:
+        Frames by which the picture comes later (negative: earlier), Pearson r at that lag, and r
+        at lag 0.
+    """
     scores = {}
     for lag in range(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1):
         a = predicted[max(0, -lag) : len(predicted) - max(0, lag)]
@@ -49,7 +63,10 @@ def lag_of(predicted: F32, true: F32) -> tuple[int, float, float]:
 
 
 def correct_offsets(model: IPTalker, clips: list[TrainClip]) -> list[TrainClip]:
-    """Clips with sound, their lag corrected; those that no lag explains are left out."""
+    """Clips with sound, their lag corrected; those that no lag explains are left out.
+
+    A lag that explains hardly more than none is no lag: the clip stays as it is.
+    """
     kept = []
     for clip in clips:
         if not clip.has_audio:
@@ -58,13 +75,20 @@ def correct_offsets(model: IPTalker, clips: list[TrainClip]) -> list[TrainClip]:
         if peak < _TRUSTED_R:
             continue
         if peak - now >= _MIN_GAIN and peak >= _MIN_R and abs(lag) < MAX_LAG_FRAMES:
-            steps = np.median(np.diff(clip.clip.steps[clip.frames]))
-            clip = replace(clip, offset_steps=clip.offset_steps + round(lag * float(steps)))
+            steps = round(lag * _steps_per_frame(clip))
+            clip = replace(clip, offset_steps=clip.offset_steps + steps)
         kept.append(clip)
     return kept
 
 
+def _steps_per_frame(clip: TrainClip) -> float:
+    """Mean mel steps from a usable frame to the next, over neighbours only."""
+    between = np.diff(clip.clip.steps[clip.frames])[np.diff(clip.frames) == 1]
+    return float(between.mean()) if len(between) else 0.0
+
+
 def _pearson(a: F32, b: F32) -> float:
-    a, b = a - a.mean(), b - b.mean()
+    # Double precision: what is left of a still mouth must not count as movement.
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (a, b))
     scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
     return float((a * b).sum()) / scale if scale > 1e-9 else 0.0

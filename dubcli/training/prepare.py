@@ -46,11 +46,19 @@ from dubcli.training.clips import (
     load_clip,
     save_clip,
 )
-from dubcli.types import F32, F64, U8, AudioFeatures, Int, MediaInfo
+from dubcli.types import F64, U8, AudioFeatures, Int, MediaInfo
 
 Progress = Callable[[str, int, int], None]
 _SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"}
-_FIELDS = ("clip", "identity", "frames", "usable", "has_audio", "dropped", "source")
+_FIELDS: tuple[str, ...] = (
+    "clip",
+    "identity",
+    "frames",
+    "usable",
+    "has_audio",
+    "dropped",
+    "source",
+)
 _MIN_USABLE = 20
 
 
@@ -145,9 +153,7 @@ def _read_catalogue(path: Path) -> dict[str, dict[str, str]]:
     return {Path(row["file"]).name: row for row in rows}
 
 
-def _prepare_all(
-    sources: list[SourceClip], folder: Path, jobs: int
-) -> Iterator[dict[str, str]]:
+def _prepare_all(sources: list[SourceClip], folder: Path, jobs: int) -> Iterator[dict[str, str]]:
     if jobs == 1:
         yield from (_prepare_one(source, folder) for source in sources)
         return
@@ -162,9 +168,8 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
     dropped = ""
     clip: PreparedClip | None = None
     try:
-        if path.exists():
-            clip = load_clip(path)
-        else:
+        clip = _reuse(path)
+        if clip is None:
             clip = prepare_clip(source)
             save_clip(clip, path)
         if clip.valid.sum() < _MIN_USABLE:
@@ -185,6 +190,14 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
         "source": str(source.path),
     }
     return {name: values[name] for name in _FIELDS}
+
+
+def _reuse(path: Path) -> PreparedClip | None:
+    """The clip of an earlier run, None where there is none or a damaged one."""
+    try:
+        return load_clip(path) if path.exists() else None
+    except TrainingError:
+        return None
 
 
 def prepare_clip(source: SourceClip) -> PreparedClip:
@@ -218,13 +231,9 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
         valid=track.valid,
         shot=track.shot,
         steps=steps,
-        mel=_half(features.values) if features else np.zeros((0, NUM_MELS), np.float16),
+        mel=(features.values if features else np.zeros((0, NUM_MELS))).astype(np.float16),
         fill=features.fill if features else np.full(NUM_MELS, -1, np.float32),
     )
-
-
-def _half(values: F32) -> F32:
-    return values.astype(np.float16)
 
 
 def _pictures(reader: FrameReader, info: MediaInfo, matrices: F64) -> Iterator[U8]:

@@ -7,13 +7,14 @@ key `loss`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dubcli.config import TrainConfig
 from dubcli.face.landmarks import SPEAKING
 from dubcli.models.base import FaceGeometry, to_images, to_tensor
 from dubcli.models.iptalker import IPTalker, IPTalkerConfig, ReferenceState, Rendered
@@ -29,6 +30,7 @@ from dubcli.training.data import (
     identity_weights,
     project,
     stored_to_crop,
+    with_sound,
 )
 from dubcli.training.losses import (
     correlation_loss,
@@ -37,7 +39,8 @@ from dubcli.training.losses import (
     ssim_loss,
     weighted_l1,
 )
-from dubcli.types import U8
+from dubcli.training.modes import device_of, evaluating
+from dubcli.types import F32, U8
 
 _MOUTH_WEIGHT = 4.0
 _COEFFICIENT_NOISE = 0.1
@@ -50,7 +53,10 @@ _POINT_WEIGHTS = [1.0] * 20 + [2.0] * 20 + [0.7] * 21 + [0.4] * 41
 class Task(Protocol):
     """What the loop needs."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def parameters(self) -> list[nn.Parameter]:
         """Parameters this stage trains."""
@@ -80,7 +86,7 @@ class RenderTask:
     """
 
     def __init__(
-        self, model: IPTalker, clips: list[TrainClip], config: Any, *, joint: bool
+        self, model: IPTalker, clips: list[TrainClip], config: TrainConfig, *, joint: bool
     ) -> None:
         prepare_model(model, clips)
         self.model = model
@@ -88,7 +94,7 @@ class RenderTask:
         self._seed = config.seed
         self._batch = config.batch_clips
         self._samples = RenderSamples(
-            [clip for clip in clips if clip.has_audio] if joint else clips,
+            with_sound(clips) if joint else clips,
             num_frames=config.frames_per_clip,
             num_references=model.config.num_references,
             audio_width=model.config.audio_width,
@@ -98,16 +104,14 @@ class RenderTask:
     def parameters(self) -> list[nn.Parameter]:
         """All, or with true landmarks all but the alignment module's."""
         skip = () if self._joint else ("alignment.",)
-        return [
-            value for name, value in self.model.named_parameters() if not name.startswith(skip)
-        ]
+        return [value for name, value in self.model.named_parameters() if not name.startswith(skip)]
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """Mean losses over the batch's clips."""
         totals: dict[str, Tensor] = {}
         for index in range(step * self._batch, (step + 1) * self._batch):
             for name, value in self._clip_losses(index).items():
-                totals[name] = totals.get(name, torch.zeros(())) + value / self._batch
+                totals[name] = totals.get(name, value.new_zeros(())) + value / self._batch
         return totals
 
     def _clip_losses(self, index: int) -> dict[str, Tensor]:
@@ -126,6 +130,10 @@ class RenderTask:
             "warp": weighted_l1(out.warped, real, weight) + gradient_l1(out.warped, real, weight),
         }
         losses["loss"] = losses["picture"] + 0.15 * losses["ssim"] + 0.5 * losses["warp"]
+        if self.model.config.geometry_map:
+            # Without a loss of its own the decoder would starve behind a gate that opens early.
+            losses["painted"] = pyramid_loss(out.painted, real, weight)
+            losses["loss"] = losses["loss"] + 0.5 * losses["painted"]
         if self._joint and departure is not None:
             losses["geometry"] = departure
             losses["loss"] = losses["loss"] + departure
@@ -134,17 +142,18 @@ class RenderTask:
     def _forward(
         self, sample: RenderSample, index: int
     ) -> tuple[Rendered, Tensor, Tensor, Tensor | None]:
-        model, config = self.model, self.model.config
+        model, config, device = self.model, self.model.config, device_of(self.model)
         factor = config.height / sample.targets.shape[1]
         targets, backgrounds, references = (
-            _resize(to_tensor(x), factor)
+            _resize(to_tensor(x, device), factor)
             for x in (sample.targets, sample.backgrounds, sample.references)
         )
         state = model.encode_references(
-            references, _scale_points(torch.from_numpy(sample.reference_points), factor)
+            references,
+            _scale_points(torch.from_numpy(sample.reference_points).to(device), factor),
         )
-        geometry = sample_geometry(sample, factor)
-        landmarks = _scale_points(torch.from_numpy(sample.landmarks), factor)
+        geometry = sample_geometry(sample, factor, device)
+        landmarks = _scale_points(torch.from_numpy(sample.landmarks).to(device), factor)
         coefficients, code, departure = self._drive(sample, state, index)
         canonical = model.alignment.speaking_points(coefficients, geometry.neutral)
         speaking = geometry.place(canonical)
@@ -156,15 +165,14 @@ class RenderTask:
         self, sample: RenderSample, state: ReferenceState, index: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Coefficients, AdaIN code and the cost of the predicted geometry."""
-        model = self.model
-        basis = model.alignment.basis.numpy()
-        true = torch.from_numpy(project(sample.departure, basis).astype(np.float32))
+        model, device = self.model, device_of(self.model)
+        true = coefficients_of(sample.departure, model).to(device)
         if not self._joint:
             rng = np.random.default_rng((self._seed, index, 1))
             noise = rng.standard_normal(true.shape) * _COEFFICIENT_NOISE
-            noisy = true + torch.from_numpy(noise.astype(np.float32))
+            noisy = true + torch.from_numpy(noise.astype(np.float32)).to(device)
             return noisy, model.coefficient_code(noisy), None
-        v_alg = model.alignment(torch.from_numpy(sample.audio), state.tokens)
+        v_alg = model.alignment(torch.from_numpy(sample.audio).to(device), state.tokens)
         if not model.config.geometry_map:
             return true, v_alg, None
         predicted = model.alignment.to_coefficients(v_alg)
@@ -177,7 +185,8 @@ class RenderTask:
         rows = []
         for index in range(4):
             sample = self._samples[10**9 + index]
-            out, targets, _, _ = self._forward(sample, index)
+            with evaluating(self.model):
+                out, targets, _, _ = self._forward(sample, index)
             top = self.model.config.top
             hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
             warped, made = targets.clone(), targets.clone()
@@ -190,19 +199,16 @@ class RenderTask:
 class GeometryTask:
     """Sound half: mel windows and references to mouth coefficients."""
 
-    def __init__(self, model: IPTalker, clips: list[TrainClip], config: Any) -> None:
+    def __init__(self, model: IPTalker, clips: list[TrainClip], config: TrainConfig) -> None:
         prepare_model(model, clips)
         self.model = model
-        self.clips = [clip for clip in clips if clip.has_audio]
+        self.clips = with_sound(clips)
         self._chances = identity_weights(self.clips)
         self._seed = config.seed
         self._num_clips = config.batch_clips
         self._num_frames = config.frames_per_clip
-        basis = model.alignment.basis.numpy()
-        self._true = [
-            torch.from_numpy(project(clip.departure, basis).astype(np.float32))
-            for clip in self.clips
-        ]
+        device = device_of(model)
+        self._true = [coefficients_of(clip.departure, model).to(device) for clip in self.clips]
 
     def parameters(self) -> list[nn.Parameter]:
         """The alignment module's."""
@@ -235,20 +241,18 @@ class GeometryTask:
         start = int(rng.integers(0, max(1, len(clip.frames) - num)))
         frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
         true = self._true[number][frames]
-        audio = audio_windows(
-            clip, frames, self.model.config.audio_width, int(rng.integers(-1, 2))
-        )
+        audio = audio_windows(clip, frames, self.model.config.audio_width, int(rng.integers(-1, 2)))
         if rng.random() < _SILENT_SHARE:
             floor = rng.uniform(-1.0, -0.4)
             audio = np.maximum(clip.clip.fill, floor + 0.03 * rng.standard_normal(audio.shape))
             audio, true = audio.astype(np.float32), torch.zeros_like(true)
         else:
             audio = augment_audio(audio, rng)
-        alignment = self.model.alignment
+        alignment, device = self.model.alignment, device_of(self.model)
         tokens = alignment.visual_encoder(self._reference_boxes(clip, rng))
         if rng.random() < _TOKEN_DROPOUT:
             tokens = torch.zeros_like(tokens)
-        v_alg = alignment(torch.from_numpy(audio), tokens)
+        v_alg = alignment(torch.from_numpy(audio).to(device), tokens)
         return alignment.to_coefficients(v_alg), true
 
     def _reference_boxes(self, clip: TrainClip, rng: np.random.Generator) -> Tensor:
@@ -256,10 +260,17 @@ class GeometryTask:
         config = self.model.config
         chosen = rng.choice(clip.frames, config.num_references)
         crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
-        return _resize(to_tensor(crops), config.height / crops.shape[1])[:, :, config.top :]
+        pictures = to_tensor(crops, device_of(self.model))
+        return _resize(pictures, config.height / crops.shape[1])[:, :, config.top :]
 
     def picture(self) -> None:
         """Nothing to look at."""
+
+
+def coefficients_of(departure: F32, model: IPTalker) -> Tensor:
+    """Mouth coefficients (T, P) on the CPU of departures from rest (T, S, 3)."""
+    basis = model.alignment.basis.cpu().numpy()
+    return torch.from_numpy(project(departure, basis).astype(np.float32))
 
 
 def point_loss(error: Tensor, basis: Tensor) -> Tensor:
@@ -280,16 +291,18 @@ def _opening_basis(basis: Tensor) -> Tensor:
     return 10 * (basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1])
 
 
-def sample_geometry(sample: RenderSample, factor: float) -> FaceGeometry:
+def sample_geometry(
+    sample: RenderSample, factor: float, device: torch.device | str = "cpu"
+) -> FaceGeometry:
     """Pose of a sample for crops resized by `factor`."""
     translation = torch.from_numpy(sample.translation).float()
     translation = translation * factor
     translation[:, :2] += (factor - 1) / 2
     return FaceGeometry(
-        scale=torch.from_numpy(sample.scale).float() * factor,
-        rotation=torch.from_numpy(sample.rotation).float(),
-        translation=translation,
-        neutral=torch.from_numpy(sample.neutral),
+        scale=torch.from_numpy(sample.scale).float().to(device) * factor,
+        rotation=torch.from_numpy(sample.rotation).float().to(device),
+        translation=translation.to(device),
+        neutral=torch.from_numpy(sample.neutral).to(device),
     )
 
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from torch import Tensor, nn
 
 from dubcli.config import TrainConfig
 from dubcli.errors import ConfigError, TrainingError
 from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker, IPTalkerConfig
+from dubcli.pipeline.device import choose_device, has_fast_bfloat16
 from dubcli.training.checkpoints import (
     TrainState,
     list_checkpoints,
+    load_into,
     load_weights,
     read_state,
-    restore,
+    restore_training,
     save_checkpoint,
 )
 from dubcli.training.data import load_clips
+from dubcli.training.modes import device_of
 from dubcli.training.offsets import correct_offsets
+from dubcli.training.run_log import append_row, drop_rows_after, save_picture
 from dubcli.training.tasks import GeometryTask, RenderTask, Task, half_size
 
 Progress = Callable[[str, int, int], None]
@@ -35,81 +37,78 @@ _WARM_UP_STEPS = 100
 _CLIP_NORM = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One run: its task, what changes with each step, and the sizes it is stored with."""
+
+    config: TrainConfig
+    task: Task
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    model_config: dict[str, Any]
+    start: int
+
+
 def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     """Train one stage of a model and return the last checkpoint.
 
+    A folder that holds checkpoints of the same model and stage is gone on with, exactly as if
+    the run had not been interrupted.
+
     Raises:
         ConfigError: Unknown model or preset.
+        DeviceError: The device is not there.
         TrainingError: No usable data, a checkpoint of another model, NaN, full disk.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    task, model_config = _setup(config)
-    task.model.to(memory_format=torch.channels_last)
+    device = choose_device(config.device)
+    sizes = _sizes(config)
+    resumed = _checkpoint_to_resume(config, sizes)
+    task = _task(config, IPTalker(sizes), device, resumed)
     optimizer = torch.optim.AdamW(
         task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
     )
     average = {key: value.clone() for key, value in task.model.state_dict().items()}
-    start = _resume(config, task.model, optimizer, average)
-    return _fit(config, task, optimizer, average, start, model_config, progress)
+    start = 0
+    if resumed is not None:
+        restore_training(resumed, task.model, optimizer)
+        for key, value in load_weights(resumed, averaged=True).items():
+            average[key].copy_(value)
+        start = read_state(resumed).step
+    drop_rows_after(config.output, start)
+    run = _Run(
+        config=config,
+        task=task,
+        optimizer=optimizer,
+        average=average,
+        model_config=asdict(sizes),
+        start=start,
+    )
+    return _fit(run, progress)
 
 
-def _setup(config: TrainConfig) -> tuple[Task, dict[str, Any]]:
+def _sizes(config: TrainConfig) -> IPTalkerConfig:
     if config.model != "iptalker":
         raise ConfigError(f"'{config.model}' cannot be trained.", "Known: iptalker.")
     name = config.preset or "default"
     if name not in NAMED_CONFIGS:
         raise ConfigError(f"Unknown preset '{name}'.", f"Known: {', '.join(NAMED_CONFIGS)}.")
-    sizes: IPTalkerConfig = NAMED_CONFIGS[name]
-    if config.half_size:
-        sizes = half_size(sizes)
+    sizes = NAMED_CONFIGS[name]
     if config.stage != "joint" and not sizes.geometry_map:
         raise ConfigError(
             f"Preset '{name}' has no mouth map, so its halves cannot be trained apart.",
             "Use --stage joint.",
         )
-    model = IPTalker(sizes)
-    if config.init is not None:
-        _start_from(model, config.init)
-    clips = load_clips(config.data)
-    task: Task
-    if config.stage == "geometry":
-        # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
-        clips = correct_offsets(model, clips) if config.init else clips
-        task = GeometryTask(model, clips, config)
-    else:
-        task = RenderTask(model, clips, config, joint=config.stage == "joint")
-    return task, asdict(sizes)
+    return half_size(sizes) if config.half_size else sizes
 
 
-def _start_from(model: nn.Module, checkpoint: Path) -> None:
-    """Take the averaged weights of another run, which must fit."""
-    state = read_state(checkpoint)
-    if state.architecture != "iptalker":
-        raise TrainingError(
-            f"'{checkpoint}' holds '{state.architecture}', not 'iptalker'.",
-            "Name a checkpoint of the model that is trained.",
-        )
-    try:
-        model.load_state_dict(load_weights(checkpoint, averaged=True))
-    except RuntimeError as error:
-        raise TrainingError(
-            f"The weights of '{checkpoint}' do not fit the model's sizes.",
-            "Use the preset that they were trained with.",
-        ) from error
-
-
-def _resume(
-    config: TrainConfig,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-) -> int:
-    """Continue the newest checkpoint of the output folder, if there is one."""
+def _checkpoint_to_resume(config: TrainConfig, sizes: IPTalkerConfig) -> Path | None:
+    """The newest checkpoint of the output folder, which must be of this run."""
     found = list_checkpoints(config.output)
     if not found:
-        return 0
+        return None
     if not config.resume:
         raise TrainingError(
             f"'{config.output}' already holds checkpoints.",
@@ -121,71 +120,110 @@ def _resume(
             f"'{config.output}' belongs to {state.architecture}, stage {state.stage}.",
             "Choose another folder.",
         )
-    restore(found[-1], model, optimizer)
-    average.update(load_weights(found[-1], averaged=True))
-    return state.step
+    differing = {
+        key for key, value in asdict(sizes).items() if state.model_config.get(key, value) != value
+    }
+    if differing:
+        raise TrainingError(
+            f"'{config.output}' was trained with another preset or size "
+            f"({', '.join(sorted(differing))}).",
+            "Choose another folder, and --init to start from those weights.",
+        )
+    return found[-1]
 
 
-def _fit(
-    config: TrainConfig,
-    task: Task,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    start: int,
-    model_config: dict[str, Any],
-    progress: Progress | None,
-) -> Path:
+def _task(config: TrainConfig, model: IPTalker, device: torch.device, resumed: Path | None) -> Task:
+    """Model on its device with the weights it starts from, data, and what is trained."""
+    if config.init is not None:
+        _start_from(model, config.init)
+    model.to(device)
+    clips = load_clips(config.data)
+    if config.stage == "geometry" and config.init is not None:
+        # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
+        clips = correct_offsets(model, clips)
+    if resumed is not None:
+        load_into(model, resumed)
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.stage == "geometry":
+        return GeometryTask(model, clips, config)
+    return RenderTask(model, clips, config, joint=config.stage == "joint")
+
+
+def _start_from(model: nn.Module, source: Path) -> None:
+    """Take the averaged weights of another run: a checkpoint, or a folder with some."""
+    checkpoint = (list_checkpoints(source) or [source])[-1]
+    state = read_state(checkpoint)
+    if state.architecture != "iptalker":
+        raise TrainingError(
+            f"'{checkpoint}' holds '{state.architecture}', not 'iptalker'.",
+            "Name a checkpoint of the model that is trained.",
+        )
+    load_into(model, checkpoint, averaged=True)
+
+
+def _fit(run: _Run, progress: Progress | None) -> Path:
+    config = run.config
     deadline = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
-    saved = config.output / f"step-{start:06d}"
-
-    def save(step: int) -> Path:
-        state = TrainState(
-            step=step, architecture=config.model, stage=config.stage, model_config=model_config
-        )
-        return save_checkpoint(
-            config.output,
-            state=state,
-            model=task.model,
-            average=average,
-            optimizer=optimizer,
-            run_config={k: str(v) for k, v in asdict(config).items()},
-        )
-
-    for step in range(start, config.steps):
+    saved = config.output / f"step-{run.start:06d}"
+    for step in range(run.start, config.steps):
         began = time.monotonic()
-        values = _step(config, task, optimizer, step)
-        _update_average(average, task.model, step)
-        _log(config.output, step + 1, values, time.monotonic() - began)
+        values = _step(run, step)
+        _update_average(run.average, run.task.model, step)
+        append_row(config.output, step + 1, time.monotonic() - began, values)
         if progress is not None:
             progress("train", step + 1, config.steps)
-        last = step + 1 == config.steps or time.monotonic() >= deadline
-        if last or (step + 1) % config.checkpoint_every == 0:
-            saved = save(step + 1)
-        if last or (step + 1) % config.sample_every == 0:
-            _save_picture(task, config.output / f"sample-{step + 1:06d}.jpg")
-        if last:
+        is_last = step + 1 == config.steps or time.monotonic() >= deadline
+        if is_last or (step + 1) % config.checkpoint_every == 0:
+            saved = _save(run, step + 1)
+        if is_last or (step + 1) % config.sample_every == 0:
+            picture = run.task.picture()
+            if picture is not None:
+                save_picture(picture, config.output / f"sample-{step + 1:06d}.jpg")
+        if is_last:
             break
     return saved
 
 
-def _step(
-    config: TrainConfig, task: Task, optimizer: torch.optim.Optimizer, step: int
-) -> dict[str, float]:
-    for group in optimizer.param_groups:
+def _save(run: _Run, step: int) -> Path:
+    config = run.config
+    return save_checkpoint(
+        config.output,
+        state=TrainState(
+            step=step, architecture=config.model, stage=config.stage, model_config=run.model_config
+        ),
+        model=run.task.model,
+        average=run.average,
+        optimizer=run.optimizer,
+        run_config={key: str(value) for key, value in asdict(config).items()},
+    )
+
+
+def _step(run: _Run, step: int) -> dict[str, float]:
+    """One update; the weights stay as they were if it cannot be computed."""
+    config, device = run.config, device_of(run.task.model)
+    for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
-    with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16(config.precision)):
-        losses = task.losses(step)
+    is_half = use_bfloat16(config.precision, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+        losses = run.task.losses(step)
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(values["loss"]):
-        raise TrainingError(
-            f"The loss is {values['loss']} at step {step + 1}.",
-            f"The last good checkpoint is in '{config.output}'; lower --learning-rate and go on.",
-        )
-    optimizer.zero_grad(set_to_none=True)
+        raise _diverged(config, f"The loss is {values['loss']}", step)
+    run.optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
-    nn.utils.clip_grad_norm_(task.parameters(), _CLIP_NORM)
-    optimizer.step()
+    norm = float(nn.utils.clip_grad_norm_(run.task.parameters(), _CLIP_NORM))
+    if not math.isfinite(norm):
+        raise _diverged(config, f"The gradient is {norm}", step)
+    run.optimizer.step()
     return values
+
+
+def _diverged(config: TrainConfig, what: str, step: int) -> TrainingError:
+    found = list_checkpoints(config.output)
+    where = f"The last good checkpoint is '{found[-1]}'" if found else "There is no checkpoint yet"
+    return TrainingError(
+        f"{what} at step {step + 1}.", f"{where}; lower --learning-rate and run again."
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -195,15 +233,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def use_bfloat16(precision: str) -> bool:
-    """Whether to compute in bfloat16: `auto` only where the processor has matrix tiles for it.
-
-    Without them bfloat16 is emulated and ten times slower than float32.
-    """
-    if precision != "auto":
-        return precision == "bfloat16"
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: `auto` only where the device does it fast."""
+    return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
 
 
 def _update_average(average: dict[str, Tensor], model: nn.Module, step: int) -> None:
@@ -213,20 +245,3 @@ def _update_average(average: dict[str, Tensor], model: nn.Module, step: int) -> 
             average[key].lerp_(value, 1 - decay)
         else:
             average[key].copy_(value)
-
-
-def _log(folder: Path, step: int, values: dict[str, float], seconds: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "log.csv"
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if is_new:
-            writer.writerow(["step", "seconds", *values])
-        writer.writerow([step, f"{seconds:.3f}", *(f"{value:.5f}" for value in values.values())])
-
-
-def _save_picture(task: Task, path: Path) -> None:
-    picture = task.picture()
-    if picture is not None:
-        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import dubcli
+from dubcli.cli import app
 from dubcli.media.ffmpeg import ffmpeg_binary
 
 PACKAGE = Path(dubcli.__file__).parent
 FACE_SIZE = "320:-2"
 NUM_FRAMES = 12
 TIMEOUT_S = 300
-
-pytestmark = pytest.mark.skipif(
-    find_spec("dubcli.pipeline") is None, reason="the pipeline is not there yet"
-)
 
 
 def _ffmpeg(*arguments: str | Path) -> None:
@@ -51,8 +50,21 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Done:
+    """How a run of the command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
 class Kitchen:
-    """One test's copies of the clips, and the command run beside them."""
+    """One test's copies of the clips, and the command run beside them.
+
+    `run` starts a process of its own; `fails` does so only where asked to, because each process
+    loads torch anew: one for every exit code, and those in which native code might speak.
+    """
 
     def __init__(self, media: Path, folder: Path) -> None:
         self.media = media
@@ -63,15 +75,12 @@ class Kitchen:
         shutil.copy(self.media / name, target)
         return target.name
 
-    def run(
-        self, *arguments: str, model: str = "passthrough", site: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, model: str = "passthrough", site: Path | None = None) -> Done:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if site is not None:
             environment["PYTHONPATH"] = str(site)
-        argv = [sys.executable, "-m", "dubcli", "--model", model, "--device", "cpu", *arguments]
-        return subprocess.run(
-            argv,
+        done = subprocess.run(
+            [sys.executable, "-m", "dubcli", *_options(model), *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,
@@ -79,12 +88,29 @@ class Kitchen:
             timeout=TIMEOUT_S,
             check=False,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
-    def fails(self, code: int, *arguments: str, named: str, **options: str | Path) -> None:
+    def run_here(self, *arguments: str, model: str = "passthrough") -> Done:
+        done = CliRunner().invoke(app, [*_options(model), *arguments])
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    def fails(
+        self,
+        code: int,
+        *arguments: str,
+        named: str,
+        process: bool = False,
+        model: str = "passthrough",
+        site: Path | None = None,
+    ) -> None:
         """Run and assert the code, the one line with what is wrong, and an unchanged folder."""
         before = self.contents()
-        done = self.run("--quiet", *arguments, **options)  # pyright: ignore[reportArgumentType]
-        assert done.returncode == code, done.stderr
+        words = ("--quiet", *arguments)
+        if process or site is not None:
+            done = self.run(*words, model=model, site=site)
+        else:
+            done = self.run_here(*words, model=model)
+        assert done.code == code, done.stderr
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         assert len(lines) == 1, done.stderr
         assert lines[0].startswith("dub: ")
@@ -97,6 +123,10 @@ class Kitchen:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
+def _options(model: str) -> list[str]:
+    return ["--model", model, "--device", "cpu"]
+
+
 @pytest.fixture
 def kitchen(media: Path, tmp_path: Path) -> Kitchen:
     return Kitchen(media, tmp_path)
@@ -104,7 +134,7 @@ def kitchen(media: Path, tmp_path: Path) -> Kitchen:
 
 def test_missing_video(kitchen: Kitchen) -> None:
     kitchen.copy("speech.wav")
-    kitchen.fails(3, "lost.mp4", "--audio", "speech.wav", named="lost.mp4")
+    kitchen.fails(3, "lost.mp4", "--audio", "speech.wav", named="lost.mp4", process=True)
 
 
 def test_missing_audio(kitchen: Kitchen) -> None:
@@ -126,7 +156,7 @@ def test_no_real_video(name: str, kitchen: Kitchen) -> None:
 
 def test_video_without_a_face(kitchen: Kitchen) -> None:
     kitchen.copy("speech.wav")
-    kitchen.fails(5, kitchen.copy("bars.mp4"), "--audio", "speech.wav", named="face")
+    kitchen.fails(5, kitchen.copy("bars.mp4"), "--audio", "speech.wav", named="face", process=True)
 
 
 @pytest.mark.parametrize("name", ["bars.mp4", "empty.wav", "silent.wav", "text.mp4"])
@@ -162,7 +192,7 @@ def test_existing_output_stays_without_the_flag(kitchen: Kitchen) -> None:
     kitchen.copy("face.mp4")
     kitchen.copy("speech.wav")
     (kitchen.folder / "out.mp4").write_text("mine", encoding="utf-8")
-    kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "-o", "out.mp4", named="-y")
+    kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "-o", "out.mp4", named="-y", process=True)
 
 
 @pytest.mark.parametrize("output", ["face.mp4", "./face.mp4", "link.mp4", "speech.wav"])
@@ -186,13 +216,15 @@ def test_unknown_model(kitchen: Kitchen) -> None:
 def test_unknown_face(kitchen: Kitchen) -> None:
     kitchen.copy("face.mp4")
     kitchen.copy("speech.wav")
-    kitchen.fails(5, "face.mp4", "--audio", "speech.wav", "--face", "9", named="9")
+    kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "--face", "9", named="9", process=True)
 
 
 def test_absent_device(kitchen: Kitchen) -> None:
     kitchen.copy("face.mp4")
     kitchen.copy("speech.wav")
-    kitchen.fails(6, "face.mp4", "--audio", "speech.wav", "--device", "cuda:63", named="cuda")
+    kitchen.fails(
+        6, "face.mp4", "--audio", "speech.wav", "--device", "cuda:63", named="cuda", process=True
+    )
 
 
 def test_corrupted_weights(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -228,7 +260,7 @@ def test_any_name_works_and_the_result_lies_beside_the_video(kitchen: Kitchen) -
     video = kitchen.copy("face.mp4", '-it\'s "a" video ü.mp4')
     audio = kitchen.copy("speech.wav", "new 'speech'.wav")
     done = kitchen.run("--json", "--audio", audio, "--", video)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     report = json.loads(done.stdout)
     output = kitchen.folder / '-it\'s "a" video ü.dubbed.mp4'
     assert output.is_file()
@@ -244,6 +276,34 @@ def test_any_name_works_and_the_result_lies_beside_the_video(kitchen: Kitchen) -
 def test_silence_may_be_allowed(kitchen: Kitchen) -> None:
     kitchen.copy("face.mp4")
     kitchen.copy("silent.wav")
-    done = kitchen.run("face.mp4", "--audio", "silent.wav", "--allow-silence", "-o", "out.mp4")
-    assert done.returncode == 0, done.stderr
+    done = kitchen.run_here("face.mp4", "--audio", "silent.wav", "--allow-silence", "-o", "out.mp4")
+    assert done.code == 0, done.stderr
     assert (kitchen.folder / "out.mp4").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing_behind(
+    number: signal.Signals, code: int, kitchen: Kitchen
+) -> None:
+    video = shutil.copy(PACKAGE / "assets" / "demo.mp4", kitchen.folder / "clip.mp4")
+    audio = PACKAGE / "assets" / "demo_speech.wav"
+    before = kitchen.contents()
+    argv = [
+        sys.executable,
+        "-m",
+        "dubcli",
+        str(video),
+        "--audio",
+        str(audio),
+        *_options("passthrough"),
+    ]
+    with subprocess.Popen(argv, cwd=kitchen.folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "analyse" in process.stderr.readline()  # the first pass is done, the second runs
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(TIMEOUT_S) == code, rest
+    assert rest == "dub: interrupted; nothing was written.\n"
+    assert kitchen.contents() == before
+    assert sorted(path.name for path in kitchen.folder.iterdir()) == ["clip.mp4"]

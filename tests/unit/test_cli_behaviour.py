@@ -228,6 +228,29 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("verbose", "shown"), [(False, "dub: ours\n"), (True, "theirs")])
+def test_native_libraries_do_not_speak_to_the_user(verbose: bool, shown: str) -> None:
+    code = (
+        "import os\n"
+        "from dubcli.cli_view import View, say\n"
+        f"with View(verbose={verbose}).logging():\n"
+        "    os.write(2, b'theirs')\n"
+        "    say('dub: ours')"
+    )
+    argv = [sys.executable, "-c", code]
+    run = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert shown in run.stderr
+    assert ("theirs" in run.stderr) == verbose
+
+
+def test_a_traceback_is_shown_after_native_libraries_were_silenced() -> None:
+    code = "from dubcli.cli_view import View\nwith View().logging(): raise RuntimeError('a bug')"
+    argv = [sys.executable, "-c", code]
+    run = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "RuntimeError: a bug" in run.stderr
+
+
 @pytest.fixture
 def _two_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A manifest with a damaged weight, an absent one and one that needs no file."""

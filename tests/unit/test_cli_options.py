@@ -26,7 +26,6 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "face": (["--face", "2"], 2),
     "sync_mode": (["--sync-mode", "pad"], "pad"),
     "crf": (["--crf", "30"], 30),
-    "num_references": (["--num-references", "7"], 7),
     "seed": (["--seed", "9"], 9),
     "threads": (["--threads", "3"], 3),
     "allow_silence": (["--allow-silence"], True),

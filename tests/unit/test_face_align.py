@@ -58,8 +58,8 @@ def test_the_crop_is_upright_and_holds_the_widest_mouth() -> None:
         matrices = crop_alignment(fit_pose(face), (208, 160)).frame_to_crop
         crop = apply_matrix(face, matrices)[0]
         upright = apply_matrix(
-            canonical_face(0.35)[None], crop_alignment(made_pose(1, (0, 0), 1.0), (208, 160))
-            .frame_to_crop
+            canonical_face(0.35)[None],
+            crop_alignment(made_pose(1, (0, 0), 1.0), (208, 160)).frame_to_crop,
         )[0]
         np.testing.assert_allclose(crop[:, :2], upright[:, :2], atol=0.05)
         assert 150 < crop[CHIN, 1] < 208

@@ -1,0 +1,225 @@
+"""What every registered model must do, at a size that runs in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dubcli.errors import ConfigError
+from dubcli.models.base import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+from dubcli.models.registry import create_model, model_names
+
+TINY = NAMED_CONFIGS["tiny"]
+TINY_PAPER = replace(TINY, box_top=0.0, mask="hull", geometry_map=False, fusion="plain")
+# Tiny settings of each registered model; a new model is added here.
+CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
+    "passthrough": {"default": {"height": 104, "width": 80}},
+    "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
+}
+CASES = [
+    pytest.param(name, config, id=f"{name}, {variant}")
+    for name, variants in CONFIGS.items()
+    for variant, config in variants.items()
+]
+NUM_FRAMES, NUM_KEPT, NUM_SPEAKING = 3, 133, 102
+SPEAKING = slice(27, 129)
+# Matrix products of another batch size round differently, which noise as a picture magnifies:
+# a quarter of a grey level, and for landmarks so much of a pixel.
+ATOL = 1e-3
+
+
+def _model(name: str, config: dict[str, Any]) -> nn.Module:
+    """An untrained model all of whose layers matter: some start at zero."""
+    model = create_model(name, config)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.05 * torch.randn_like(value))
+        for value in model.buffers():
+            value.copy_(0.02 * torch.randn_like(value))
+    return model.eval()
+
+
+def _face(num: int, height: int, width: int) -> Tensor:
+    """Landmarks of a face in the lower middle of the crop. Shape (num, K, 2)."""
+    middle = torch.tensor([0.5 * width, 0.65 * height])
+    spread = torch.tensor([0.2 * width, 0.15 * height])
+    return middle + spread * (2 * torch.rand(num, NUM_KEPT, 2) - 1)
+
+
+def _window(model: LipSyncModel) -> ModelWindow:
+    spec, (height, width) = model.spec, model.spec.crop_size
+    neutral = torch.cat([_face(1, 2, 2)[0, SPEAKING] - 1, torch.zeros(NUM_SPEAKING, 1)], 1)
+    return ModelWindow(
+        crops=torch.rand(NUM_FRAMES, 3, height, width),
+        audio=torch.rand(NUM_FRAMES, spec.audio_width, 80) - 0.5,
+        landmarks=_face(NUM_FRAMES, height, width),
+        geometry=FaceGeometry(
+            scale=torch.full((NUM_FRAMES,), 0.28 * height),
+            rotation=torch.eye(3).repeat(NUM_FRAMES, 1, 1),
+            translation=torch.tensor([0.5 * width, 0.5 * height, 0]).repeat(NUM_FRAMES, 1),
+            neutral=neutral,
+        ),
+    )
+
+
+def _references(model: LipSyncModel) -> tuple[Tensor, Tensor]:
+    num, (height, width) = model.spec.num_references, model.spec.crop_size
+    return torch.rand(num, 3, height, width), _face(num, height, width)[:, SPEAKING]
+
+
+def _generate(model: Any, window: ModelWindow, references: tuple[Tensor, Tensor]) -> Patches:
+    return model.generate(window, model.encode_references(*references))
+
+
+def _frame(window: ModelWindow, index: int) -> ModelWindow:
+    one, geometry = slice(index, index + 1), window.geometry
+    return ModelWindow(
+        crops=window.crops[one],
+        audio=window.audio[one],
+        landmarks=window.landmarks[one],
+        geometry=FaceGeometry(
+            scale=geometry.scale[one],
+            rotation=geometry.rotation[one],
+            translation=geometry.translation[one],
+            neutral=geometry.neutral,
+        ),
+    )
+
+
+def _tensors(patches: Patches) -> dict[str, Tensor]:
+    found = {"rgb": patches.rgb, "speaking": patches.speaking}
+    if patches.detail is not None:
+        detail = patches.detail
+        found |= {"grid": detail.grid, "weights": detail.weights, "gate": detail.gate}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def test_every_registered_model_is_held_to_the_contract() -> None:
+    assert set(CONFIGS) == set(model_names())
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]) -> None:
+    model = cast("LipSyncModel", _model(name, config))
+    window, references = _window(model), _references(model)
+    with torch.no_grad():
+        patches = _generate(model, window, references)
+    height, width = model.spec.crop_size
+    assert (height, width) == (config["height"], config["width"])
+    assert patches.rgb.shape == (NUM_FRAMES, 3, height, width)
+    assert patches.rgb.dtype == torch.float32
+    assert float(patches.rgb.min()) >= 0
+    assert float(patches.rgb.max()) <= 1
+    assert all(bool(value.isfinite().all()) for value in _tensors(patches).values())
+    if patches.speaking is not None:
+        assert patches.speaking.shape == (NUM_FRAMES, NUM_SPEAKING, 2)
+    if patches.detail is not None:
+        top, bottom, left, right = patches.detail.box
+        num, size = model.spec.num_references, (bottom - top, right - left)
+        assert patches.detail.grid.shape == (NUM_FRAMES, num, *size, 2)
+        assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)
+        assert patches.detail.gate.shape == (NUM_FRAMES, *size)
+        total = patches.detail.weights.sum(1)
+        torch.testing.assert_close(total, torch.ones_like(total))
+        assert torch.equal(patches.rgb[:, :, :top], window.crops[:, :, :top])
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_the_same_input_gives_the_same_output(name: str, config: dict[str, Any]) -> None:
+    model = _model(name, config)
+    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    with torch.no_grad():
+        first, second = (_tensors(_generate(model, window, references)) for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_a_frame_does_not_depend_on_its_batch(name: str, config: dict[str, Any]) -> None:
+    model = _model(name, config)
+    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    with torch.no_grad():
+        together = _tensors(_generate(model, window, references))
+        alone = _tensors(_generate(model, _frame(window, 1), references))
+    for key, value in alone.items():
+        torch.testing.assert_close(value[0], together[key][1], atol=ATOL, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_other_sound_gives_another_mouth(name: str, config: dict[str, Any]) -> None:
+    model = _model(name, config)
+    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    louder = replace(window, audio=window.audio + 0.5)
+    with torch.no_grad():
+        a, b = (_generate(model, x, references).rgb for x in (window, louder))
+    keeps_source = cast("LipSyncModel", model).spec.keeps_source_mouth
+    assert torch.equal(a, b) == keeps_source
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> None:
+    model = _model(name, config)
+    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    patches = _generate(model, window, references)
+    if not list(model.parameters()):
+        return
+    (patches.rgb - torch.rand_like(patches.rgb)).abs().sum().backward()
+    missing = [
+        key
+        for key, value in model.named_parameters()
+        if value.grad is None or not bool(value.grad.isfinite().all())
+    ]
+    assert missing == []
+    # A bias may vanish in the normalisation that follows it; a weight may not.
+    idle = [
+        key
+        for key, value in model.named_parameters()
+        if key.endswith("weight") and not bool(value.grad.abs().sum() > 0)  # pyright: ignore[reportOptionalMemberAccess]
+    ]
+    assert idle == []
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_saved_and_loaded_weights_give_the_same_output(
+    name: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    model = _model(name, config)
+    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    torch.manual_seed(99)
+    again = create_model(name, config)
+    again.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
+    with torch.no_grad():
+        first = _tensors(_generate(model, window, references))
+        second = _tensors(_generate(again.eval(), window, references))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_unknown_models_and_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'iptalker'"):
+        create_model("iptalkr")
+    with pytest.raises(ConfigError, match="no_such_field"):
+        create_model("iptalker", {"no_such_field": 1})
+
+
+def test_the_papers_network_builds_at_the_papers_size() -> None:
+    config = NAMED_CONFIGS["paper"]
+    assert (config.height, config.width, config.top) == (416, 320, 0)
+    assert (config.mask, config.geometry_map, config.fusion) == ("hull", False, "plain")
+    with torch.device("meta"):
+        model = IPTalker(config)
+    assert model.spec.crop_size == (416, 320)
+    assert not [key for key, _ in model.named_parameters() if "coefficient" in key]
+
+
+def test_the_default_fits_into_the_package() -> None:
+    """At most 40 MB in half precision."""
+    with torch.device("meta"):
+        model = IPTalker(NAMED_CONFIGS["default"])
+    assert 2 * sum(value.numel() for value in model.state_dict().values()) <= 40e6

@@ -1,0 +1,95 @@
+"""A training set of drawn faces whose mouths follow their sound, as `dub prepare` would store."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dubcli.face.align import mean_face
+from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, face_oval
+from dubcli.training.clips import (
+    CROP_SIZE,
+    INDEX_NAME,
+    MARGIN,
+    STORED_SIZE,
+    PreparedClip,
+    encode_picture,
+    save_clip,
+)
+from dubcli.types import F32, F64, U8
+
+NUM_FRAMES = 40
+STEPS_PER_FRAME = 3
+_SCALE = 0.28 * CROP_SIZE[0]
+_ORIGIN = np.array([0.5 * CROP_SIZE[1] - 0.5 + MARGIN[1], 0.25 * CROP_SIZE[0] - 0.5 + MARGIN[0], 0])
+_FIELDS = ("clip", "identity", "frames", "usable", "has_audio", "dropped", "source")
+
+
+def speaking_face(opening: float) -> F32:
+    """The mean face with its lower lip and jaw lower, canonical units. (K, 3)."""
+    face = mean_face().copy()
+    middle = face[LIPS_INNER, 1].mean()
+    for group, share in ((LIPS_OUTER, 1.0), (LIPS_INNER, 1.0), (JAW, 0.8), (CHEEKS, 0.5)):
+        below = np.clip((face[group][:, 1] - middle) / 0.02, 0, 1)
+        face[group, 1] += opening * share * below
+    return face
+
+
+def drawn(landmarks: F32, skin: tuple[int, int, int]) -> U8:
+    """A face with red lips and a dark mouth on a grey wall. (*STORED_SIZE, 3)."""
+    image = np.full((*STORED_SIZE, 3), 110, np.uint8)
+    points = landmarks[:, :2].round().astype(np.int32)
+    cv2.fillPoly(image, [points[face_oval()]], skin)
+    cv2.fillPoly(image, [points[LIPS_OUTER]], (170, 60, 70))
+    cv2.fillPoly(image, [points[LIPS_INNER]], (40, 10, 15))
+    return image
+
+
+def made_clip(person: int, *, lag_frames: int = 0, with_sound: bool = True) -> PreparedClip:
+    """Half the mel bands are as loud as the mouth is open; the picture comes `lag_frames` late."""
+    rng = np.random.default_rng(person)
+    opening = _babble(rng)
+    canonical = np.stack([speaking_face(0.2 * value) for value in opening])
+    landmarks = (canonical * _SCALE + _ORIGIN).astype(np.float32)
+    skin = (220 - 60 * (person % 3), 180 - 40 * (person % 3), 150)
+    jpeg = [encode_picture(drawn(points, skin)) for points in landmarks]
+    heard = np.repeat(np.roll(opening, -lag_frames), STEPS_PER_FRAME)
+    mel = rng.uniform(-0.1, 0.1, (len(heard), 80))
+    mel[:, ::2] += 0.8 * heard[:, None] - 0.4
+    return PreparedClip(
+        jpeg=np.concatenate(jpeg),
+        jpeg_ends=np.cumsum([len(data) for data in jpeg]),
+        landmarks=landmarks,
+        canonical=canonical,
+        scale=np.full(NUM_FRAMES, _SCALE),
+        rotation=np.repeat(np.eye(3)[None], NUM_FRAMES, 0),
+        translation=np.repeat(_ORIGIN[None], NUM_FRAMES, 0),
+        valid=np.ones(NUM_FRAMES, bool),
+        shot=np.zeros(NUM_FRAMES, np.int64),
+        steps=np.arange(NUM_FRAMES) * STEPS_PER_FRAME,
+        mel=(mel if with_sound else np.zeros((0, 80))).astype(np.float16),
+        fill=np.full(80, -0.6, np.float32),
+    )
+
+
+def _babble(rng: np.random.Generator) -> F64:
+    """Mouth openings in [0, 1] that never repeat. (NUM_FRAMES,)."""
+    smooth = np.convolve(rng.standard_normal(NUM_FRAMES + 4), np.ones(3) / 3, "same")[2:-2]
+    return (smooth - smooth.min()) / np.ptp(smooth)
+
+
+def write_set(folder: Path, clips: dict[str, PreparedClip], dropped: dict[str, str]) -> Path:
+    """A prepared folder with clips by name, and rows of clips that could not be used."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / INDEX_NAME).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_FIELDS)
+        for name, clip in clips.items():
+            save_clip(clip, folder / f"{name}.npz")
+            writer.writerow([name, name, len(clip), len(clip), "yes", "", f"{name}.mp4"])
+        for name, reason in dropped.items():
+            writer.writerow([name, name, "", "", "no", reason, f"{name}.mp4"])
+    return folder
