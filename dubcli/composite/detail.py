@@ -1,10 +1,12 @@
-"""Fine detail of full-resolution references, carried into an upsampled patch.
+"""Fine detail of full-resolution pictures, carried into an upsampled patch.
 
-The network's flow and weights say where each patch pixel comes from; what the references show
-there beyond the model's resolution is added, as far as the network's gate agrees.
+The model says where in the references and in the current frame each patch pixel comes from, and
+in which shares; what they show there beyond the model's resolution is added.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -32,22 +34,25 @@ def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
 
 
 def add_detail(
-    patch: U8, detail: F32, grid: F32, weights: F32, gate: F32, box: tuple[int, int, int, int]
+    patch: U8,
+    detail: Sequence[F32],
+    grid: Sequence[F32],
+    weights: Sequence[F32],
+    box: tuple[int, int, int, int],
 ) -> U8:
-    """Enlarge a patch to the references' resolution and add their warped detail.
+    """Enlarge a patch to the pictures' resolution and add their warped detail.
 
     Args:
         patch: Generated crop. Shape (H, W, 3), uint8.
-        detail: Output of `fine_detail`. Shape (N, k * H, k * W, 3).
-        grid: Where box pixels look in each reference, normalised to [-1, 1]. Shape (N, h, w, 2).
-        weights: Share of each reference. Shape (N, h, w).
-        gate: Share of the detail to add. Shape (h, w).
+        detail: Layers of `fine_detail`, one per picture. Shapes (k * H, k * W, 3).
+        grid: Where box pixels look in each picture, normalised to [-1, 1]. Shapes (h, w, 2).
+        weights: Share of each picture. Shapes (h, w).
         box: y0, y1, x0, x1 of the box, crop px.
 
     Returns:
         Shape (k * H, k * W, 3), uint8.
     """
-    full_height, full_width = detail.shape[1:3]
+    full_height, full_width = detail[0].shape[:2]
     scale = full_height // patch.shape[0]
     fine_size = (full_width, full_height)
     out = np.asarray(cv2.resize(patch, fine_size, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -61,7 +66,7 @@ def add_detail(
         x = ((look[..., 0] + 1) * full_width - 1) / 2
         y = ((look[..., 1] + 1) * full_height - 1) / 2
         warped = cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        total += warped * cv2.resize(share * gate, size, interpolation=cv2.INTER_LINEAR)[..., None]
+        total += warped * cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None]
     part = out[top:bottom, left:right]
     np.copyto(part, np.clip(np.rint(part + total), 0, 255).astype(np.uint8))
     return out

@@ -91,14 +91,16 @@ class DetailWarp:
     Attributes:
         grid: Where each patch pixel looks in each reference crop, normalised to [-1, 1] (the
             convention of `grid_sample`, `align_corners=False`). Shape (T, N, h, w, 2).
-        weights: Share of each reference. Shape (T, N, h, w).
-        gate: How far the warped references agree with what was generated. Shape (T, h, w).
+        weights: Share of each reference's detail. Shape (T, N, h, w).
+        source_grid: Where each patch pixel looks in the current frame's crop. Shape (T, h, w, 2).
+        source_weight: Share of the current frame's detail. Shape (T, h, w).
         box: y0, y1, x0, x1 of the repainted part, crop px.
     """
 
     grid: Tensor
     weights: Tensor
-    gate: Tensor
+    source_grid: Tensor
+    source_weight: Tensor
     box: tuple[int, int, int, int]
 
 

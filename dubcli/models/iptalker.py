@@ -15,14 +15,17 @@ Deviations of the default config, each with its reason; `PAPER` turns them off:
   themselves are blended in through a gate, which keeps the person's own texture.
 * `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832) in
   place of a convolution, which entangles their mouth shapes.
+* `align_to_references=False`, in the shipped weights only: with sound of 28 people E_v's tokens
+  learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without), so
+  zeros stand in for them.
 * Audio is log-mel (DeepSpeech needs TensorFlow).
 * Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import math
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
@@ -31,13 +34,16 @@ from torch.nn import functional
 
 from dubcli.models.base import DetailWarp, ModelSpec, ModelWindow, Patches
 from dubcli.models.encoders import AudioEncoder, PictureEncoder, VisualEncoder
+from dubcli.models.iptalker_config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.layers import AdaINBlock, SPADEBlock, conv
-from dubcli.models.masks import MaskKind, mouth_mask
+from dubcli.models.masks import SPEAKING, mouth_mask
 from dubcli.models.mouth_map import (
     NUM_CHANNELS,
+    OUTER,
     draw_mouth,
     landmark_displacement,
     normalised,
+    outline_distance,
     pixel_grid,
     resize_grid,
     shape_distance,
@@ -45,79 +51,16 @@ from dubcli.models.mouth_map import (
 )
 
 NUM_POINTS = 102
+__all__ = ["NAMED_CONFIGS", "PAPER", "IPTalker", "IPTalkerConfig"]
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class IPTalkerConfig:
-    """Sizes and variants. The repainted box is a multiple of 4 px high and wide."""
-
-    height: int = 208
-    width: int = 160
-    box_top: float = 80 / 208
-    num_references: int = 4
-    channels: int = 64
-    warp_channels: int = 64
-    decoder_channels: int = 48
-    spade_channels: int = 32
-    embedding: int = 192
-    audio_width: int = 128
-    audio_dropout: float = 0.2
-    num_alignment_units: int = 2
-    num_heads: int = 4
-    num_coefficients: int = 16
-    mask: MaskKind = "fixed"
-    geometry_map: bool = True
-    fusion: Literal["select", "plain"] = "select"
-
-    @property
-    def top(self) -> int:
-        """First repainted row, px."""
-        return round(self.box_top * self.height)
-
-    @property
-    def unit_px(self) -> float:
-        """One inter-ocular distance of the crop template, px."""
-        return 0.28 * self.height
-
-
-PAPER = IPTalkerConfig(
-    height=416,
-    width=320,
-    box_top=0.0,
-    channels=128,
-    warp_channels=128,
-    decoder_channels=128,
-    spade_channels=128,
-    embedding=512,
-    num_alignment_units=4,
-    num_heads=8,
-    mask="hull",
-    geometry_map=False,
-    fusion="plain",
-)
-# For tests: a network that runs and learns in milliseconds, with every block of the default.
-_TINY = IPTalkerConfig(
-    height=104,
-    width=80,
-    num_references=2,
-    channels=16,
-    warp_channels=16,
-    decoder_channels=16,
-    spade_channels=8,
-    embedding=32,
-    audio_width=32,
-    num_alignment_units=1,
-    num_heads=2,
-    num_coefficients=4,
-)
-NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
-    "default": IPTalkerConfig(),
-    "tiny": _TINY,
-    "paper": PAPER,
-    "small-paper": replace(IPTalkerConfig(), mask="hull", geometry_map=False, fusion="plain"),
-}
+# Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
+_SHIFTS = (-8, -4, 0, 4, 8)
+_SHIFT_SPREAD = 4.0
+# Exponents that sharpen the shares of the references and widen the gate when generating.
+_SHARP_MIXING, _SHARP_GATE = 3.0, 0.5
+# The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
+_LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,7 +295,7 @@ class IPTalker(nn.Module):
         return ModelSpec(
             name="iptalker",
             crop_size=(config.height, config.width),
-            audio_width=config.audio_width,
+            audio_width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
             num_references=config.num_references,
             window=16,
         )
@@ -365,26 +308,91 @@ class IPTalker(nn.Module):
             pictures=references,
             features=self.reference_encoder(box, maps[0] if maps else None),
             points=landmarks,
-            tokens=self.alignment.visual_encoder(box),
+            tokens=self._tokens(box),
         )
+
+    def _tokens(self, box: Tensor) -> Tensor:
+        if self.config.align_to_references:
+            return self.alignment.visual_encoder(box)
+        return box.new_zeros(len(box), self.config.embedding)
 
     def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
         """New mouths for the window's audio."""
-        v_alg = self.alignment(window.audio, state.tokens)
-        speaking, code = None, v_alg
+        speaking, field, background = None, None, window.crops
         if self.config.geometry_map:
-            coefficients = self.alignment.to_coefficients(v_alg)
-            canonical = self.alignment.speaking_points(coefficients, window.geometry.neutral)
-            speaking = window.geometry.place(canonical)
+            coefficients = self._coefficients(window.audio, state.tokens)
+            # Sub-pixel positions need more digits than mixed precision has.
+            with torch.autocast(window.crops.device.type, enabled=False):
+                canonical = self.alignment.speaking_points(
+                    coefficients.float(), window.geometry.neutral
+                )
+                speaking = window.geometry.place(canonical)
+                field = self._own_field(window, speaking)
+                background = functional.grid_sample(
+                    window.crops, field, padding_mode="border", align_corners=False
+                )
             code = self.coefficient_code(coefficients)
-        out = self.render(window.crops, window.crops, window.landmarks, speaking, code, state)
+        else:
+            code = self.alignment(window.audio, state.tokens)
+        out = self.render(
+            window.crops, background, window.landmarks, speaking, code, state, sharp=True
+        )
         top = self.config.top
-        rgb = torch.cat([window.crops[:, :, :top], out.rgb], 2)
-        if not self.config.geometry_map:
-            return Patches(rgb=rgb)
-        box = (top, self.config.height, 0, self.config.width)
-        detail = DetailWarp(grid=out.grid, weights=out.weights, gate=out.gate[:, 0], box=box)
-        return Patches(rgb=rgb, speaking=speaking, detail=detail)
+        above = window.crops[:, :, :top]
+        if speaking is None or field is None:
+            return Patches(rgb=torch.cat([above, out.rgb], 2))
+        share = self._mouth_share(speaking)
+        rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
+        detail = DetailWarp(
+            grid=out.grid,
+            weights=out.weights * (share * out.gate[:, 0])[:, None],
+            source_grid=field[:, top:],
+            source_weight=1 - share,
+            box=(top, self.config.height, 0, self.config.width),
+        )
+        return Patches(rgb=torch.cat([above, rgb], 2), speaking=speaking, detail=detail)
+
+    def _coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
+        """Mouth coefficients (T, P), averaged over small shifts of the audio window.
+
+        Gaussian in time around the frame's own moment: steadier lips at any frame rate, without
+        looking at other frames.
+        """
+        width, margin = self.config.audio_width, _SHIFTS[-1]
+        weights = audio.new_tensor([_shift_weight(shift) for shift in _SHIFTS])
+        total = audio.new_zeros(len(audio), self.config.num_coefficients)
+        for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
+            part = audio[:, margin + shift : margin + shift + width]
+            total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
+        return total
+
+    def _own_field(self, window: ModelWindow, speaking: Tensor) -> Tensor:
+        """Where the current frames show what belongs at each pixel once the jaw has moved.
+
+        Their own skin is kept around the new mouth, deformed with it; else the source's chin would
+        stand beside the generated one. Normalised grids, shape (T, H, W, 2).
+        """
+        own = window.landmarks[:, SPEAKING]
+        height, width = self.config.height // 4, self.config.width // 4
+        cells = pixel_grid(height, width, 4, (0, 0))
+        moved = [
+            landmark_displacement(target[None], shown[None], cells, self.config.unit_px)
+            for target, shown in zip(speaking, own, strict=True)
+        ]
+        field = resize_grid(torch.cat(moved), self.config.height, self.config.width)[:, 0]
+        pixels = pixel_grid(self.config.height, self.config.width, 1, (0, 0)).to(field)
+        return normalised(pixels + field, (self.config.height, self.config.width))
+
+    def _mouth_share(self, speaking: Tensor) -> Tensor:
+        """How much of each box pixel is generated: lips and what they hide. Shape (T, h, w)."""
+        config = self.config
+        height, width = (config.height - config.top) // 4, config.width // 4
+        cells = pixel_grid(height, width, 4, (config.top, 0))
+        distance = outline_distance(speaking[:, OUTER], cells) / config.unit_px
+        share = torch.sigmoid((distance + _LIP_MARGIN) / _LIP_SOFTNESS)
+        return functional.interpolate(
+            share[:, None], scale_factor=4, mode="bilinear", align_corners=False
+        )[:, 0]
 
     def render(
         self,
@@ -394,6 +402,8 @@ class IPTalker(nn.Module):
         speaking: Tensor | None,
         code: Tensor,
         state: ReferenceState,
+        *,
+        sharp: bool = False,
     ) -> Rendered:
         """Warping (eq. 4-7) and inpainting modules.
 
@@ -404,6 +414,8 @@ class IPTalker(nn.Module):
             speaking: Wanted speaking points, crop px (T, S, 2); None without a map.
             code: AdaIN's code. Shape (T, D).
             state: Encoded references.
+            sharp: Prefer one reference to a mixture, and references to paint: crisper than what
+                training, which must let every part learn, would choose.
         """
         top = self.config.top
         mask = mouth_mask(self.config.mask, crops, landmarks)[:, :, top:]
@@ -417,13 +429,13 @@ class IPTalker(nn.Module):
         flow, logits = self._flow(f_s, code, speaking, maps, state)
         f_w = self._mix_features(self._warp_features(state, flow), f_s)
         grid = resize_grid(self._look_up(flow), *size)
-        weights = functional.interpolate(
-            logits, size, mode="bilinear", align_corners=False
-        ).softmax(1)
+        logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+        weights = (logits * (_SHARP_MIXING if sharp else 1)).softmax(1)
         warped = (warp(state.pictures, grid) * weights[:, :, None]).sum(1)
         painted, gate = self.decoder(
             f_w, f_s, source, warped if self.config.geometry_map else None, maps
         )
+        gate = gate**_SHARP_GATE if sharp else gate
         rgb = gate * warped + (1 - gate) * painted if self.config.geometry_map else painted
         return Rendered(
             rgb=rgb, warped=warped, painted=painted, gate=gate, grid=grid, weights=weights
@@ -481,3 +493,7 @@ class IPTalker(nn.Module):
         scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
         share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
         return (share * warped).sum(1)
+
+
+def _shift_weight(shift: int) -> float:
+    return math.exp(-0.5 * (shift / _SHIFT_SPREAD) ** 2)

@@ -13,7 +13,7 @@ MaskKind = Literal["fixed", "hull"]
 # to the bottom.
 _TOP, _SIDE = 96 / 208, 8 / 160
 # Speaking points inside the kept landmarks; the import table keeps `face` out of `models`.
-_SPEAKING = slice(27, 129)
+SPEAKING = slice(27, 129)
 
 
 def mouth_mask(kind: MaskKind, crops: Tensor, landmarks: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def mouth_mask(kind: MaskKind, crops: Tensor, landmarks: Tensor) -> Tensor:
     if kind == "fixed":
         mask = _fixed(height, width).to(crops)
         return mask.expand(len(crops), 1, height, width)
-    return torch.stack([_hull(points[_SPEAKING], height, width) for points in landmarks])[
+    return torch.stack([_hull(points[SPEAKING], height, width) for points in landmarks])[
         :, None
     ].to(crops)
 

@@ -41,8 +41,8 @@ def draw_mouth(points: Tensor, grid: Tensor, softness_px: float, refine: int = 2
         Shape (T, 3, h * refine, w * refine).
     """
     grid = grid.to(points.device, points.dtype)
-    lips = _signed_distance(points[:, OUTER], grid)
-    opening = _signed_distance(points[:, INNER], grid)
+    lips = outline_distance(points[:, OUTER], grid)
+    opening = outline_distance(points[:, INNER], grid)
     jaw = _segment_distance(points[:, JAW], grid, closed=False)
     distances = functional.interpolate(
         torch.stack([lips, opening, jaw], 1),
@@ -55,7 +55,7 @@ def draw_mouth(points: Tensor, grid: Tensor, softness_px: float, refine: int = 2
     return torch.cat([filled, curve], 1)
 
 
-def _signed_distance(polygon: Tensor, grid: Tensor) -> Tensor:
+def outline_distance(polygon: Tensor, grid: Tensor) -> Tensor:
     """Distance to a closed outline, positive inside. Shape (T, h, w)."""
     distance = _segment_distance(polygon, grid, closed=True)
     return torch.where(_is_inside(polygon, grid), distance, -distance)

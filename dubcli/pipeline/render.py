@@ -20,6 +20,7 @@ from dubcli.errors import DeviceError
 from dubcli.face.align import Pose, apply_matrix, compose, invert_matrix, transform_pose
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
+from dubcli.face.references import finer_matrix
 from dubcli.media.native import NativeFrame
 from dubcli.media.timeline import Timeline
 from dubcli.models.base import (
@@ -190,9 +191,12 @@ class Renderer:
         rgb = native.rgb_region(x, y, w, h)
         return _View(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
 
-    def _crop(self, view: _View) -> U8:
+    def _crop(self, view: _View, factor: int = 1) -> U8:
+        """The aligned crop, `factor` times as fine as the model's."""
         shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
-        return cut_crop(view.rgb, compose(view.to_crop, shift), self._subject.alignment.crop_size)
+        height, width = self._subject.alignment.crop_size
+        matrix = finer_matrix(compose(view.to_crop, shift), factor)
+        return cut_crop(view.rgb, matrix, (factor * height, factor * width))
 
     def _generate(self, crops: U8, source: Int, steps: Int) -> Patches:
         subject, spec = self._subject, self._model.spec
@@ -240,7 +244,7 @@ class Renderer:
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
             return native
-        patch = self._with_detail(images[number], patches, number)
+        patch = self._with_detail(view, images[number], patches, number)
         region = view.part(box)
         strength = float(subject.strength[index])
         return native.blend(place_patch(patch, mask.alpha, to_coded, box, region, strength))
@@ -251,11 +255,16 @@ class Renderer:
             return None
         return fine_detail(references.detail_crops, self._subject.alignment.crop_size)
 
-    def _with_detail(self, image: U8, patches: Patches, number: int) -> U8:
+    def _with_detail(self, view: _View, image: U8, patches: Patches, number: int) -> U8:
+        """The patch at the source's own resolution where that is finer than the model's."""
         if patches.detail is None or self._detail is None:
             return image
+        crop_size = self._subject.alignment.crop_size
+        fine = self._crop(view, self._detail.shape[1] // crop_size[0])
         warp = patches.detail
-        grid, weights, gate = (
-            value[number].float().cpu().numpy() for value in (warp.grid, warp.weights, warp.gate)
+        grid, weights, own_grid, own_weight = (
+            value[number].float().cpu().numpy()
+            for value in (warp.grid, warp.weights, warp.source_grid, warp.source_weight)
         )
-        return add_detail(image, self._detail, grid, weights, gate, warp.box)
+        layers = [*self._detail, *fine_detail(fine[None], crop_size)]
+        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], warp.box)

@@ -249,9 +249,10 @@ class GeometryTask:
         else:
             audio = augment_audio(audio, rng)
         alignment, device = self.model.alignment, device_of(self.model)
-        tokens = alignment.visual_encoder(self._reference_boxes(clip, rng))
-        if rng.random() < _TOKEN_DROPOUT:
-            tokens = torch.zeros_like(tokens)
+        config = self.model.config
+        tokens = torch.zeros(config.num_references, config.embedding, device=device)
+        if config.align_to_references and rng.random() >= _TOKEN_DROPOUT:
+            tokens = alignment.visual_encoder(self._reference_boxes(clip, rng))
         v_alg = alignment(torch.from_numpy(audio).to(device), tokens)
         return alignment.to_coefficients(v_alg), true
 

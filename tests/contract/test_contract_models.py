@@ -97,7 +97,12 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
     found = {"rgb": patches.rgb, "speaking": patches.speaking}
     if patches.detail is not None:
         detail = patches.detail
-        found |= {"grid": detail.grid, "weights": detail.weights, "gate": detail.gate}
+        found |= {
+            "grid": detail.grid,
+            "weights": detail.weights,
+            "source_grid": detail.source_grid,
+            "source_weight": detail.source_weight,
+        }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -125,9 +130,10 @@ def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]
         num, size = model.spec.num_references, (bottom - top, right - left)
         assert patches.detail.grid.shape == (NUM_FRAMES, num, *size, 2)
         assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)
-        assert patches.detail.gate.shape == (NUM_FRAMES, *size)
-        total = patches.detail.weights.sum(1)
-        torch.testing.assert_close(total, torch.ones_like(total))
+        assert patches.detail.source_grid.shape == (NUM_FRAMES, *size, 2)
+        assert patches.detail.source_weight.shape == (NUM_FRAMES, *size)
+        total = patches.detail.weights.sum(1) + patches.detail.source_weight
+        assert float(total.max()) <= 1 + 1e-5
         assert torch.equal(patches.rgb[:, :, :top], window.crops[:, :, :top])
 
 

@@ -14,7 +14,7 @@ from dubcli.models.masks import mouth_mask
 
 def test_models_and_face_mean_the_same_points() -> None:
     speaking = landmarks.SPEAKING
-    assert speaking == masks._SPEAKING
+    assert speaking == masks.SPEAKING
     assert landmarks.NUM_SPEAKING == iptalker.NUM_POINTS
 
     def within(group: slice) -> slice:
