@@ -57,6 +57,9 @@ _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
 _SHIFTS = (-8, -4, 0, 4, 8)
 _SHIFT_SPREAD = 4.0
+# A predictor that is unsure moves too little (half as much as people do, on strangers): some of
+# that is given back.
+_ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 3.0, 0.5
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
@@ -364,7 +367,7 @@ class IPTalker(nn.Module):
         for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
             part = audio[:, margin + shift : margin + shift + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
-        return total
+        return _ARTICULATION * total
 
     def _own_field(self, window: ModelWindow, speaking: Tensor) -> Tensor:
         """Where the current frames show what belongs at each pixel once the jaw has moved.

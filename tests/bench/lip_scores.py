@@ -207,7 +207,8 @@ def _dub(
     **keywords: Any,
 ) -> tuple[MouthSeries, Path]:
     """Dubs, notes which weights did it, and measures the same face in the result."""
-    output = folder / f"{audio.stem}{clip.suffix}"
+    # Some containers of the sources cannot be written; mp4 holds every codec that `dub` keeps.
+    output = folder / f"{audio.stem}.mp4"
     config = DubConfig(
         video=clip,
         audio=audio,
