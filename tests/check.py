@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
-    "pyright": ["pyright"],
+    # Not the interpreter on PATH, which need not be this environment's.
+    "pyright": ["pyright", "--pythonpath", sys.executable],
     "pytest": ["pytest", "-q"],
 }
 

@@ -69,3 +69,17 @@ class PictureEncoder(nn.Module):
         x = self.unshuffle(picture)
         x = self.first(x if maps is None else torch.cat([x, maps], 1))
         return self.block(self.second(functional.silu(self.norm(x))))
+
+
+class CrossModalityEncoder(nn.Module):
+    """E_cm (eq. 3, fig. 3b): 1-D convolution over the tokens and average pooling."""
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(embedding, embedding, 3, padding=1)
+        self.conv2 = nn.Conv1d(embedding, embedding, 3, padding=1)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """(T, N, D) and (T, 1, D) to (T, D)."""
+        x = rearrange(torch.cat([visual, audio], 1), "t n d -> t d n")
+        return self.conv2(functional.silu(self.conv1(x))).mean(-1)

@@ -18,6 +18,9 @@ Deviations of the default config, each with its reason; `PAPER` turns them off:
 * `align_to_references=False`, in the shipped weights only: with sound of 28 people E_v's tokens
   learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without), so
   zeros stand in for them.
+* With the map only the lips and their surroundings are generated; around them the current frame's
+  own skin is deformed to the new jaw, so no second chin shows and texture stays.
+* Coefficients are averaged over small shifts of the audio window: steadier lips.
 * Audio is log-mel (DeepSpeech needs TensorFlow).
 * Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
 """
@@ -33,7 +36,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.base import DetailWarp, ModelSpec, ModelWindow, Patches
-from dubcli.models.encoders import AudioEncoder, PictureEncoder, VisualEncoder
+from dubcli.models.encoders import (
+    AudioEncoder,
+    CrossModalityEncoder,
+    PictureEncoder,
+    VisualEncoder,
+)
 from dubcli.models.iptalker_config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.layers import AdaINBlock, SPADEBlock, conv
 from dubcli.models.masks import SPEAKING, mouth_mask
@@ -131,20 +139,6 @@ class AudioVisualAlignmentUnit(nn.Module):
         tokens = torch.cat([visual, audio], 1)
         tokens = tokens + self.feed(self.feed_norm(tokens))
         return tokens[:, :num], tokens[:, num:]
-
-
-class CrossModalityEncoder(nn.Module):
-    """E_cm (eq. 3, fig. 3b): 1-D convolution over the tokens and average pooling."""
-
-    def __init__(self, embedding: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(embedding, embedding, 3, padding=1)
-        self.conv2 = nn.Conv1d(embedding, embedding, 3, padding=1)
-
-    def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """(T, N, D) and (T, 1, D) to (T, D)."""
-        x = rearrange(torch.cat([visual, audio], 1), "t n d -> t d n")
-        return self.conv2(functional.silu(self.conv1(x))).mean(-1)
 
 
 class AlignmentModule(nn.Module):

@@ -1,0 +1,105 @@
+"""What `generate` adds around the paper's network: own skin, steady lips, no reference tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.face.align import mean_face
+from dubcli.face.landmarks import SPEAKING
+from dubcli.models.base import FaceGeometry, ModelWindow
+from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+
+FRAMES = 2
+
+
+def _model(**changes: object) -> IPTalker:
+    torch.manual_seed(0)
+    return IPTalker(replace(NAMED_CONFIGS["tiny"], **changes)).eval()  # pyright: ignore[reportArgumentType]
+
+
+def _window(model: IPTalker) -> ModelWindow:
+    """Frontal faces at rest, whose landmarks are exactly where an untrained model wants them."""
+    config = model.config
+    face = torch.from_numpy(mean_face().copy())
+    geometry = FaceGeometry(
+        scale=torch.full((FRAMES,), config.unit_px),
+        rotation=torch.eye(3).repeat(FRAMES, 1, 1),
+        translation=torch.tensor([config.width / 2, config.height / 4, 0]).repeat(FRAMES, 1),
+        neutral=face[SPEAKING],
+    )
+    landmarks = geometry.place(face.repeat(FRAMES, 1, 1))
+    generator = torch.Generator().manual_seed(1)
+    return ModelWindow(
+        crops=torch.rand(FRAMES, 3, config.height, config.width, generator=generator),
+        audio=torch.rand(FRAMES, model.spec.audio_width, 80, generator=generator),
+        landmarks=landmarks,
+        geometry=geometry,
+    )
+
+
+def _references(model: IPTalker) -> tuple[Tensor, Tensor]:
+    num, config = model.config.num_references, model.config
+    window = _window(model)
+    return torch.rand(num, 3, config.height, config.width), window.landmarks[:1, SPEAKING].repeat(
+        num, 1, 1
+    )
+
+
+@torch.no_grad()
+def test_skin_away_from_an_unmoved_mouth_is_the_frames_own() -> None:
+    model = _model()
+    window = _window(model)
+    patches = model.generate(window, model.encode_references(*_references(model)))
+    jaw = window.landmarks[0, SPEAKING][40:61]
+    below = int(jaw[:, 1].max()) + 2
+    made, shown = patches.rgb[:, :, below:], window.crops[:, :, below:]
+    assert made.shape[2] > 4
+    torch.testing.assert_close(made, shown, atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_mouth_itself_is_not_the_frames_own() -> None:
+    model = _model()
+    window = _window(model)
+    patches = model.generate(window, model.encode_references(*_references(model)))
+    x, y = np.rint(window.landmarks[0, SPEAKING][20:40].mean(0).numpy()).astype(int)
+    mouth = (slice(None), slice(None), slice(y - 2, y + 3), slice(x - 4, x + 5))
+    assert float((patches.rgb[mouth] - window.crops[mouth]).abs().mean()) > 0.05
+
+
+@torch.no_grad()
+def test_lips_do_not_jump_with_the_phase_of_the_audio_window() -> None:
+    """A step of sound moves the averaged coefficients less than it moves single ones."""
+    model = _model()
+    generator = torch.Generator().manual_seed(2)
+    sound = torch.rand(1, model.spec.audio_width + 1, 80, generator=generator)
+    tokens = torch.zeros(model.config.num_references, model.config.embedding)
+    steady = [model._coefficients(sound[:, i : i + model.spec.audio_width], tokens) for i in (0, 1)]
+    width = model.config.audio_width
+    centre = (model.spec.audio_width - width) // 2
+    single = [
+        model.alignment.to_coefficients(
+            model.alignment(sound[:, centre + i : centre + i + width], tokens)
+        )
+        for i in (0, 1)
+    ]
+    assert float((steady[1] - steady[0]).norm()) < float((single[1] - single[0]).norm())
+
+
+@torch.no_grad()
+def test_without_reference_tokens_the_lips_follow_the_sound_alone() -> None:
+    model = _model(align_to_references=False)
+    window = _window(model)
+    pictures, points = _references(model)
+    model.alignment.basis.normal_(generator=torch.Generator().manual_seed(3)).mul_(0.01)
+    wanted = [
+        model.generate(window, model.encode_references(other, points)).speaking
+        for other in (pictures, 1 - pictures)
+    ]
+    assert wanted[0] is not None
+    assert wanted[1] is not None
+    assert torch.equal(wanted[0], wanted[1])

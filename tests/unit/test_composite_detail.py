@@ -1,0 +1,58 @@
+"""Fine detail of full-resolution pictures in an enlarged patch."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dubcli.composite.detail import add_detail, fine_detail
+from dubcli.types import F32, U8
+
+HEIGHT, WIDTH, FACTOR = 48, 40, 2
+BOX = (16, HEIGHT, 0, WIDTH)
+
+
+def _fine_picture() -> U8:
+    noise = np.random.default_rng(0).uniform(40, 210, (HEIGHT * FACTOR, WIDTH * FACTOR, 3))
+    return cv2.GaussianBlur(noise, (0, 0), 0.8).astype(np.uint8)
+
+
+def _reduced(fine: U8) -> U8:
+    return np.asarray(cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _look_straight() -> F32:
+    """The grid of the box that looks at its own place."""
+    y, x = np.mgrid[BOX[0] : BOX[1], BOX[2] : BOX[3]].astype(np.float32)
+    return np.stack([(2 * x + 1) / WIDTH - 1, (2 * y + 1) / HEIGHT - 1], -1)
+
+
+def test_a_picture_gets_back_the_detail_that_reduction_took() -> None:
+    fine = _fine_picture()
+    detail = fine_detail(fine[None], (HEIGHT, WIDTH))
+    share = np.ones((BOX[1] - BOX[0], WIDTH), np.float32)
+    made = add_detail(_reduced(fine), [*detail], [_look_straight()], [share], BOX)
+    inside = slice(BOX[0] * FACTOR + 4, -4)
+    wrong = np.abs(made.astype(int) - fine)[inside, 4:-4]
+    assert wrong.mean() < 2
+
+
+def test_no_share_means_no_detail() -> None:
+    fine = _fine_picture()
+    patch = _reduced(fine)
+    detail = fine_detail(fine[None], (HEIGHT, WIDTH))
+    nothing = np.zeros((BOX[1] - BOX[0], WIDTH), np.float32)
+    made = add_detail(patch, [*detail], [_look_straight()], [nothing], BOX)
+    size = (WIDTH * FACTOR, HEIGHT * FACTOR)
+    assert np.array_equal(made, cv2.resize(patch, size, interpolation=cv2.INTER_CUBIC))
+
+
+def test_nothing_above_the_box_gets_detail() -> None:
+    fine = _fine_picture()
+    patch = _reduced(fine)
+    detail = fine_detail(fine[None], (HEIGHT, WIDTH))
+    share = np.ones((BOX[1] - BOX[0], WIDTH), np.float32)
+    made = add_detail(patch, [*detail], [_look_straight()], [share], BOX)
+    size = (WIDTH * FACTOR, HEIGHT * FACTOR)
+    plain = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_CUBIC))
+    assert np.array_equal(made[: BOX[0] * FACTOR], plain[: BOX[0] * FACTOR])
