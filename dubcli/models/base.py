@@ -25,8 +25,6 @@ class ModelSpec:
         audio_width: Feature steps around each frame.
         num_references: References that suit it.
         window: Frames fed together.
-        context: Extra frames on each side that are fed but not kept.
-        needs_weights: It cannot run untrained.
         keeps_source_mouth: It returns the source's own mouth, so the paste needs no new geometry.
     """
 
@@ -36,8 +34,6 @@ class ModelSpec:
     audio_width: int = 16
     num_references: int = 4
     window: int = 16
-    context: int = 0
-    needs_weights: bool = True
     keeps_source_mouth: bool = False
 
 

@@ -33,7 +33,6 @@ class Passthrough(nn.Module):
         return ModelSpec(
             name="passthrough",
             crop_size=(self.config.height, self.config.width),
-            needs_weights=False,
             keeps_source_mouth=True,
         )
 
