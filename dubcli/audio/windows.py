@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.types import F32, AudioFeatures, Int, Window
 
@@ -36,11 +38,12 @@ def frame_steps(
     return np.array([(int(p) * a - b) // denominator for p in pts], dtype=np.int64)
 
 
-def gather_windows(features: AudioFeatures, steps: Int, width: int) -> F32:
+def gather_windows(values: NDArray[np.floating[Any]], fill: F32, steps: Int, width: int) -> F32:
     """Feature steps around each frame, `fill` where the audio has not begun or is over.
 
     Args:
-        features: Feature sequence.
+        values: Feature sequence. Shape (A, D).
+        fill: What stands outside it. Shape (D,).
         steps: Centre step of each frame. Shape (T,).
         width: Steps in a window; the centre is at `width // 2`.
 
@@ -48,12 +51,12 @@ def gather_windows(features: AudioFeatures, steps: Int, width: int) -> F32:
         Shape (T, width, D), float32.
     """
     index = steps[:, None] + np.arange(width) - width // 2
-    num = len(features.values)
+    num = len(values)
     inside = (index >= 0) & (index < num)
     if num == 0:
-        return np.broadcast_to(features.fill, (*index.shape, len(features.fill))).copy()
-    values = features.values[np.clip(index, 0, num - 1)]
-    return np.where(inside[..., None], values, features.fill).astype(np.float32)
+        return np.broadcast_to(fill, (*index.shape, len(fill))).copy()
+    chosen = values[np.clip(index, 0, num - 1)]
+    return np.where(inside[..., None], chosen, fill).astype(np.float32)
 
 
 def iter_windows(

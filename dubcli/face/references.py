@@ -52,12 +52,12 @@ def select_references(
             "No frame shows a face that can lend its mouth.",
             "Use footage with a larger, sharper face that looks towards the camera.",
         )
-    part = _part(pose, frames)
+    part = pose.at(frames)
     worth = _worth(part, track.sharpness[frames])
     good = np.flatnonzero(worth >= _LEAST_WORTH * np.quantile(worth, 0.9))
     if len(good) < num:
         good = np.sort(np.argsort(-worth, kind="stable")[:num])
-    shapes = _mouth_shapes(to_canonical(track.landmarks[frames[good]], _part(part, good)))
+    shapes = _mouth_shapes(to_canonical(track.landmarks[frames[good]], part.at(good)))
     chosen = _spread(shapes, worth[good], num)
     picked = [track.start + int(frames[good[index]]) for index in chosen]
     return sorted(picked[index % len(picked)] for index in range(num))
@@ -131,15 +131,6 @@ def cut_references(
         landmarks=apply_matrix(landmarks, alignment.frame_to_crop[positions]),
         frame_indices=np.asarray(frame_indices, dtype=np.int64),
         mouth_open=mouth_open(landmarks),
-    )
-
-
-def _part(pose: Pose, frames: Int) -> Pose:
-    """The poses of some frames."""
-    return Pose(
-        scale=pose.scale[frames],
-        rotation=pose.rotation[frames],
-        translation=pose.translation[frames],
     )
 
 

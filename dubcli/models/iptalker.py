@@ -372,11 +372,8 @@ class IPTalker(nn.Module):
         own = window.landmarks[:, SPEAKING]
         height, width = self.config.height // 4, self.config.width // 4
         cells = pixel_grid(height, width, 4, (0, 0))
-        moved = [
-            landmark_displacement(target[None], shown[None], cells, self.config.unit_px)
-            for target, shown in zip(speaking, own, strict=True)
-        ]
-        field = resize_grid(torch.cat(moved), self.config.height, self.config.width)[:, 0]
+        moved = landmark_displacement(speaking, own[:, None], cells, self.config.unit_px)
+        field = resize_grid(moved, self.config.height, self.config.width)[:, 0]
         pixels = pixel_grid(self.config.height, self.config.width, 1, (0, 0)).to(field)
         return normalised(pixels + field, (self.config.height, self.config.width))
 

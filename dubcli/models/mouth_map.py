@@ -98,7 +98,7 @@ def landmark_displacement(
 
     Args:
         target: Shape (T, S, 2), crop px.
-        references: Shape (N, S, 2), crop px.
+        references: Shape (N, S, 2), or (T, N, S, 2) where each frame has its own, crop px.
         grid: Target pixels. Shape (h, w, 2), crop px.
         unit_px: Length that makes distances scale-free, px.
 
@@ -110,9 +110,9 @@ def landmark_displacement(
     distance2 = torch.cdist(grid.reshape(1, -1, 2).expand(len(target), -1, -1), target) ** 2
     weight = (distance2 / unit_px**2 + 1e-3) ** -1.5
     weight = weight / weight.sum(-1, keepdim=True)
-    shift = references[None] - target[:, None]
+    shift = references - target[:, None]
     moved = torch.einsum("tps,tnsc->tnpc", weight, shift)
-    return moved.reshape(len(target), len(references), height, width, 2)
+    return moved.reshape(*moved.shape[:2], height, width, 2)
 
 
 def shape_distance(target: Tensor, references: Tensor, unit_px: float) -> Tensor:

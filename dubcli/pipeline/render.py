@@ -202,7 +202,7 @@ class Renderer:
         subject, spec = self._subject, self._model.spec
         matrices = subject.alignment.frame_to_crop[source]
         landmarks = apply_matrix(subject.track.landmarks[source], matrices)[..., :2]
-        audio = gather_windows(self._features, steps, spec.audio_width)
+        audio = gather_windows(self._features.values, self._features.fill, steps, spec.audio_width)
         window = ModelWindow(
             crops=to_tensor(crops, self._device),
             audio=torch.from_numpy(audio).to(self._device),

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dubcli.audio.windows import gather_windows
 from dubcli.errors import TrainingError
 from dubcli.face.landmarks import SPEAKING, mirror_order, mouth_open
 from dubcli.face.rest import rest_shape
@@ -191,14 +192,9 @@ def project(departure: F32, basis: F32) -> F32:
 
 def audio_windows(clip: TrainClip, frames: Int, width: int, shift: int = 0) -> F32:
     """Mel steps around frames, offset corrected. Shape (T, width, D)."""
-    mel, fill = clip.clip.mel, clip.clip.fill
-    centre = clip.clip.steps[frames] - clip.offset_steps + shift
-    index = centre[:, None] + np.arange(width) - width // 2
-    if len(mel) == 0:
-        return np.broadcast_to(fill, (*index.shape, len(fill))).astype(np.float32)
-    inside = (index >= 0) & (index < len(mel))
-    values = mel[np.clip(index, 0, len(mel) - 1)].astype(np.float32)
-    return np.where(inside[..., None], values, fill).astype(np.float32)
+    prepared = clip.clip
+    centre = prepared.steps[frames] - clip.offset_steps + shift
+    return gather_windows(prepared.mel, prepared.fill, centre, width)
 
 
 def augment_audio(audio: F32, rng: np.random.Generator) -> F32:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
-from dubcli.types import AudioFeatures
+from dubcli.types import F32, AudioFeatures
 
 RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]
 HOUR_S = 3600
@@ -24,6 +24,12 @@ def _features(num: int = 10, start_s: Fraction = Fraction(0)) -> AudioFeatures:
         start_s=start_s,
         fill=np.full(4, -1, np.float32),
     )
+
+
+def _sequence(num: int = 10) -> tuple[F32, F32]:
+    """Values and fill of `_features`."""
+    features = _features(num)
+    return features.values, features.fill
 
 
 def _nearest(time_s: Fraction) -> int:
@@ -69,7 +75,7 @@ def test_clocks_that_start_elsewhere_are_taken_into_account() -> None:
 
 
 def test_windows_are_centred_on_the_frames_own_step() -> None:
-    windows = gather_windows(_features(), np.array([5, 6]), 4)
+    windows = gather_windows(*_sequence(), np.array([5, 6]), 4)
     assert windows.shape == (2, 4, 4)
     assert windows.dtype == np.float32
     assert windows[0, :, 0].tolist() == [3, 4, 5, 6]
@@ -77,11 +83,11 @@ def test_windows_are_centred_on_the_frames_own_step() -> None:
 
 
 def test_outside_the_sound_there_is_fill() -> None:
-    windows = gather_windows(_features(), np.array([0, 9, -100, 100]), 4)
+    windows = gather_windows(*_sequence(), np.array([0, 9, -100, 100]), 4)
     assert windows[0, :, 0].tolist() == [-1, -1, 0, 1]
     assert windows[1, :, 0].tolist() == [7, 8, 9, -1]
     assert np.all(windows[2:] == -1)
-    assert np.all(gather_windows(_features(0), np.array([0, 3]), 6) == -1)
+    assert np.all(gather_windows(*_sequence(0), np.array([0, 3]), 6) == -1)
 
 
 @pytest.mark.parametrize("cuts", [[], [0], [1], [7, 8, 30], [16, 32, 49], [60, 99]])
