@@ -180,6 +180,7 @@ def _weights() -> Check:
             "Install dubcli again.",
         ) from error
     verify(entry)
+    verify(resolve("speech-encoder", role="part"))
     return Check(name="weights", value=f"{entry.name}, {entry.num_bytes / 1e6:.1f} MB, verified")
 
 

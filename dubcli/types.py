@@ -26,6 +26,9 @@ U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
 
+# Kinds of audio features and how many values a step has.
+FEATURE_SIZES = {"mel": 80, "speech": 368}
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -140,14 +143,14 @@ class AudioFeatures:
     """Feature sequence of a waveform.
 
     Attributes:
-        values: Shape (A, D), float32.
+        values: Shape (A, D), float32 or, for `speech`, float16.
         rate_hz: Feature steps per second.
-        kind: `mel` or `hubert`.
+        kind: A key of `FEATURE_SIZES`.
         start_s: Time of the first step's centre, seconds on the video clock.
         fill: What stands before the first and after the last step. Shape (D,).
     """
 
-    values: F32
+    values: NDArray[np.floating[Any]]
     rate_hz: Fraction
     kind: str
     start_s: Fraction

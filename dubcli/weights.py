@@ -2,7 +2,8 @@
 
 `weights_manifest.json` holds `{"format": 1, "default": {architecture: tag}, "weights": {name:
 entry}}`. An entry's name is `architecture.tag`; a published tag never changes. An entry with
-neither `package` nor `hub` needs no weights and is named by its architecture alone.
+neither `package` nor `hub` needs no weights and is named by its architecture alone. Entries with
+the role `part` are what several models or scores share, such as the speech encoder.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class WeightEntry:
 
     Attributes:
         name: `architecture.tag`, or the architecture alone where no weights are needed.
-        architecture: Name in the model registry.
+        architecture: Name in the model registry, or of the part.
+        role: `model`, or `part` where users cannot dub with it alone.
         package: Path of the file inside the package, None where it is not shipped.
         hub: Where it is downloaded from, None where it is shipped.
         sha256: Hex digest of the file, None where there is no file.
@@ -56,6 +58,7 @@ class WeightEntry:
 
     name: str
     architecture: str
+    role: str = "model"
     package: str | None = None
     hub: HubSource | None = None
     sha256: str | None = None
@@ -127,6 +130,7 @@ def _entry(name: str, fields: dict[str, Any]) -> WeightEntry:
     entry = WeightEntry(
         name=name,
         architecture=fields["architecture"],
+        role=fields.get("role", "model"),
         package=fields.get("package"),
         hub=HubSource(**hub) if hub else None,
         sha256=fields["sha256"],
@@ -145,8 +149,8 @@ def _entry(name: str, fields: dict[str, Any]) -> WeightEntry:
     return entry
 
 
-def resolve(name: str, manifest: Manifest | None = None) -> WeightEntry:
-    """The entry that a user means by `architecture` (its default tag) or `architecture.tag`.
+def resolve(name: str, manifest: Manifest | None = None, role: str = "model") -> WeightEntry:
+    """The entry that is meant by `architecture` (its default tag) or `architecture.tag`.
 
     Raises:
         ConfigError: No entry has this name.
@@ -154,12 +158,28 @@ def resolve(name: str, manifest: Manifest | None = None) -> WeightEntry:
     """
     manifest = load_manifest() if manifest is None else manifest
     full = f"{name}.{manifest.default[name]}" if name in manifest.default else name
-    if full in manifest.weights:
-        return manifest.weights[full]
-    known = sorted({*manifest.weights, *manifest.default})
+    entries = {key: entry for key, entry in manifest.weights.items() if entry.role == role}
+    if full in entries:
+        return entries[full]
+    tags = (f"{short}.{tag}" for short, tag in manifest.default.items())
+    short_names = (tag.split(".")[0] for tag in tags if tag in entries)
+    known = sorted({*entries, *short_names})
     close = get_close_matches(name, known, n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise ConfigError(f"Unknown model '{name}'.", f"{hint}Known: {', '.join(known)}.")
+
+
+def part_path(name: str) -> Path:
+    """The verified file of a part, such as `speech-encoder`.
+
+    Raises:
+        ChecksumError: The file's sha256 is another.
+        WeightsError: There is no such file.
+        ConfigError: No part has this name.
+    """
+    entry = resolve(name, role="part")
+    verify(entry)
+    return weight_path(entry)
 
 
 def local_path(entry: WeightEntry) -> Path | None:

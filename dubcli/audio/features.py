@@ -1,12 +1,11 @@
-"""Waveform to feature sequence, behind one table of kinds.
+"""Waveform to log-mel.
 
-`mel` is the setting that the implemented papers share: 80 log-mel bands of 16 kHz audio, window
+The setting that the implemented papers share: 80 log-mel bands of 16 kHz audio, window
 800, hop 200 samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 
@@ -92,17 +91,3 @@ def mel_filters() -> F32:
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * 2 / (edges[2:] - edges[:-2])[:, None]).astype(np.float32)
-
-
-FEATURES: dict[str, Callable[[Waveform], AudioFeatures]] = {"mel": log_mel}
-
-
-def extract_features(waveform: Waveform, kind: str) -> AudioFeatures:
-    """Features of the named kind.
-
-    Raises:
-        ConfigError: Unknown kind.
-    """
-    if kind not in FEATURES:
-        raise ConfigError(f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURES)}.")
-    return FEATURES[kind](waveform)

@@ -65,7 +65,7 @@ def add_detail(
         look = cv2.resize(look, size, interpolation=cv2.INTER_LINEAR)
         x = ((look[..., 0] + 1) * full_width - 1) / 2
         y = ((look[..., 1] + 1) * full_height - 1) / 2
-        warped = cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(layer, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         total += warped * cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None]
     part = out[top:bottom, left:right]
     np.copyto(part, np.clip(np.rint(part + total), 0, 255).astype(np.uint8))

@@ -11,15 +11,21 @@ from torch.nn import functional
 
 from dubcli.models.layers import ResidualBlock, conv
 
-NUM_MELS = 80
-
 
 class AudioEncoder(nn.Module):
-    """E_a (eq. 1): feature steps around a frame to one embedding."""
+    """E_a (eq. 1): feature steps around a frame to one embedding.
 
-    def __init__(self, width: int, embedding: int, dropout: float) -> None:
+    Each feature is first brought to mean 0 and spread 1 by what was seen in training.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, size: int, width: int, embedding: int, dropout: float) -> None:
         super().__init__()
-        sizes = (NUM_MELS, 128, 128, embedding, embedding)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        sizes = (size, 128, 128, embedding, embedding)
         self.layers = nn.ModuleList(
             nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(sizes)
         )
@@ -29,7 +35,7 @@ class AudioEncoder(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(T, A, D_audio) to (T, D)."""
-        x = rearrange(audio, "t a d -> t d a")
+        x = rearrange(self.dropout((audio - self.mean) / self.spread), "t a d -> t d a")
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = self.dropout(functional.silu(norm(layer(x))))
         return self.out(x.flatten(1))

@@ -21,7 +21,7 @@ Deviations of the default config, each with its reason; `PAPER` turns them off:
 * With the map only the lips and their surroundings are generated; around them the current frame's
   own skin is deformed to the new jaw, so no second chin shows and texture stays.
 * Coefficients are averaged over small shifts of the audio window: steadier lips.
-* Audio is log-mel (DeepSpeech needs TensorFlow).
+* Audio is heard by the encoder of a newer recogniser than DeepSpeech, beside log-mel.
 * Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
 """
 
@@ -69,7 +69,7 @@ _SHIFT_SPREAD = 4.0
 # that is given back.
 _ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
-_SHARP_MIXING, _SHARP_GATE = 3.0, 0.5
+_SHARP_MIXING, _SHARP_GATE = 6.0, 0.25
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
 _LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
 
@@ -153,7 +153,9 @@ class AlignmentModule(nn.Module):
     def __init__(self, config: IPTalkerConfig) -> None:
         super().__init__()
         size = config.embedding
-        self.audio_encoder = AudioEncoder(config.audio_width, size, config.audio_dropout)
+        self.audio_encoder = AudioEncoder(
+            config.audio_size, config.audio_width, size, config.audio_dropout
+        )
         self.visual_encoder = VisualEncoder(size)
         self.audio_token = nn.Parameter(torch.randn(size) * 0.02)
         self.visual_token = nn.Parameter(torch.randn(size) * 0.02)
@@ -292,6 +294,7 @@ class IPTalker(nn.Module):
         return ModelSpec(
             name="iptalker",
             crop_size=(config.height, config.width),
+            audio_kind=config.audio_kind,
             audio_width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
             num_references=config.num_references,
             window=16,
@@ -342,7 +345,7 @@ class IPTalker(nn.Module):
         rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
         detail = DetailWarp(
             grid=out.grid,
-            weights=out.weights * (share * out.gate[:, 0])[:, None],
+            weights=_equal_energy(out.weights) * share[:, None],
             source_grid=field[:, top:],
             source_weight=1 - share,
             box=(top, self.config.height, 0, self.config.width),
@@ -425,7 +428,7 @@ class IPTalker(nn.Module):
         grid = resize_grid(self._look_up(flow), *size)
         logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         weights = (logits * (_SHARP_MIXING if sharp else 1)).softmax(1)
-        warped = (warp(state.pictures, grid) * weights[:, :, None]).sum(1)
+        warped = (warp(state.pictures, grid, cubic=sharp) * weights[:, :, None]).sum(1)
         painted, gate = self.decoder(
             f_w, f_s, source, warped if self.config.geometry_map else None, maps
         )
@@ -487,6 +490,14 @@ class IPTalker(nn.Module):
         scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
         share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
         return (share * warped).sum(1)
+
+
+def _equal_energy(weights: Tensor) -> Tensor:
+    """Shares (T, N, h, w) whose squares sum to 1.
+
+    Fine detail of several pictures is unrelated, so their average has less of it than each.
+    """
+    return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(0.5)
 
 
 def _shift_weight(shift: int) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dubcli.models.masks import MaskKind
+from dubcli.types import FEATURE_SIZES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class IPTalkerConfig:
     decoder_channels: int = 48
     spade_channels: int = 32
     embedding: int = 192
+    audio_kind: str = "speech"
     audio_width: int = 128
     audio_dropout: float = 0.2
     num_alignment_units: int = 2
@@ -30,6 +32,11 @@ class IPTalkerConfig:
     mask: MaskKind = "fixed"
     geometry_map: bool = True
     fusion: Literal["select", "plain"] = "select"
+
+    @property
+    def audio_size(self) -> int:
+        """Values of one audio step."""
+        return FEATURE_SIZES[self.audio_kind]
 
     @property
     def top(self) -> int:
@@ -67,6 +74,7 @@ _TINY = IPTalkerConfig(
     decoder_channels=16,
     spade_channels=8,
     embedding=32,
+    audio_kind="mel",
     audio_width=32,
     num_alignment_units=1,
     num_heads=2,

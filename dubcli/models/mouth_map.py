@@ -129,13 +129,21 @@ def normalised(grid: Tensor, crop_size: tuple[int, int]) -> Tensor:
     return (2 * grid + 1) / size - 1
 
 
-def warp(pictures: Tensor, grid: Tensor) -> Tensor:
-    """Sample pictures (N, C, H, W) at normalised grids (T, N, h, w, 2) to (T, N, C, h, w)."""
+def warp(pictures: Tensor, grid: Tensor, *, cubic: bool = False) -> Tensor:
+    """Sample pictures (N, C, H, W) at normalised grids (T, N, h, w, 2) to (T, N, C, h, w).
+
+    `cubic` keeps fine texture that the average of four pixels would blur (not on mps, which has
+    no such kernel).
+    """
     frames, num = grid.shape[:2]
     flat = grid.reshape(frames * num, *grid.shape[2:])
     repeated = pictures[None].expand(frames, *pictures.shape).reshape(-1, *pictures.shape[1:])
     sampled = functional.grid_sample(
-        repeated, flat, mode="bilinear", padding_mode="border", align_corners=False
+        repeated,
+        flat,
+        mode="bicubic" if cubic and pictures.device.type != "mps" else "bilinear",
+        padding_mode="border",
+        align_corners=False,
     )
     return sampled.reshape(frames, num, *sampled.shape[1:])
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from dubcli import __version__
-from dubcli.audio.features import SAMPLE_RATE, extract_features
+from dubcli.audio.features import SAMPLE_RATE
+from dubcli.audio.kinds import extract_features
 from dubcli.config import DubConfig
 from dubcli.errors import ConfigError, DecodeError, EncodeError, ProbeError
 from dubcli.face.align import crop_alignment, to_canonical
@@ -39,8 +40,8 @@ from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock, Renderer, Subject
 from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import U8, Bool, DubReport, FaceTrack, MediaInfo, VideoStreamInfo, Waveform
-from dubcli.weights import load_model, resolve
+from dubcli.types import U8, AudioFeatures, Bool, DubReport, FaceTrack, MediaInfo, VideoStreamInfo, Waveform
+from dubcli.weights import load_model, part_path, resolve
 
 Progress = Callable[[str, int, int], None]
 
@@ -127,7 +128,7 @@ def dub(
         schedule = _schedule(job, found.times)
         track = choose_face(found, config.face)
         subject = _subject(reader, job.info, track, job.model, reference_frames)
-        features = extract_features(job.waveform, job.model.spec.audio_kind)
+        features = _hear(job)
         clock.add("references", began)
         timeline = schedule.timeline
         renderer = Renderer(
@@ -140,6 +141,13 @@ def dub(
     report = _report(job, found, subject, timeline, clock, notes)
     _write_report(report, report_path(job.output))
     return report
+
+
+def _hear(job: _Job) -> AudioFeatures:
+    """The driving audio as the model wants it."""
+    kind = job.model.spec.audio_kind
+    encoder = part_path("speech-encoder") if kind == "speech" else None
+    return extract_features(job.waveform, kind, encoder)
 
 
 def report_path(output: Path) -> Path:

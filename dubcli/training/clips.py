@@ -37,9 +37,11 @@ class PreparedClip:
         translation: Stored-crop px. Shape (T, 3), float64.
         valid: The frame may be used. Shape (T,).
         shot: Shot of each frame. Shape (T,).
-        steps: Mel step of each frame. Shape (T,).
-        mel: Log-mel of the clip's sound, (A, 80), float16; (0, 80) without sound.
-        fill: Mel values of silence. Shape (80,).
+        steps: Audio step of each frame. Shape (T,).
+        voices: Speech features of the clip's own sound and of changed copies, float16. Shape
+            (V, A, 368); (0, 0, 368) without sound.
+        heard: Share of the words that a copy leaves in, at each step. Shape (V, A), float16.
+        fill: Features of silence. Shape (368,).
     """
 
     jpeg: U8
@@ -52,7 +54,8 @@ class PreparedClip:
     valid: Bool
     shot: Int
     steps: Int
-    mel: F16
+    voices: F16
+    heard: F16
     fill: F32
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from dubcli.errors import TrainingError
 from dubcli.face.landmarks import SPEAKING, mirror_order, mouth_open
 from dubcli.face.rest import rest_shape
 from dubcli.training.clips import CROP_SIZE, INDEX_NAME, MARGIN, PreparedClip, load_clip
-from dubcli.types import F32, F64, U8, Int
+from dubcli.types import F32, F64, FEATURE_SIZES, U8, Int
 
 _MIN_FRAMES = 20
 
@@ -35,7 +35,7 @@ class TrainClip:
         neutral: Rest shape. Shape (S, 3), canonical units.
         departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
         opening: Mouth opening. Shape (T,).
-        offset_steps: How many mel steps the picture lags the sound.
+        offset_steps: How many audio steps the picture lags the sound.
     """
 
     clip_id: str
@@ -50,7 +50,7 @@ class TrainClip:
     @property
     def has_audio(self) -> bool:
         """Whether the clip has sound that belongs to its mouth."""
-        return len(self.clip.mel) > 0
+        return len(self.clip.voices) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class RenderSample:
         translation: Crop px. Shape (T, 3).
         neutral: Shape (S, 3).
         departure: True speaking points minus rest. Shape (T, S, 3).
-        audio: Mel windows. Shape (T, A, D).
+        audio: Audio windows. Shape (T, A, D).
         has_audio: The windows belong to the pictures.
     """
 
@@ -190,15 +190,74 @@ def project(departure: F32, basis: F32) -> F32:
     return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
 
 
-def audio_windows(clip: TrainClip, frames: Int, width: int, shift: int = 0) -> F32:
-    """Mel steps around frames, offset corrected. Shape (T, width, D)."""
-    prepared = clip.clip
-    centre = prepared.steps[frames] - clip.offset_steps + shift
-    return gather_windows(prepared.mel, prepared.fill, centre, width)
+def audio_windows(
+    clip: TrainClip,
+    frames: Int,
+    width: int,
+    shift: int = 0,
+    *,
+    kind: str = "speech",
+    version: int = 0,
+) -> F32:
+    """Audio steps around frames, offset corrected.
+
+    Args:
+        clip: A clip with sound.
+        frames: Frame numbers. Shape (T,).
+        width: Steps in a window.
+        shift: Steps to look ahead of the frames.
+        kind: A key of `types.FEATURE_SIZES`.
+        version: Which changed copy of the sound; 0 is the recording itself.
+
+    Returns:
+        Shape (T, width, D).
+    """
+    # Log-mel stands at the end of the speech features.
+    size = FEATURE_SIZES[kind]
+    values = clip.clip.voices[version] if clip.has_audio else np.zeros((0, size), np.float16)
+    fill = clip.clip.fill[-size:]
+    return gather_windows(values[:, -size:], fill, _centres(clip, frames) + shift, width)
+
+
+def audio_range(clips: list[TrainClip], kind: str) -> tuple[F32, F32]:
+    """Mean and spread of each audio feature over people alike. Two of shape (D,)."""
+    size = FEATURE_SIZES[kind]
+    heard = [clip for clip in clips if clip.has_audio]
+    weights = identity_weights(heard)
+    values = [clip.clip.voices[0][:, -size:].astype(np.float64) for clip in heard]
+    mean = sum(w * v.mean(0) for w, v in zip(weights, values, strict=True))
+    square = sum(w * (v**2).mean(0) for w, v in zip(weights, values, strict=True))
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
+    return np.asarray(mean, np.float32), np.asarray(spread, np.float32)
+
+
+def heard_share(clip: TrainClip, frames: Int, version: int) -> F32:
+    """How much of the words a changed copy leaves in at each frame. Shape (T,)."""
+    heard = clip.clip.heard[version]
+    return heard[np.clip(_centres(clip, frames), 0, len(heard) - 1)].astype(np.float32)
+
+
+def _centres(clip: TrainClip, frames: Int) -> Int:
+    return clip.clip.steps[frames] - clip.offset_steps
+
+
+def hide_audio(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
+    """Hide what could be learnt by heart: the same change for all windows (T, A, D) of a clip.
+
+    A stretch of time goes from the recogniser's part, and log-mel is changed on its own.
+    """
+    mels = FEATURE_SIZES["mel"]
+    if kind == "mel":
+        return augment_audio(audio, rng)
+    tokens, mel = audio[..., :-mels].copy(), augment_audio(audio[..., -mels:], rng)
+    if rng.random() < 0.5:
+        start, length = rng.integers(0, audio.shape[1] - 16), rng.integers(2, 16)
+        tokens[:, start : start + length] = tokens.mean((0, 1))
+    return np.concatenate([tokens, mel], -1)
 
 
 def augment_audio(audio: F32, rng: np.random.Generator) -> F32:
-    """Another voice in another room: the same change for all windows (T, A, D) of a clip.
+    """Another voice in another room: the same change for all mel windows (T, A, 80) of a clip.
 
     Speed changes about each window's centre, so the centre stays the frame's own moment.
     """
@@ -239,7 +298,8 @@ class RenderSamples:
         clips: Prepared clips.
         num_frames: Frames per sample.
         num_references: References per sample.
-        audio_width: Mel steps per frame.
+        audio_kind: Features of the sound.
+        audio_width: Steps of them per frame.
         seed: With the sample number, all randomness.
     """
 
@@ -249,6 +309,7 @@ class RenderSamples:
         *,
         num_frames: int,
         num_references: int,
+        audio_kind: str,
         audio_width: int,
         seed: int,
     ) -> None:
@@ -256,7 +317,7 @@ class RenderSamples:
         self._chances = identity_weights(clips)
         self._num_frames = num_frames
         self._num_references = num_references
-        self._audio_width = audio_width
+        self._audio_kind, self._audio_width = audio_kind, audio_width
         self._seed = seed
         self._mirror = mirror_order()
 
@@ -295,9 +356,13 @@ class RenderSamples:
             translation=translation,
             neutral=self._flip(clip.neutral) if mirrored else clip.neutral,
             departure=self._flip(clip.departure[frames]) if mirrored else clip.departure[frames],
-            audio=augment_audio(audio_windows(clip, frames, self._audio_width), rng),
+            audio=self._audio(clip, frames, rng),
             has_audio=clip.has_audio,
         )
+
+    def _audio(self, clip: TrainClip, frames: Int, rng: np.random.Generator) -> F32:
+        kind = self._audio_kind
+        return hide_audio(audio_windows(clip, frames, self._audio_width, kind=kind), rng, kind=kind)
 
     def _draw_references(self, clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
         """A closed, an open and random mouths, away in time from the targets where possible."""

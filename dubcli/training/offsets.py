@@ -34,7 +34,9 @@ def predicted_opening(model: IPTalker, clip: TrainClip) -> F32:
     with evaluating(model):
         for start in range(0, len(clip.frames), _BATCH):
             frames = clip.frames[start : start + _BATCH]
-            windows = audio_windows(clip, frames, config.audio_width)
+            windows = audio_windows(
+                clip, frames, config.audio_width, kind=config.audio_kind
+            )
             v_alg = alignment(torch.from_numpy(windows).to(device), tokens)
             points = alignment.speaking_points(alignment.to_coefficients(v_alg), neutral)
             gap = points[:, INNER_BOTTOM] - points[:, INNER_TOP]

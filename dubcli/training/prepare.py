@@ -8,6 +8,7 @@ already there is not prepared again, so an interrupted run goes on.
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dubcli.audio.features import NUM_MELS, SAMPLE_RATE, log_mel
+from dubcli.audio.features import SAMPLE_RATE
+from dubcli.audio.speech import SpeechEncoder, speech_features
 from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
 from dubcli.errors import ConfigError, DubError, TrainingError
@@ -46,7 +48,9 @@ from dubcli.training.clips import (
     load_clip,
     save_clip,
 )
-from dubcli.types import F64, U8, AudioFeatures, Int, MediaInfo
+from dubcli.training.voices import HeardVersions, hear_versions, no_sound
+from dubcli.types import F64, U8, Int, MediaInfo
+from dubcli.weights import part_path
 
 Progress = Callable[[str, int, int], None]
 _SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"}
@@ -185,7 +189,7 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
         "identity": source.identity,
         "frames": str(len(clip)) if clip else "",
         "usable": str(int(clip.valid.sum())) if clip else "",
-        "has_audio": "yes" if clip is not None and len(clip.mel) else "no",
+        "has_audio": "yes" if clip is not None and len(clip.voices) else "no",
         "dropped": dropped,
         "source": str(source.path),
     }
@@ -216,10 +220,7 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
         matrices[:, :, 2] += MARGIN[::-1]
         jpeg = list(_pictures(reader, info, matrices))
     crop_pose = transform_pose(pose, matrices)
-    features = _own_audio(source, info)
-    steps = np.zeros(len(track), np.int64)
-    if features is not None:
-        steps = _steps(found.times, features)
+    steps, sound = _own_sound(source, info, found.times)
     return PreparedClip(
         jpeg=np.concatenate(jpeg),
         jpeg_ends=np.cumsum([len(data) for data in jpeg]),
@@ -231,8 +232,9 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
         valid=track.valid,
         shot=track.shot,
         steps=steps,
-        mel=(features.values if features else np.zeros((0, NUM_MELS))).astype(np.float16),
-        fill=features.fill if features else np.full(NUM_MELS, -1, np.float32),
+        voices=sound.voices,
+        heard=sound.heard,
+        fill=sound.fill,
     )
 
 
@@ -244,15 +246,15 @@ def _pictures(reader: FrameReader, info: MediaInfo, matrices: F64) -> Iterator[U
         yield encode_picture(cut_crop(picture, matrix, STORED_SIZE))
 
 
-def _own_audio(source: SourceClip, info: MediaInfo) -> AudioFeatures | None:
+def _own_sound(source: SourceClip, info: MediaInfo, times: FrameTimes) -> tuple[Int, HeardVersions]:
+    """Audio step of each frame, and the clip's sound as heard in several versions."""
     if not source.has_own_audio or info.audio is None:
-        return None
+        return np.zeros(len(times.pts), np.int64), no_sound()
     waveform = read_waveform(source.path, SAMPLE_RATE)
-    return log_mel(waveform)
-
-
-def _steps(times: FrameTimes, features: AudioFeatures) -> Int:
-    return frame_steps(times.pts, times.time_base, features, Fraction(0))
+    encoder = SpeechEncoder(part_path("speech-encoder"))
+    features = speech_features(waveform, encoder)
+    steps = frame_steps(times.pts, times.time_base, features, Fraction(0))
+    return steps, hear_versions(waveform, features, encoder, zlib.crc32(source.clip_id.encode()))
 
 
 def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:

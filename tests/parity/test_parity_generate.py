@@ -103,3 +103,16 @@ def test_without_reference_tokens_the_lips_follow_the_sound_alone() -> None:
     assert wanted[0] is not None
     assert wanted[1] is not None
     assert torch.equal(wanted[0], wanted[1])
+
+
+@torch.no_grad()
+def test_fine_detail_of_mixed_references_has_the_energy_of_one() -> None:
+    """Unrelated detail of N pictures loses energy when averaged; shares make up for it."""
+    model = _model()
+    patches = model.generate(_window(model), model.encode_references(*_references(model)))
+    detail = patches.detail
+    assert detail is not None
+    energy = detail.weights.square().sum(1).sqrt()
+    generated = 1 - detail.source_weight
+    assert bool((detail.weights.sum(1) >= energy - 1e-5).all())
+    torch.testing.assert_close(energy, generated, atol=1e-4, rtol=0)

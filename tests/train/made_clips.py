@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from dubcli.audio.speech import NUM_SPEECH, NUM_TOKENS
 from dubcli.face.align import mean_face
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, face_oval
 from dubcli.training.clips import (
@@ -70,9 +72,20 @@ def made_clip(person: int, *, lag_frames: int = 0, with_sound: bool = True) -> P
         valid=np.ones(NUM_FRAMES, bool),
         shot=np.zeros(NUM_FRAMES, np.int64),
         steps=np.arange(NUM_FRAMES) * STEPS_PER_FRAME,
-        mel=(mel if with_sound else np.zeros((0, 80))).astype(np.float16),
-        fill=np.full(80, -0.6, np.float32),
+        **sound_of(mel if with_sound else None),
     )
+
+
+def sound_of(mel: F64 | None) -> dict[str, Any]:
+    """Fields of a clip's sound: log-mel (A, 80) twice, with tokens that say the same."""
+    fill = np.full(NUM_SPEECH, -0.6, np.float32)
+    if mel is None:
+        none = np.zeros((0, 0), np.float16)
+        return {"voices": np.zeros((0, 0, NUM_SPEECH), np.float16), "heard": none, "fill": fill}
+    tokens = np.repeat(mel[:, :1], NUM_TOKENS, 1)
+    values = np.concatenate([tokens, mel], 1).astype(np.float16)
+    heard = np.ones((2, len(mel)), np.float16)
+    return {"voices": np.stack([values, values]), "heard": heard, "fill": fill}
 
 
 def _babble(rng: np.random.Generator) -> F64:

@@ -11,11 +11,11 @@ from dubcli.audio.features import (
     HOP,
     NUM_MELS,
     SAMPLE_RATE,
-    extract_features,
     log_mel,
     mel_filters,
     normalise_level,
 )
+from dubcli.audio.kinds import extract_features
 from dubcli.errors import ConfigError
 from dubcli.types import F32, Waveform
 

@@ -42,7 +42,7 @@ RULES = {
         "numpy cv2", "audio media models weights pipeline training evaluation cli cli_view doctor"
     ),
     "audio": _rule(
-        "numpy",
+        "numpy onnxruntime",
         "face models media composite weights pipeline training evaluation cli cli_view doctor",
     ),
     "models": _rule(

@@ -19,6 +19,7 @@ from dubcli.models.mouth_map import (
     landmark_displacement,
     pixel_grid,
     shape_distance,
+    warp,
 )
 
 UNIT = 0.28 * 208
@@ -105,3 +106,17 @@ def test_references_are_compared_by_lip_shape_not_by_place() -> None:
     assert distance.shape == (2, 2)
     assert float(distance[0, 0]) < 1e-4 < float(distance[0, 1])
     assert float(distance[1, 1]) < 1e-4 < float(distance[1, 0])
+
+
+def test_cubic_sampling_keeps_texture_that_the_average_of_pixels_blurs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, 3, 40, 40, generator=generator)
+    pixels = pixel_grid(40, 40, 1, (0, 0)) + 0.5
+    grid = (2 * pixels + 1) / 40 - 1
+    inner = (..., slice(4, -4), slice(4, -4))
+    soft, sharp = (warp(picture, grid[None, None], cubic=cubic)[inner] for cubic in (False, True))
+    assert float(picture.std()) > float(sharp.std()) > 1.2 * float(soft.std())
+    # At whole pixels both give the picture itself.
+    whole = (2 * pixel_grid(40, 40, 1, (0, 0)) + 1) / 40 - 1
+    for cubic in (False, True):
+        torch.testing.assert_close(warp(picture, whole[None, None], cubic=cubic)[0], picture)

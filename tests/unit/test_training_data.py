@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dubcli.audio.speech import NUM_SPEECH
 from dubcli.face.align import mean_face
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
 from dubcli.face.rest import rest_shape
@@ -42,7 +43,8 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         image = np.full((*STORED_SIZE, 3), 90, np.uint8)
         cv2.fillPoly(image, [points[LIPS_OUTER, :2].round().astype(np.int32)], (200, 20, 20))
         jpeg.append(encode_picture(image))
-    mel = np.repeat(np.arange(2 * num)[:, None], 80, 1) if sound else np.zeros((0, 80))
+    steps = np.repeat(np.arange(2 * num)[:, None], NUM_SPEECH, 1)
+    voices = np.stack([steps, -steps]) if sound else np.zeros((0, 0, NUM_SPEECH))
     clip = PreparedClip(
         jpeg=np.concatenate(jpeg),
         jpeg_ends=np.cumsum([len(data) for data in jpeg]),
@@ -54,8 +56,9 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         valid=np.ones(num, bool),
         shot=np.repeat([0, 1], [num // 2, num - num // 2]),
         steps=2 * np.arange(num),
-        mel=mel.astype(np.float16),
-        fill=np.full(80, -1, np.float32),
+        voices=voices.astype(np.float16),
+        heard=np.ones(voices.shape[:2], np.float16),
+        fill=np.full(NUM_SPEECH, -1, np.float32),
     )
     neutral = rest_shape(canonical, clip.valid)
     return TrainClip(
@@ -70,8 +73,19 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
 
 
 def _samples(seed: int = 0) -> RenderSamples:
+    return _render_samples([_clip(0), _clip(1)], num_references=4, seed=seed)
+
+
+def _render_samples(
+    clips: list[TrainClip], *, num_references: int = 2, seed: int = 0
+) -> RenderSamples:
     return RenderSamples(
-        [_clip(0), _clip(1)], num_frames=3, num_references=4, audio_width=WIDTH, seed=seed
+        clips,
+        num_frames=3,
+        num_references=num_references,
+        audio_kind="mel",
+        audio_width=WIDTH,
+        seed=seed,
     )
 
 
@@ -144,7 +158,7 @@ def test_backgrounds_are_other_moments_of_the_same_shot() -> None:
             jpeg_ends=np.cumsum([len(data) for data in jpeg]),
         ),
     )
-    samples = RenderSamples([marked], num_frames=3, num_references=2, audio_width=WIDTH, seed=0)
+    samples = _render_samples([marked])
     for index in range(5):
         sample = samples[index]
         # The same colours were given to all pictures, so equal grey means the same moment.

@@ -1,0 +1,33 @@
+"""Kinds of audio features, behind one function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dubcli.audio.features import log_mel
+from dubcli.audio.speech import SpeechEncoder, speech_features
+from dubcli.errors import ConfigError
+from dubcli.types import FEATURE_SIZES, AudioFeatures, Waveform
+
+
+def extract_features(waveform: Waveform, kind: str, encoder: Path | None = None) -> AudioFeatures:
+    """Features of the named kind of `types.FEATURE_SIZES`.
+
+    Args:
+        waveform: Mono audio at 16 kHz.
+        kind: `mel` or `speech`.
+        encoder: The speech encoder's file; only `speech` needs it.
+
+    Raises:
+        ConfigError: Unknown kind, or no encoder where one is needed.
+        WeightsError: The encoder's file is no such model.
+    """
+    if kind == "mel":
+        return log_mel(waveform)
+    if kind != "speech":
+        raise ConfigError(
+            f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."
+        )
+    if encoder is None:
+        raise ConfigError("Speech features need the speech encoder.", "Install dubcli again.")
+    return speech_features(waveform, SpeechEncoder(encoder))
