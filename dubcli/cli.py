@@ -23,7 +23,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from dubcli.cli_view import View, as_json, emit, emit_table, say
-from dubcli.config import DEVICES, SYNC_MODES, DubConfig, PrepareConfig, TrainConfig
+from dubcli.config import DEVICES, SYNC_MODES, DubConfig, EvaluateConfig, PrepareConfig, TrainConfig
 from dubcli.doctor import examine, exit_code, library_error
 from dubcli.errors import INTERRUPTED_EXIT_CODE, DubError, WeightsError
 
@@ -65,7 +65,8 @@ _HELP: dict[type, dict[str, str]] = {
         "output": "Folder of the run: checkpoints, log, sample pictures.",
         "stage": "What is trained: geometry, render or joint.",
         "preset": "Named model configuration.",
-        "init": "Checkpoint or weights to start from.",
+        "losses": "Named loss weights: default, no-gan, paper or lip-identity.",
+        "init": "What to start from: a run, a checkpoint, a .safetensors file or a model's name.",
         "half_size": "Train at half the crop's height and width: faster, for a first stage.",
         "steps": "Optimizer steps in all.",
         "minutes": "Stop after this many minutes; 0 for no limit.",
@@ -79,6 +80,25 @@ _HELP: dict[type, dict[str, str]] = {
         "checkpoint_every": "Steps between checkpoints.",
         "sample_every": "Steps between sample pictures.",
         "resume": "Go on from the last checkpoint in the output folder.",
+    },
+    EvaluateConfig: {
+        "clips": "Folder of videos, or a CSV with the column 'clip'.",
+        "output": "Folder of the scores: tables, plots, contact sheets.",
+        "settings": "What is dubbed: reconstruction, cross, silence.",
+        "models": "Models that are scored, as in `dub models list`; '' for none.",
+        "baselines": (
+            "What they are compared with: passthrough, best-reference, audio-reference, "
+            "ground-truth; '' for none."
+        ),
+        "catalogue": "CSV that names people and whether a clip's sound is theirs.",
+        "speech": "Folder of foreign recordings for the setting cross.",
+        "weights": "Folder with the networks of LPIPS, SyncNet and SFace, where you have them.",
+        "limit": "Score the first clips only; 0 for all.",
+        "device": f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU.",
+        "threads": "CPU threads; 0 takes all cores.",
+        "seed": "Seed of everything random.",
+        "keep": "Keep the dubbed videos.",
+        "overwrite": "Score again what an earlier run has scored.",
     },
 }
 _ASSETS = Path(__file__).parent / "assets"
@@ -158,7 +178,7 @@ class _DubGroup(TyperGroup):
             say(f"dub: {known}")
             raise typer.Exit(known.exit_code) from error
         except KeyboardInterrupt as error:
-            resumes = ctx.invoked_subcommand in ("prepare", "train")
+            resumes = ctx.invoked_subcommand in ("prepare", "train", "evaluate")
             rest = "run the same command again to go on" if resumes else "nothing was written"
             say(f"dub: interrupted; {rest}.")
             is_term = isinstance(error, _Terminated)
@@ -316,6 +336,31 @@ def _train(config: TrainConfig, view: View) -> None:
     with view.progress("steps") as progress:
         train(config, progress=progress)
     view.say(f"the run is in {config.output}")
+
+
+@app.command("evaluate")
+@_options_of(EvaluateConfig, "quiet", "verbose", "json")
+def _evaluate(config: EvaluateConfig, view: View) -> None:
+    """Score models and baselines on clips, by the pipeline that you run."""
+    from dubcli.evaluation import tables
+    from dubcli.evaluation.run import evaluate
+
+    with view.progress("results") as progress:
+        result = evaluate(config, progress=progress)
+    for what, why in result.failures.items():
+        view.say(f"warning: {what} was not scored: {why}")
+    for line in tables.how_to_measure(result):
+        view.say(f"not measured: {line}")
+    view.say(f"the scores are in {config.output / 'scores.md'}")
+    if view.json:
+        emit(as_json(tables.as_json(result)))
+        return
+    for run in result.runs:
+        header, rows = tables.table_rows(result, run)
+        table = Table(*header, title=f"{run}: {tables.ABOUT[run]}")
+        for row in rows:
+            table.add_row(*row)
+        emit_table(table)
 
 
 @models_app.command("list")

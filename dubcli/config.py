@@ -80,6 +80,7 @@ class TrainConfig:
     output: Path
     stage: str = "render"
     preset: str | None = None
+    losses: str = "default"
     init: Path | None = None
     steps: int = 20_000
     minutes: float = 0.0
@@ -126,3 +127,79 @@ class TrainConfig:
             f"Unknown precision '{self.precision}'.",
             "Use auto, float32 or bfloat16.",
         )
+
+
+EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
+BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Everything that `dub evaluate` can be told. Lists are comma-separated names."""
+
+    clips: Path
+    output: Path
+    settings: str = "reconstruction,cross,silence"
+    models: str = "iptalker"
+    baselines: str = "passthrough,best-reference,audio-reference,ground-truth"
+    catalogue: Path | None = None
+    speech: Path | None = None
+    weights: Path | None = None
+    limit: int = 0
+    device: str = "auto"
+    threads: int = 0
+    seed: int = 0
+    keep: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, chosen, known in (
+            ("setting", self.setting_names, EVALUATION_SETTINGS),
+            ("baseline", self.baseline_names, BASELINES),
+        ):
+            unknown = [name for name in chosen if name not in known]
+            _check(
+                not unknown,
+                f"Unknown {kind} '{''.join(unknown[:1])}'.",
+                f"Use one or more of {', '.join(known)}, separated by commas.",
+            )
+        _check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
+        _check(
+            bool(self.model_names or self.baseline_names),
+            "Neither a model nor a baseline.",
+            "Name one with --models or --baselines.",
+        )
+        _check(
+            self.device.split(":")[0] in DEVICES,
+            f"Unknown device '{self.device}'.",
+            "Use auto, cpu, cuda, cuda:N or mps.",
+        )
+        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        _check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+
+    @property
+    def setting_names(self) -> tuple[str, ...]:
+        """The chosen settings."""
+        return _names(self.settings)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that are scored."""
+        return _names(self.models)
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The chosen baselines."""
+        return _names(self.baselines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    """The different names of a comma-separated list, in order."""
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

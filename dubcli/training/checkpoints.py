@@ -10,6 +10,8 @@ import io
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,23 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dubcli.errors import TrainingError
+from dubcli.training.discriminators import Adversary
 from dubcli.training.modes import device_of, device_rng_state, set_device_rng_state
 
 _FORMAT = 1
+# What the first version trained with, whose checkpoints do not say.
+FIRST_LOSSES = "no-gan"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Where a run stands: completed steps, architecture, stage and its config."""
+    """Where a run stands: completed steps, architecture, stage, its config and its losses."""
 
     step: int
     architecture: str
     stage: str
     model_config: dict[str, Any]
+    losses: str = FIRST_LOSSES
 
 
 def save_checkpoint(
@@ -43,6 +49,7 @@ def save_checkpoint(
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     run_config: dict[str, Any],
+    adversary: Adversary | None = None,
     keep: int = 2,
 ) -> Path:
     """Write `folder/step-N` and remove all but the newest `keep` checkpoints.
@@ -58,12 +65,14 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
         "device_rng": device_rng_state(device_of(model)),
+        "adversary": None if adversary is None else adversary.state_dict(),
     }
     description = {
         "format": _FORMAT,
         "step": state.step,
         "architecture": state.architecture,
         "stage": state.stage,
+        "losses": state.losses,
     }
     configs = {"model": state.model_config, "run": run_config}
     try:
@@ -113,6 +122,7 @@ def read_state(checkpoint: Path) -> TrainState:
             architecture=description["architecture"],
             stage=description["stage"],
             model_config=configs["model"],
+            losses=description.get("losses", FIRST_LOSSES),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
@@ -148,20 +158,49 @@ def load_into(model: nn.Module, checkpoint: Path, averaged: bool = False) -> Non
         ) from error
 
 
-def restore_training(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put optimizer and random state back to where the checkpoint was written.
+def restore_training(
+    checkpoint: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    adversary: Adversary | None = None,
+) -> None:
+    """Put optimizer, random state and discriminator back to where the checkpoint was written.
 
     Raises:
         TrainingError: They are missing, damaged or of another stage.
     """
-    path = checkpoint / "optimizer.pt"
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+    with _reading(checkpoint) as saved:
         optimizer.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["rng"])
         # Absent from checkpoints of the first version, which knew the CPU only.
         set_device_rng_state(saved.get("device_rng"), device_of(model))
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, pickle.PickleError) as error:
+        if adversary is not None:
+            adversary.load_state_dict(saved["adversary"])
+
+
+def restore_discriminator(checkpoint: Path, adversary: Adversary) -> bool:
+    """Give a discriminator the weights of another run's; whether that run had one.
+
+    Raises:
+        TrainingError: They are missing or damaged.
+    """
+    with _reading(checkpoint) as saved:
+        found = saved.get("adversary")
+        if found is not None:
+            adversary.load_state_dict(found, with_moments=False)
+        return found is not None
+
+
+@contextmanager
+def _reading(checkpoint: Path) -> Iterator[dict[str, Any]]:
+    """The content of `optimizer.pt`; what goes wrong with it names it."""
+    path = checkpoint / "optimizer.pt"
+    try:
+        yield torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        *(OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError),
+        pickle.PickleError,
+    ) as error:
         raise _damaged(path, error) from error
 
 

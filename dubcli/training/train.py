@@ -26,10 +26,14 @@ from dubcli.training.checkpoints import (
     save_checkpoint,
 )
 from dubcli.training.data import load_clips
+from dubcli.training.discriminators import Adversary
+from dubcli.training.losses import LOSS_PRESETS, LossWeights
 from dubcli.training.modes import device_of
 from dubcli.training.offsets import correct_offsets
+from dubcli.training.render_task import RenderTask
 from dubcli.training.run_log import append_row, drop_rows_after, save_picture
-from dubcli.training.tasks import GeometryTask, RenderTask, Task, half_size
+from dubcli.training.start import start_from
+from dubcli.training.tasks import GeometryTask, Task, half_size
 
 Progress = Callable[[str, int, int], None]
 _AVERAGE_DECAY = 0.998
@@ -45,6 +49,7 @@ class _Run:
     task: Task
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
+    adversary: Adversary | None
     model_config: dict[str, Any]
     start: int
 
@@ -56,7 +61,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     the run had not been interrupted.
 
     Raises:
-        ConfigError: Unknown model or preset.
+        ConfigError: Unknown model, preset or losses.
         DeviceError: The device is not there.
         TrainingError: No usable data, a checkpoint of another model, NaN, full disk.
     """
@@ -65,15 +70,18 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     sizes = _sizes(config)
+    has_adversary = config.stage != "geometry" and _loss_weights(config).gan > 0
     resumed = _checkpoint_to_resume(config, sizes)
-    task = _task(config, IPTalker(sizes), device, resumed)
+    model = IPTalker(sizes)
+    adversary = Adversary(device) if has_adversary else None
+    task = _task(config, model, device, adversary, resumed)
     optimizer = torch.optim.AdamW(
         task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
     )
     average = {key: value.clone() for key, value in task.model.state_dict().items()}
     start = 0
     if resumed is not None:
-        restore_training(resumed, task.model, optimizer)
+        restore_training(resumed, task.model, optimizer, adversary)
         for key, value in load_weights(resumed, averaged=True).items():
             average[key].copy_(value)
         start = read_state(resumed).step
@@ -83,6 +91,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         task=task,
         optimizer=optimizer,
         average=average,
+        adversary=adversary,
         model_config=asdict(sizes),
         start=start,
     )
@@ -129,13 +138,34 @@ def _checkpoint_to_resume(config: TrainConfig, sizes: IPTalkerConfig) -> Path | 
             f"({', '.join(sorted(differing))}).",
             "Choose another folder, and --init to start from those weights.",
         )
+    if config.stage != "geometry" and state.losses != config.losses:
+        raise TrainingError(
+            f"'{config.output}' was trained with other losses ({state.losses}).",
+            f"Go on with --losses {state.losses}, or start in another folder with --init.",
+        )
     return found[-1]
 
 
-def _task(config: TrainConfig, model: IPTalker, device: torch.device, resumed: Path | None) -> Task:
+def _loss_weights(config: TrainConfig) -> LossWeights:
+    if config.losses not in LOSS_PRESETS:
+        raise ConfigError(
+            f"Unknown losses '{config.losses}'.", f"Known: {', '.join(LOSS_PRESETS)}."
+        )
+    return LOSS_PRESETS[config.losses]
+
+
+def _task(
+    config: TrainConfig,
+    model: IPTalker,
+    device: torch.device,
+    adversary: Adversary | None,
+    resumed: Path | None,
+) -> Task:
     """Model on its device with the weights it starts from, data, and what is trained."""
     if config.init is not None:
-        _start_from(model, config.init)
+        # The picture half works with any sound half, and trains none.
+        spare = "alignment.audio_encoder." if config.stage == "render" else None
+        start_from(model, config.init, config.model, adversary=adversary, spare=spare)
     model.to(device)
     clips = load_clips(config.data)
     if config.stage == "geometry" and config.init is not None:
@@ -146,19 +176,14 @@ def _task(config: TrainConfig, model: IPTalker, device: torch.device, resumed: P
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.stage == "geometry":
         return GeometryTask(model, clips, config)
-    return RenderTask(model, clips, config, joint=config.stage == "joint")
-
-
-def _start_from(model: nn.Module, source: Path) -> None:
-    """Take the averaged weights of another run: a checkpoint, or a folder with some."""
-    checkpoint = (list_checkpoints(source) or [source])[-1]
-    state = read_state(checkpoint)
-    if state.architecture != "iptalker":
-        raise TrainingError(
-            f"'{checkpoint}' holds '{state.architecture}', not 'iptalker'.",
-            "Name a checkpoint of the model that is trained.",
-        )
-    load_into(model, checkpoint, averaged=True)
+    return RenderTask(
+        model,
+        clips,
+        config,
+        joint=config.stage == "joint",
+        weights=_loss_weights(config),
+        adversary=adversary,
+    )
 
 
 def _fit(run: _Run, progress: Progress | None) -> Path:
@@ -189,12 +214,17 @@ def _save(run: _Run, step: int) -> Path:
     return save_checkpoint(
         config.output,
         state=TrainState(
-            step=step, architecture=config.model, stage=config.stage, model_config=run.model_config
+            step=step,
+            architecture=config.model,
+            stage=config.stage,
+            model_config=run.model_config,
+            losses=config.losses,
         ),
         model=run.task.model,
         average=run.average,
         optimizer=run.optimizer,
         run_config={key: str(value) for key, value in asdict(config).items()},
+        adversary=run.adversary,
     )
 
 
@@ -215,6 +245,11 @@ def _step(run: _Run, step: int) -> dict[str, float]:
     if not math.isfinite(norm):
         raise _diverged(config, f"The gradient is {norm}", step)
     run.optimizer.step()
+    if run.adversary is None:
+        return values
+    values |= run.adversary.learn(learning_rate(config, step))
+    if not math.isfinite(values["critic"]):
+        raise _diverged(config, "The discriminator's loss or gradient is not finite", step)
     return values
 
 

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ import cv2
 import pytest
 import torch
 from made_clips import made_clip, write_set
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from dubcli.cli import app
 from dubcli.config import TrainConfig
 from dubcli.errors import ConfigError, TrainingError
 from dubcli.models import iptalker
-from dubcli.training import checkpoints, tasks
+from dubcli.training import checkpoints, discriminators, render_task, start, tasks
 from dubcli.training.data import load_clips
+from dubcli.training.losses import LOSS_PRESETS
 from dubcli.training.train import train
 
 resource = pytest.importorskip("resource", reason="limits of file size are a Unix feature")
@@ -77,9 +78,15 @@ def _same_bits(a: Path, b: Path) -> bool:
             return False
     left, right = (torch.load(x / "optimizer.pt", weights_only=True) for x in (a, b))
     pairs = [(left["rng"], right["rng"])]
-    for key, moments in left["optimizer"]["state"].items():
-        other = right["optimizer"]["state"][key]
-        pairs += [(value, other[name]) for name, value in moments.items()]
+    ours, theirs = [left["optimizer"]], [right["optimizer"]]
+    if left["adversary"] is not None:
+        ours.append(left["adversary"]["optimizer"])
+        theirs.append(right["adversary"]["optimizer"])
+        net = left["adversary"]["net"]
+        pairs += [(value, right["adversary"]["net"][name]) for name, value in net.items()]
+    for mine, others in zip(ours, theirs, strict=True):
+        for key, moments in mine["state"].items():
+            pairs += [(value, others["state"][key][name]) for name, value in moments.items()]
     return all(torch.equal(x, y) for x, y in pairs)
 
 
@@ -148,6 +155,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert [row["step"] for row in _rows(broken.output)] == ["1", "2"]
 
 
+@pytest.mark.parametrize("losses", list(LOSS_PRESETS))
+def test_every_named_set_of_losses_trains_and_resumes_exactly(
+    configured: Callable[..., TrainConfig], losses: str
+) -> None:
+    whole = train(configured("whole", losses=losses, checkpoint_every=1))
+    broken = configured("broken", losses=losses, checkpoint_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, progress=_interrupt_at(2))
+    assert _same_bits(whole, train(broken))
+    weights = asdict(LOSS_PRESETS[losses])
+    row = _rows(broken.output)[-1]
+    logged = {name for name in weights if name in row}
+    assert logged >= {name for name in ("picture", "perceptual", "gan") if weights[name]}
+    assert ("critic" in row) == (weights["gan"] > 0)
+
+
 def _interrupt_at(step: int) -> Callable[[str, int, int], None]:
     def progress(stage: str, done: int, total: int) -> None:
         if done == step:
@@ -201,7 +224,7 @@ def test_one_batch_can_be_learned_by_heart(
     task = (
         tasks.GeometryTask(model, clips, config)
         if stage == "geometry"
-        else tasks.RenderTask(model, clips, config, joint=stage == "joint")
+        else render_task.RenderTask(model, clips, config, joint=stage == "joint")
     )
     optimizer = torch.optim.Adam(task.parameters(), lr=2e-3)
     losses = []
@@ -243,13 +266,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_checkpoint(
     configured: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(checkpoint_every=1, steps=3)
-    good = tasks.RenderTask.losses
+    good = render_task.RenderTask.losses
 
-    def spoiled(self: tasks.RenderTask, step: int) -> dict[str, torch.Tensor]:
+    def spoiled(self: render_task.RenderTask, step: int) -> dict[str, torch.Tensor]:
         losses = good(self, step)
         return {**losses, "loss": losses["loss"] * (float("nan") if step == 1 else 1.0)}
 
-    monkeypatch.setattr(tasks.RenderTask, "losses", spoiled)
+    monkeypatch.setattr(render_task.RenderTask, "losses", spoiled)
     with pytest.raises(TrainingError, match="nan at step 2") as raised:
         train(config)
     assert "step-000001" in raised.value.next_step
@@ -261,18 +284,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_checkpoint(
 def test_a_gradient_that_is_not_finite_spoils_no_weights(
     configured: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = tasks.RenderTask.losses
+    good = render_task.RenderTask.losses
 
-    def steep(self: tasks.RenderTask, step: int) -> dict[str, torch.Tensor]:
+    def steep(self: render_task.RenderTask, step: int) -> dict[str, torch.Tensor]:
         losses = good(self, step)
         # A root at zero: the value is finite, its slope is not.
         root = (losses["loss"] - losses["loss"].detach()).sqrt()
         return {**losses, "loss": losses["loss"] + root}
 
-    monkeypatch.setattr(tasks.RenderTask, "losses", steep)
+    monkeypatch.setattr(render_task.RenderTask, "losses", steep)
     with pytest.raises(TrainingError, match=r"gradient is (nan|inf) at step 1") as raised:
         train(configured())
     assert "no checkpoint yet" in raised.value.next_step
+
+
+def test_a_discriminator_that_is_not_finite_stops_the_run_too(
+    configured: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(checkpoint_every=1, steps=3)
+    good, calls = discriminators.discriminator_loss, []
+
+    def spoiled(*scores: Any) -> torch.Tensor:
+        calls.append(scores)
+        return good(*scores) * (float("nan") if len(calls) == 2 else 1.0)
+
+    monkeypatch.setattr(discriminators, "discriminator_loss", spoiled)
+    with pytest.raises(TrainingError, match=r"discriminator's loss .* at step 2") as raised:
+        train(config)
+    assert "step-000001" in raised.value.next_step
+    monkeypatch.undo()
+    assert _same_bits(train(config), train(configured("whole", steps=3)))
 
 
 def test_a_full_disk_is_said_and_earlier_checkpoints_stay(
@@ -307,6 +348,9 @@ def test_runs_of_another_kind_are_refused(configured: Callable[..., TrainConfig]
         train(configured(half_size=True))
     with pytest.raises(TrainingError, match="already holds"):
         train(configured(resume=False))
+    with pytest.raises(TrainingError, match="other losses") as raised:
+        train(configured(losses="no-gan"))
+    assert "--losses default" in raised.value.next_step
     with pytest.raises(TrainingError, match="do not fit"):
         train(configured("bigger", preset="default", init=run))
     state = run / "step-000002" / "state.json"
@@ -330,6 +374,79 @@ def test_a_folder_that_is_no_checkpoint_is_refused_as_start(
 ) -> None:
     with pytest.raises(TrainingError, match="is no checkpoint"):
         train(configured(init=tmp_path))
+
+
+def test_a_start_that_is_neither_here_nor_known_names_the_ways(
+    configured: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="There is no 'nowhere'") as raised:
+        train(configured(init=Path("nowhere")))
+    assert ".safetensors" in raised.value.next_step
+    with pytest.raises(TrainingError, match="holds 'passthrough'"):
+        train(configured(init=Path("passthrough")))
+    text = tmp_path / "text.safetensors"
+    text.write_text("no weights")
+    with pytest.raises(TrainingError, match="is no weight file"):
+        train(configured(init=text))
+    assert not configured().output.exists()
+
+
+def test_a_run_starts_from_a_weight_file(
+    configured: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    first = train(configured("first"))
+    file = tmp_path / "half.safetensors"
+    average = load_file(first / "average.safetensors")
+    save_file({key: value.half() for key, value in average.items()}, file)
+    started = train(configured("second", init=file, learning_rate=1e-12, steps=1))
+    for key, value in load_file(started / "average.safetensors").items():
+        torch.testing.assert_close(value, average[key], atol=1e-3, rtol=1e-3)
+    with pytest.raises(TrainingError, match="do not fit"):
+        train(configured("third", init=file, preset="default"))
+
+
+def test_shipped_weights_can_be_gone_on_with(
+    configured: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(configured("first"))
+    average = load_file(first / "average.safetensors")
+    monkeypatch.setattr(start, "load_state", lambda entry: average)
+    started = train(configured("second", init=Path("iptalker"), learning_rate=1e-12, steps=1))
+    for key, value in load_file(started / "average.safetensors").items():
+        torch.testing.assert_close(value, average[key], atol=1e-6, rtol=0)
+
+
+def test_a_render_run_keeps_its_own_sound_encoder_where_the_other_does_not_fit(
+    configured: Callable[..., TrainConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The picture half of an older model is of use to one that hears otherwise."""
+    first = train(configured("first"))
+    state = load_file(first / "average.safetensors")
+    name = next(name for name in state if name.startswith("alignment.audio_encoder.layers"))
+    state[name] = state[name][..., :1].contiguous()
+    save_file(state, tmp_path / "old.safetensors")
+    options = {"init": tmp_path / "old.safetensors", "learning_rate": 1e-12, "steps": 1}
+    started = train(configured("render", **options))
+    assert name in caplog.text
+    found = load_file(started / "average.safetensors")
+    torch.testing.assert_close(found["decoder.out.weight"], state["decoder.out.weight"])
+    with pytest.raises(TrainingError, match="do not fit"):
+        train(configured("joint", stage="joint", **options))
+
+
+def test_a_discriminator_is_gone_on_with_by_a_new_run(
+    configured: Callable[..., TrainConfig],
+) -> None:
+    first = train(configured("first"))
+    second = train(configured("second", init=first, learning_rate=1e-12, steps=1))
+    third = train(configured("third", learning_rate=1e-12, steps=1))
+    before, after, fresh = (
+        torch.load(run / "optimizer.pt", weights_only=True)["adversary"]["net"]
+        for run in (first, second, third)
+    )
+    trained = "sizes.0.score.parametrizations.weight.original"
+    torch.testing.assert_close(after[trained], before[trained])
+    assert not torch.allclose(fresh[trained], before[trained])
 
 
 def test_missing_and_empty_data_name_the_next_step(

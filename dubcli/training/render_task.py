@@ -1,0 +1,239 @@
+"""The render stage, and the joint one: what to draw, what to predict, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dubcli.config import TrainConfig
+from dubcli.face.landmarks import SPEAKING
+from dubcli.models.base import FaceGeometry, to_images, to_tensor
+from dubcli.models.iptalker import IPTalker, ReferenceState, Rendered
+from dubcli.models.masks import mouth_mask
+from dubcli.models.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
+from dubcli.training.data import RenderSample, RenderSamples, TrainClip, with_sound
+from dubcli.training.discriminators import Adversary, cut_mouths, ramp
+from dubcli.training.losses import (
+    LOSS_PRESETS,
+    LossWeights,
+    edge_features,
+    pyramid_loss,
+    ssim_loss,
+    style_loss,
+    substitute_loss,
+    texture_loss,
+    warp_loss,
+)
+from dubcli.training.modes import device_of, evaluating
+from dubcli.training.tasks import coefficients_of, point_loss, prepare_model, resize_pictures
+from dubcli.types import U8
+
+_MOUTH_WEIGHT = 4.0
+_COEFFICIENT_NOISE = 0.1
+# Side of the windows in which texture is compared, inter-ocular distances.
+_TEXTURE_WINDOW = 0.2
+_MOUTH_SURROUNDINGS = 0.2
+_LIPS = slice(OUTER.start, INNER.stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mouths:
+    """Windows around the lips of a batch.
+
+    Attributes:
+        made: Shape (B, 3, h, w).
+        real: Shape (B, 3, h, w).
+        lips: 1 within the lips. Shape (B, 1, h, w).
+    """
+
+    made: Tensor
+    real: Tensor
+    lips: Tensor
+
+
+class RenderTask:
+    """Picture half: true landmarks (with a little noise) to pixels; needs no sound.
+
+    With `joint`, sound drives the landmarks (or, without the map, the AdaIN code), and every
+    parameter is trained.
+
+    Args:
+        model: What is trained.
+        clips: Prepared clips.
+        config: The run's.
+        joint: Stage `joint` instead of `render`.
+        weights: λ of each loss.
+        adversary: Judges the mouths; needed where `weights.gan` is above 0.
+    """
+
+    def __init__(
+        self,
+        model: IPTalker,
+        clips: list[TrainClip],
+        config: TrainConfig,
+        *,
+        joint: bool,
+        weights: LossWeights = LOSS_PRESETS["no-gan"],
+        adversary: Adversary | None = None,
+    ) -> None:
+        prepare_model(model, clips)
+        self.model = model
+        self._joint = joint
+        self._seed = config.seed
+        self._batch = config.batch_clips
+        self._weights = weights
+        self._adversary = adversary
+        self._samples = RenderSamples(
+            with_sound(clips) if joint else clips,
+            num_frames=config.frames_per_clip,
+            num_references=model.config.num_references,
+            audio_kind=model.config.audio_kind,
+            audio_width=model.config.audio_width,
+            seed=config.seed,
+        )
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All, or with true landmarks all but the alignment module's."""
+        skip = () if self._joint else ("alignment.",)
+        return [value for name, value in self.model.named_parameters() if not name.startswith(skip)]
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """Mean losses over the batch's clips, and `loss`, their sum weighted by λ."""
+        totals: dict[str, Tensor] = {}
+        mouths: list[_Mouths] = []
+        for index in range(step * self._batch, (step + 1) * self._batch):
+            losses, seen = self._clip_losses(index)
+            mouths.append(seen)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, value.new_zeros(())) + value / self._batch
+        totals |= self._mouth_losses(mouths)
+        share = {"gan": ramp(step), "matching": ramp(step)}
+        terms = [
+            getattr(self._weights, name) * share.get(name, 1.0) * value
+            for name, value in totals.items()
+        ]
+        totals["loss"] = torch.stack(terms).sum()
+        return totals
+
+    def _clip_losses(self, index: int) -> tuple[dict[str, Tensor], _Mouths]:
+        sample = self._samples[index]
+        out, targets, speaking, departure = self._forward(sample, index)
+        top, unit = self.model.config.top, self.model.config.unit_px
+        mask = mouth_mask("fixed", targets, torch.empty(0))[:, :, top:]
+        grid = pixel_grid(out.rgb.shape[-2], out.rgb.shape[-1], 1, (top, 0))
+        lips = draw_mouth(speaking, grid[::4, ::4], 0.1 * unit, refine=4)[:, :1]
+        weight = 0.2 + mask + _MOUTH_WEIGHT * lips
+        losses = self._picture_losses(out, targets[:, :, top:], weight)
+        if departure is not None:
+            losses["geometry"] = departure
+        windows = cut_mouths([out.rgb, targets[:, :, top:], lips], speaking[:, _LIPS], unit, top)
+        return losses, _Mouths(made=windows[0], real=windows[1], lips=windows[2])
+
+    def _picture_losses(self, out: Rendered, real: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Losses that compare pixel by pixel, those with a λ."""
+        weights, losses = self._weights, dict[str, Tensor]()
+        if weights.picture:
+            losses["picture"] = pyramid_loss(out.rgb, real, weight)
+        if weights.ssim:
+            losses["ssim"] = ssim_loss(out.rgb, real, weight)
+        if weights.perceptual:
+            losses["perceptual"] = substitute_loss(out.rgb, real, weight)
+        if weights.warp:
+            losses["warp"] = warp_loss(out.warped, real, weight)
+        if weights.painted and self.model.config.geometry_map:
+            losses["painted"] = pyramid_loss(out.painted, real, weight)
+        return losses
+
+    def _mouth_losses(self, mouths: list[_Mouths]) -> dict[str, Tensor]:
+        """Losses on the texture of the mouths, those with a λ."""
+        made, real, lips = (
+            torch.cat([getattr(mouth, name) for mouth in mouths])
+            for name in ("made", "real", "lips")
+        )
+        weights, losses = self._weights, dict[str, Tensor]()
+        if weights.texture:
+            window = max(4, round(_TEXTURE_WINDOW * self.model.config.unit_px))
+            losses["texture"] = texture_loss(made, real, _MOUTH_SURROUNDINGS + lips, window)
+        if weights.style:
+            losses["style"] = style_loss(edge_features(made), edge_features(real))
+        if self._adversary is not None:
+            losses |= self._adversary.judge(made, real)
+        return losses
+
+    def _forward(
+        self, sample: RenderSample, index: int
+    ) -> tuple[Rendered, Tensor, Tensor, Tensor | None]:
+        model, config, device = self.model, self.model.config, device_of(self.model)
+        factor = config.height / sample.targets.shape[1]
+        targets, backgrounds, references = (
+            resize_pictures(to_tensor(x, device), factor)
+            for x in (sample.targets, sample.backgrounds, sample.references)
+        )
+        state = model.encode_references(
+            references,
+            _scale_points(torch.from_numpy(sample.reference_points).to(device), factor),
+        )
+        geometry = sample_geometry(sample, factor, device)
+        landmarks = _scale_points(torch.from_numpy(sample.landmarks).to(device), factor)
+        coefficients, code, departure = self._drive(sample, state, index)
+        canonical = model.alignment.speaking_points(coefficients, geometry.neutral)
+        speaking = geometry.place(canonical)
+        shown = speaking if config.geometry_map else None
+        out = model.render(targets, backgrounds, landmarks, shown, code, state)
+        return out, targets, landmarks[:, SPEAKING], departure
+
+    def _drive(
+        self, sample: RenderSample, state: ReferenceState, index: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Coefficients, AdaIN code and the cost of the predicted geometry."""
+        model, device = self.model, device_of(self.model)
+        true = coefficients_of(sample.departure, model).to(device)
+        if not self._joint:
+            rng = np.random.default_rng((self._seed, index, 1))
+            noise = rng.standard_normal(true.shape) * _COEFFICIENT_NOISE
+            noisy = true + torch.from_numpy(noise.astype(np.float32)).to(device)
+            return noisy, model.coefficient_code(noisy), None
+        v_alg = model.alignment(torch.from_numpy(sample.audio).to(device), state.tokens)
+        if not model.config.geometry_map:
+            return true, v_alg, None
+        predicted = model.alignment.to_coefficients(v_alg)
+        cost = point_loss(predicted - true, model.alignment.basis)
+        return predicted, model.coefficient_code(predicted), cost
+
+    @torch.no_grad()
+    def picture(self) -> U8:
+        """Rows of: masked source, warped references, result, truth."""
+        rows = []
+        for index in range(4):
+            sample = self._samples[10**9 + index]
+            with evaluating(self.model):
+                out, targets, _, _ = self._forward(sample, index)
+            top = self.model.config.top
+            hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
+            warped, made = targets.clone(), targets.clone()
+            warped[:, :, top:], made[:, :, top:] = out.warped, out.rgb
+            row = torch.cat([hidden[:2], warped[:2], made[:2], targets[:2]])
+            rows.append(np.concatenate(list(to_images(row)), 1))
+        return np.concatenate(rows)
+
+
+def sample_geometry(
+    sample: RenderSample, factor: float, device: torch.device | str = "cpu"
+) -> FaceGeometry:
+    """Pose of a sample for crops resized by `factor`."""
+    translation = torch.from_numpy(sample.translation).float()
+    translation = translation * factor
+    translation[:, :2] += (factor - 1) / 2
+    return FaceGeometry(
+        scale=torch.from_numpy(sample.scale).float().to(device) * factor,
+        rotation=torch.from_numpy(sample.rotation).float().to(device),
+        translation=translation.to(device),
+        neutral=torch.from_numpy(sample.neutral).to(device),
+    )
+
+
+def _scale_points(points: Tensor, factor: float) -> Tensor:
+    return points * factor + (factor - 1) / 2
