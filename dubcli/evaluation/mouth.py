@@ -1,4 +1,4 @@
-"""Measure how far a mouth opens over a video, and compare two such series."""
+"""Measure a face's mouth over a video, and compare two such series."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import numpy as np
 
 from dubcli.errors import NoFaceError
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
-from dubcli.face.landmarks import mouth_open
+from dubcli.face.landmarks import (
+    LIPS_INNER,
+    LIPS_OUTER,
+    NUM_KEPT,
+    inter_ocular,
+    mouth_open,
+)
 from dubcli.media.probe import probe
 from dubcli.media.read import FrameReader
-from dubcli.types import F32, FaceObservation
+from dubcli.pipeline.analyse import MAX_SIDE
+from dubcli.types import F32, F64, FaceObservation
 
-# Landmarks do not get better above this size, only slower.
-_MAX_SIDE_PX = 1280
 _MIN_COMMON_FRAMES = 8
 
 
@@ -26,10 +31,12 @@ class MouthSeries:
     Attributes:
         opening: Inner lip gap over inter-ocular distance, NaN where no face was seen. Shape (T,).
         boxes: Face boxes x0, y0, x1, y1, display px, NaN where no face was seen. Shape (T, 4).
+        landmarks: Kept points, xyz, display px, NaN where no face was seen. Shape (T, K, 3).
     """
 
     opening: F32
     boxes: F32
+    landmarks: F32
 
     def __len__(self) -> int:
         return len(self.opening)
@@ -40,7 +47,7 @@ def measure_mouth(
     follow: MouthSeries | None = None,
     detector: FaceDetector | None = None,
 ) -> MouthSeries:
-    """Mouth opening of one face in every frame of a video.
+    """One face's mouth in every frame of a video, seen as the pipeline's pass 1 sees it.
 
     Args:
         path: The video.
@@ -58,13 +65,13 @@ def measure_mouth(
     owned = detector is None
     finder = detector or MediaPipeDetector()
     try:
-        opening, boxes = _measure(path, follow, finder)
+        series = _measure(path, follow, finder)
     finally:
         if owned:
             finder.close()
-    if not np.isfinite(opening).any():
+    if not np.isfinite(series.opening).any():
         raise NoFaceError(f"No frame of '{path}' shows a face.", "Use a video with a visible face.")
-    return MouthSeries(opening=opening, boxes=boxes)
+    return series
 
 
 def opening_correlation(first: F32, second: F32) -> float:
@@ -109,6 +116,50 @@ def correlation_at_best_lag(first: F32, second: F32, max_lag: int) -> tuple[floa
     return best, best_lag
 
 
+def at_times(values: F32, known_s: F64, wanted_s: F64) -> F32:
+    """A series sampled at other times, linear between frames.
+
+    Args:
+        values: Shape (T,), NaN where unknown.
+        known_s: Time of each value, seconds, rising. Shape (T,).
+        wanted_s: Shape (U,), seconds.
+
+    Returns:
+        Shape (U,), NaN outside the known times and beside unknown values.
+    """
+    places = np.interp(wanted_s, known_s, np.arange(len(values)), left=np.nan, right=np.nan)
+    low = np.floor(np.nan_to_num(places)).astype(int)
+    high, share = np.minimum(low + 1, len(values) - 1), places - low
+    read = values[low] * (1 - share) + np.where(share > 0, values[high], 0) * share
+    return read.astype(np.float32)
+
+
+def lip_distance(result: F32, truth: F32) -> float:
+    """LMD: mean distance of lip points, in the same frame, over inter-ocular distance.
+
+    Outer and inner lips, 40 points, xy; the mean over points and frames in which both are known.
+    The unit is the truth's inter-ocular distance in that frame.
+
+    Args:
+        result: Kept points, display px, NaN where unknown. Shape (T, K, 3).
+        truth: The same of the true video. Shape (T, K, 3).
+
+    Returns:
+        NaN where no frame is known in both.
+    """
+    lips = np.r_[LIPS_OUTER, LIPS_INNER]
+    gap = np.linalg.norm(result[:, lips, :2] - truth[:, lips, :2], axis=-1).mean(-1)
+    relative = gap / inter_ocular(truth[..., :2])
+    known = np.isfinite(relative)
+    return float(relative[known].mean()) if known.any() else float("nan")
+
+
+def motion(opening: F32) -> float:
+    """Standard deviation of an opening (T,) over its known frames; NaN where there are too few."""
+    known = opening[np.isfinite(opening)]
+    return float(known.std()) if len(known) >= _MIN_COMMON_FRAMES else float("nan")
+
+
 def motion_ratio(result: F32, source: F32) -> float:
     """Standard deviation of one opening over the other's, where both are known; NaN if still.
 
@@ -123,21 +174,23 @@ def motion_ratio(result: F32, source: F32) -> float:
     return float(result[known].std()) / still if still > 1e-6 else float("nan")
 
 
-def _measure(path: Path, follow: MouthSeries | None, detector: FaceDetector) -> tuple[F32, F32]:
-    opening: list[float] = []
+def _measure(path: Path, follow: MouthSeries | None, detector: FaceDetector) -> MouthSeries:
     boxes: list[F32] = []
-    unknown = np.full(4, np.nan, dtype=np.float32)
-    last = unknown
+    landmarks: list[F32] = []
+    no_box = np.full(4, np.nan, dtype=np.float32)
+    no_points = np.full((NUM_KEPT, 3), np.nan, dtype=np.float32)
+    last = no_box
     with FrameReader(path, probe(path)) as reader:
-        for frame in reader.frames(max_side=_MAX_SIDE_PX):
+        for frame in reader.frames(max_side=MAX_SIDE):
             wanted = last
             if follow is not None and frame.index < len(follow):
                 wanted = follow.boxes[frame.index]
             face = _nearest(detector.detect(frame), wanted)
-            opening.append(float("nan") if face is None else float(mouth_open(face.landmarks)))
-            boxes.append(unknown if face is None else face.box)
+            boxes.append(no_box if face is None else face.box)
+            landmarks.append(no_points if face is None else face.landmarks)
             last = last if face is None else face.box
-    return np.array(opening, dtype=np.float32), np.stack(boxes)
+    points = np.stack(landmarks)
+    return MouthSeries(opening=mouth_open(points), boxes=np.stack(boxes), landmarks=points)
 
 
 def _nearest(faces: list[FaceObservation], box: F32) -> FaceObservation | None:

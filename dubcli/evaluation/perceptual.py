@@ -1,0 +1,289 @@
+"""Scores by networks of other projects, where their weights lie in the folder of `--weights`.
+
+Nothing is downloaded here: the folder holds the files under their published names, and what is
+missing is "not measured" with the command that gets it. A file whose sha256 does not start with
+what its publisher states is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.evaluation.lpips import Lpips
+from dubcli.evaluation.source import CROP_SIZE, Source, cut_frames
+from dubcli.evaluation.syncnet import FACE_PX, RATE_HZ, SAMPLE_RATE_HZ, SyncNet
+from dubcli.face.align import similarity_from_points
+from dubcli.face.landmarks import EYE_CORNERS, MOUTH_LEFT, MOUTH_RIGHT, position
+from dubcli.media.waveform import read_waveform
+from dubcli.types import F32, F64, U8, Int
+
+_TORCHVISION = "https://download.pytorch.org/models"
+_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights"
+# Where SFace wants eyes, nose and mouth corners in its 112 px input.
+_SFACE_POINTS = ((38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20))
+_SFACE_PX = 112
+# SyncNet's cut around a face box of half side b: 1.8 b below the middle, 1.4 b to the other sides
+# but up, where it is b; the box is steadied by a median over this many frames.
+_CUT_SIDE, _CUT_UP, _STEADY_FRAMES = 2.8, 1.0, 13
+_BATCH = 8
+# Networks look at every n-th frame.
+_EVERY = 5
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of another project.
+
+    Attributes:
+        name: As published, and as looked for in the folder.
+        sha256: How its hash starts; '' where no publisher states it.
+        url: Where it lies, or '' for a file of the hub.
+        repo: Repository of the hub, or ''.
+    """
+
+    name: str
+    sha256: str = ""
+    url: str = ""
+    repo: str = ""
+
+    def command(self, folder: str) -> str:
+        """The command that puts it into a folder."""
+        target = shlex.quote(folder)
+        if self.repo:
+            return f"hf download {self.repo} {self.name} --local-dir {target}"
+        return f"curl -L --create-dirs -o {shlex.quote(f'{folder}/{self.name}')} {self.url}"
+
+
+WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
+    "lpips_alex": (
+        WeightFile(
+            "alexnet-owt-7be5be79.pth",
+            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
+        ),
+        WeightFile(
+            "alex.pth",
+            "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+            f"{_LPIPS}/v0.1/alex.pth",
+        ),
+    ),
+    "lpips_vgg": (
+        WeightFile("vgg16-397923af.pth", "397923af", f"{_TORCHVISION}/vgg16-397923af.pth"),
+        WeightFile("vgg.pth", "", f"{_LPIPS}/v0.1/vgg.pth"),
+    ),
+    "syncnet": (
+        WeightFile(
+            "syncnet_v2.model",
+            "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+            repo="saracen9/syncnet-v2",
+        ),
+    ),
+    "sface": (
+        WeightFile(
+            "face_recognition_sface_2021dec.onnx",
+            "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+            repo="opencv/face_recognition_sface",
+        ),
+    ),
+}
+
+
+class PerceptualScorer:
+    """Networks whose weights are there.
+
+    Args:
+        folder: Where the files lie; None for none.
+        device: Where the torch networks run.
+
+    Attributes:
+        files: sha256 of every file that is used, by name.
+        missing: Commands that get what is not there, by group of `WEIGHTS`.
+
+    Raises:
+        ConfigError: The folder does not exist.
+        ChecksumError: A file is not the published one.
+        WeightsError: A file holds something else.
+    """
+
+    def __init__(self, folder: Path | None, device: torch.device) -> None:
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"'{folder}' is no folder.", "Name a folder with --weights.")
+        self.files: dict[str, str] = {}
+        self.missing: dict[str, list[str]] = {}
+        self._device = device
+        self._lpips: dict[str, Lpips] = {}
+        self._syncnet: SyncNet | None = None
+        self._sface: Any = None
+        for group, files in WEIGHTS.items():
+            absent = [f for f in files if folder is None or not (folder / f.name).is_file()]
+            if absent or folder is None:
+                self.missing[group] = [f.command(str(folder or "weights")) for f in absent]
+                continue
+            for file in files:
+                self.files[file.name] = check_file(folder / file.name, file.sha256)
+            self._load(group, [folder / file.name for file in files])
+
+    def __bool__(self) -> bool:
+        return bool(self.files)
+
+    def _load(self, group: str, paths: list[Path]) -> None:
+        if group == "sface":
+            try:
+                self._sface = cv2.FaceRecognizerSF.create(str(paths[0]), "")
+            except cv2.error as error:
+                raise WeightsError(
+                    f"'{paths[0]}' is not SFace: {error}.", "Download it again."
+                ) from error
+            return
+        states = [_read_state(path) for path in paths]
+        if group == "syncnet":
+            self._syncnet = SyncNet()
+            self._syncnet.load(states[0])
+            self._syncnet.to(self._device).eval()
+            return
+        net = Lpips("alex" if group == "lpips_alex" else "vgg")
+        net.load(states[0], states[1])
+        self._lpips[group] = net.to(self._device).eval()
+
+    def score(self, source: Source, result: Path, audio: Path, fidelity: bool) -> dict[str, float]:
+        """Everything that can be measured of a result.
+
+        Args:
+            source: The clip that was dubbed.
+            result: The result, or the source itself.
+            audio: The sound that drives it, from the first frame on.
+            fidelity: The result should show what the source shows.
+        """
+        scores: dict[str, float] = {}
+        frames = source.scored[::_EVERY]
+        if self._lpips and fidelity:
+            scores |= self._lpips_scores(source, result, frames)
+        if self._sface is not None:
+            scores["csim"] = self._similarity(source, result, frames)
+        if self._syncnet is not None:
+            samples = read_waveform(audio, SAMPLE_RATE_HZ).samples
+            found = self._syncnet.score(faces_at_rate(source, result), samples)
+            scores |= {"lse_c": found.confidence, "lse_d": found.distance}
+        return scores
+
+    @torch.inference_mode()
+    def _lpips_scores(self, source: Source, result: Path, frames: Int) -> dict[str, float]:
+        matrices = source.alignment.frame_to_crop
+        pictures = [
+            _chosen(path, matrices, CROP_SIZE, frames) for path in (result, source.clip.path)
+        ]
+        scores = {}
+        for name, net in self._lpips.items():
+            parts = [
+                net(*(self._tensor(p[i : i + _BATCH]) for p in pictures))
+                for i in range(0, len(frames), _BATCH)
+            ]
+            scores[name] = float(torch.cat(parts).mean())
+        return scores
+
+    def _tensor(self, pictures: U8) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, 3, H, W) in [0, 1]."""
+        return torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2).float() / 255
+
+    def _similarity(self, source: Source, result: Path, frames: Int) -> float:
+        """Mean cosine of SFace's vectors of the same frames of source and result."""
+        matrices = sface_matrices(source.track.landmarks)
+        size = (_SFACE_PX, _SFACE_PX)
+        one, other = (_chosen(path, matrices, size, frames) for path in (result, source.clip.path))
+        cosines = [
+            cosine(self._vector(a), self._vector(b)) for a, b in zip(one, other, strict=True)
+        ]
+        return float(np.mean(cosines))
+
+    def _vector(self, face: U8) -> F32:
+        bgr = np.ascontiguousarray(face[..., ::-1])
+        return np.asarray(self._sface.feature(bgr), np.float32).ravel()
+
+
+def check_file(path: Path, sha256: str) -> str:
+    """The sha256 of a file, which must start with what its publisher states.
+
+    Raises:
+        ChecksumError: It does not.
+        WeightsError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not found.startswith(sha256):
+        raise ChecksumError(
+            f"'{path}' is damaged or another file: sha256 {found[:12]}, expected {sha256[:12]}.",
+            "Delete it and download it again.",
+        )
+    return found
+
+
+def sface_matrices(landmarks: F32) -> F64:
+    """Display px to SFace's input px, by eyes, nose tip and mouth corners. Shape (T, 2, 3)."""
+    left, right = (landmarks[:, EYE_CORNERS[i : i + 2], :2].mean(1) for i in (0, 2))
+    corners = [landmarks[:, k, :2] for k in (position(1), MOUTH_LEFT, MOUTH_RIGHT)]
+    seen = np.stack([left, right, *corners], 1).astype(np.float64)
+    matrices = np.zeros((len(landmarks), 2, 3))
+    target = np.array(_SFACE_POINTS)
+    for index, points in enumerate(seen):
+        scale, rotation, shift = similarity_from_points(points, target[None])
+        matrices[index, :, :2] = scale[0] * rotation[0]
+        matrices[index, :, 2] = shift[0]
+    return matrices
+
+
+def faces_at_rate(source: Source, path: Path) -> U8:
+    """Faces as SyncNet wants them, at 25 Hz from the first frame on. Shape (N, 224, 224, 3)."""
+    boxes = source.track.boxes.astype(np.float64)
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1) / 2
+    steady = _median(np.concatenate([middle, half[:, None]], 1))
+    matrices = np.zeros((len(source), 2, 3))
+    scale = FACE_PX / (_CUT_SIDE * steady[:, 2])
+    matrices[:, 0, 0] = matrices[:, 1, 1] = scale
+    matrices[:, 0, 2] = FACE_PX / 2 - scale * steady[:, 0]
+    matrices[:, 1, 2] = _CUT_UP / _CUT_SIDE * FACE_PX - scale * steady[:, 1]
+    faces = np.stack([face for _, face in cut_frames(path, matrices, (FACE_PX, FACE_PX))])
+    wanted_s = np.arange(int(float(source.duration_s) * RATE_HZ)) / RATE_HZ
+    shown = np.searchsorted(source.seconds[: len(faces)], wanted_s + 1e-6, side="right") - 1
+    return faces[np.clip(shown, 0, len(faces) - 1)]
+
+
+def cosine(one: F32, other: F32) -> float:
+    """Cosine of the angle between two vectors."""
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12))
+
+
+def _median(values: F64) -> F64:
+    """Running median over time, ends repeated. (T, D) to (T, D)."""
+    padded = np.pad(values, ((_STEADY_FRAMES // 2,) * 2, (0, 0)), mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, _STEADY_FRAMES, 0), -1)
+
+
+def _chosen(path: Path, matrices: F64, size: tuple[int, int], frames: Sequence[int] | Int) -> U8:
+    """Parts of some frames, ascending. Shape (N, *size, 3)."""
+    wanted = {int(frame) for frame in frames}
+    parts = cut_frames(path, matrices, size, min(wanted))
+    return np.stack([picture for index, picture in parts if index in wanted])
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"'{path}' holds no weights: {str(error).splitlines()[0]}", "Download it again."
+        ) from error

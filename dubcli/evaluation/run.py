@@ -1,0 +1,415 @@
+"""`dub evaluate`: every clip, in every setting, by every model and baseline."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dubcli import __version__
+from dubcli.config import DubConfig, EvaluateConfig
+from dubcli.errors import (
+    ConfigError,
+    DeviceError,
+    DubError,
+    EncodeError,
+    MediaError,
+    WeightsError,
+)
+from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
+from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
+from dubcli.evaluation.harmless import score_harm
+from dubcli.evaluation.items import FORMAT, Item, item_path, load_item, save_item
+from dubcli.evaluation.mouth import MouthSeries, measure_mouth
+from dubcli.evaluation.perceptual import PerceptualScorer
+from dubcli.evaluation.plots import save_plot, save_sheet
+from dubcli.evaluation.score import known_by_definition, score_lips, score_pictures
+from dubcli.evaluation.settings import (
+    CROSS_CLIP,
+    CROSS_SPEECH,
+    RECONSTRUCTION,
+    SILENCE,
+    foreign_recording,
+    has_sound,
+    is_readable,
+    other_clip,
+    runs_of,
+    write_foreign_audio,
+    write_own_audio,
+    write_silence,
+)
+from dubcli.evaluation.source import Source, analyse_source
+from dubcli.evaluation.sync import OwnJudge
+from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
+from dubcli.pipeline import dub
+from dubcli.pipeline.device import choose_device
+from dubcli.weights import resolve
+
+Progress = Callable[[str, int, int], None]
+# Less free space than this is what stopped a run that could not write.
+_FULL_BYTES = 16 << 20
+# The source itself: the truth of a reconstruction, and nothing but untouched under other sound.
+TRUTH, UNTOUCHED = UNDUBBED = ("ground-truth", "untouched")
+_UNDRAWN = (*UNDUBBED, "passthrough")
+_PASTED = ("best-reference", "audio-reference")
+
+
+@dataclass
+class _Work:
+    """What is shared by all items of an evaluation."""
+
+    config: EvaluateConfig
+    clips: list[EvalClip]
+    recordings: list[Path]
+    networks: PerceptualScorer
+    judge: OwnJudge
+    models: list[str]
+    systems: dict[str, str | None]
+    sources: dict[str, Source | DubError] = field(default_factory=dict)
+    offsets: dict[str, float | None] = field(default_factory=dict)
+
+    def source(self, clip: EvalClip) -> Source:
+        """The analysed clip; an earlier failure is raised again."""
+        if clip.name not in self.sources:
+            try:
+                self.sources[clip.name] = analyse_source(clip, self.config.threads)
+            except DubError as error:
+                if isinstance(error, DeviceError):
+                    raise
+                self.sources[clip.name] = error
+        found = self.sources[clip.name]
+        if isinstance(found, DubError):
+            raise found
+        return found
+
+    def own_offset_s(self, clip: EvalClip) -> float | None:
+        """How much a clip's picture comes late, seconds, told from source and sound alone."""
+        if clip.name not in self.offsets:
+            source = self.source(clip)
+            with tempfile.TemporaryDirectory(prefix=".dub-", dir=self.config.output) as folder:
+                audio = write_own_audio(source, Path(folder) / "own.wav")
+                self.offsets[clip.name] = self.judge.own_offset_s(source, audio)
+        return self.offsets[clip.name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """One item to be scored."""
+
+    clip: EvalClip
+    run: str
+    system: str
+    driver: str
+    speaker: EvalClip | None
+
+
+def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
+    """Score models and baselines on clips.
+
+    What was scored by an earlier, interrupted run is not scored again.
+
+    Args:
+        config: What to do.
+        progress: Called as (stage, done, total).
+
+    Returns:
+        All figures; they also lie in the output folder, as `scores.json` and `scores.md`, with a
+        plot for each clip and a contact sheet for each result.
+
+    Raises:
+        ConfigError: A list, model or folder cannot be used.
+        WeightsError: Weights are missing or damaged.
+        MediaError: Not one clip can be scored, or the output cannot be written.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    work = _prepare(config)
+    tasks = list(_tasks(work))
+    items: list[Item] = []
+    failures: dict[str, str] = {}
+    for done, task in enumerate(tasks):
+        tell("evaluate", done, len(tasks))
+        try:
+            items.append(_item(task, work))
+        except (ConfigError, WeightsError, DeviceError):
+            raise
+        except DubError as error:
+            _stop_if_full(error, config.output)
+            name = task.clip.name
+            source = work.sources.get(name)
+            whole = isinstance(source, DubError)
+            key = name if whole else f"{name}, {task.run}, {task.system}"
+            failures.setdefault(key, str(error))
+        is_last_of_clip = done + 1 == len(tasks) or tasks[done + 1].clip != task.clip
+        if is_last_of_clip:
+            _draw(task.clip, items, work)
+            work.sources = {k: v for k, v in work.sources.items() if isinstance(v, DubError)}
+    tell("evaluate", len(tasks), len(tasks))
+    if not items:
+        raise MediaError(
+            f"No clip of '{config.clips}' could be scored. The first one: "
+            f"{next(iter(failures.values()), 'nothing to do')}",
+            "See the columns and files that docs/evaluation.md asks for.",
+        )
+    result = Evaluation(
+        config=config,
+        items=with_silence_against_speech(items),
+        failures=failures,
+        missing=dict(work.networks.missing),
+        files=dict(work.networks.files),
+        has_judge=bool(work.judge),
+        weights=dict(work.systems),
+        version=__version__,
+    )
+    write_tables(result, config.output)
+    return result
+
+
+def _prepare(config: EvaluateConfig) -> _Work:
+    """Everything that can be wrong before the slow part."""
+    clips = list_clips(config)
+    recordings = list_recordings(config.speech) if config.speech else []
+    entries = [resolve(name) for name in config.model_names]
+    systems = {entry.name: entry.sha256 for entry in entries}
+    for name in config.baseline_names:
+        systems.setdefault(name, None)
+    if TRUTH in config.baseline_names:
+        systems[UNTOUCHED] = None
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
+    return _Work(
+        config=config,
+        clips=clips,
+        recordings=recordings,
+        networks=PerceptualScorer(config.weights, device),
+        judge=OwnJudge(device),
+        models=list(dict.fromkeys(entry.name for entry in entries)),
+        systems=systems,
+    )
+
+
+def _tasks(work: _Work) -> Iterator[_Task]:
+    """What is to be scored, clip by clip."""
+    baselines = [name for name in work.config.baseline_names if name not in work.models]
+    audible = [clip for clip in work.clips if has_sound(clip)]
+    for number, clip in enumerate(work.clips):
+        sounds = clip in audible
+        for run in runs_of(work.config):
+            speaker: EvalClip | None = None
+            driver = "silence"
+            if run == RECONSTRUCTION:
+                if not sounds and is_readable(clip):
+                    continue
+                driver = str(clip.audio)
+            elif run == CROSS_SPEECH:
+                driver = str(foreign_recording(work.recordings, number, work.config.seed))
+            elif run == CROSS_CLIP:
+                speaker = other_clip(clip, work.clips, audible, work.config.seed)
+                if speaker is None:
+                    continue
+                driver = str(speaker.audio)
+            chosen = [name for name in baselines if _applies(name, run, clip, sounds)]
+            if run in (CROSS_SPEECH, CROSS_CLIP) and TRUTH in baselines:
+                chosen.append(UNTOUCHED)
+            for system in (*work.models, *chosen):
+                yield _Task(clip=clip, run=run, system=system, driver=driver, speaker=speaker)
+
+
+def _applies(baseline: str, run: str, clip: EvalClip, sounds: bool) -> bool:
+    """Whether a baseline exists in a run.
+
+    Nearest sounds need sound that belongs to the mouth; the others need a truth.
+    """
+    if baseline == "audio-reference":
+        return sounds and clip.audio_is_own
+    return run == RECONSTRUCTION
+
+
+def _item(task: _Task, work: _Work) -> Item:
+    """The item of an earlier run, or a new one."""
+    config = work.config
+    path = item_path(config.output, task.clip.name, task.run, task.system)
+    fingerprint = _fingerprint(task, work)
+    known = None if config.overwrite else load_item(path, fingerprint)
+    if known is not None:
+        return known
+    source = work.source(task.clip)
+    with tempfile.TemporaryDirectory(prefix=".dub-", dir=config.output) as folder:
+        item = _score(task, source, work, fingerprint, Path(folder))
+    save_item(item, path)
+    # As it was stored, so that a run that goes on gives the very same figures.
+    return load_item(path, fingerprint) or item
+
+
+def _fingerprint(task: _Task, work: _Work) -> dict[str, Any]:
+    speaker = task.speaker
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "clip": _stamp(task.clip.path),
+        "driver": task.driver if task.run == SILENCE else _stamp(Path(task.driver)),
+        "own": task.clip.audio_is_own,
+        "speaker": None if speaker is None else speaker.name,
+        "weights": work.systems[task.system],
+        "seed": work.config.seed,
+        "judge": bool(work.judge),
+        "networks": work.networks.files,
+    }
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Name, size and time of a file, which tell whether it is still the same."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), facts.st_size, facts.st_mtime_ns]
+
+
+def _score(
+    task: _Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
+) -> Item:
+    speaker = work.source(task.speaker) if task.speaker else None
+    audio = _audio(task, source, speaker, folder)
+    result, facts = _produce(task, source, audio, work, folder)
+    is_source = task.system in UNDUBBED
+    mouth = source.mouth if is_source else measure_mouth(result, follow=source.mouth)
+    _check_length(source, mouth, result)
+    lips = score_lips(task.run, source, mouth, speaker, _offset(task, work))
+    scores = dict(lips.scores)
+    fidelity = task.run == RECONSTRUCTION and source.clip.audio_is_own
+    if is_source:
+        scores |= known_by_definition(source)
+    else:
+        of_pictures, faces = score_pictures(task.run, source, result, mouth)
+        scores |= of_pictures
+        name = f"{task.clip.name}.{task.run}.{task.system}"
+        save_sheet(faces, work.config.output / "sheets" / f"{name}.jpg")
+        if work.config.keep:
+            _keep(result, work.config.output / "results" / f"{name}{result.suffix}")
+    if task.run != SILENCE:
+        start = source.split if task.run == RECONSTRUCTION else 0
+        scores |= work.judge.score(source, mouth, audio, start)
+    if work.networks:
+        scores |= work.networks.score(source, result, audio, fidelity)
+    if task.run == RECONSTRUCTION and not is_source and task.system not in _PASTED:
+        scores |= score_harm(source, result, _dub_config(task, audio, work, result), folder)
+    return Item(
+        clip=source.clip.name,
+        identity=source.clip.identity,
+        run=task.run,
+        system=task.system,
+        fingerprint=fingerprint,
+        scores=scores,
+        seconds=source.seconds.tolist(),
+        output=lips.output.tolist(),
+        compared=lips.compared.tolist(),
+        facts={**facts, "driver": task.driver, "own_offset_s": _offset(task, work)},
+    )
+
+
+def _offset(task: _Task, work: _Work) -> float | None:
+    """Of the clip whose mouth is the truth."""
+    speaker = task.clip if task.run == RECONSTRUCTION else task.speaker
+    if speaker is None or not speaker.audio_is_own or not work.judge:
+        return None
+    return work.own_offset_s(speaker)
+
+
+def _audio(task: _Task, source: Source, speaker: Source | None, folder: Path) -> Path:
+    path = folder / f"{task.run}.wav"
+    if task.run == SILENCE:
+        return write_silence(source, path)
+    if task.run == CROSS_SPEECH:
+        return write_foreign_audio(source, Path(task.driver), path)
+    return write_own_audio(source, path, speaker)
+
+
+def _dub_config(task: _Task, audio: Path, work: _Work, output: Path) -> DubConfig:
+    return DubConfig(
+        video=task.clip.path,
+        audio=audio,
+        output=output,
+        model=task.system,
+        device=work.config.device,
+        threads=work.config.threads,
+        seed=work.config.seed,
+        sync_mode="pad",
+        overwrite=True,
+        allow_silence=True,
+    )
+
+
+def _produce(
+    task: _Task, source: Source, audio: Path, work: _Work, folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    """The result of a system, and what is to be noted about it."""
+    threads = work.config.threads
+    if task.system in UNDUBBED:
+        return source.clip.path, {}
+    if task.system in _PASTED:
+        output = folder / "result.mov"
+        if task.system == "best-reference":
+            chosen = nearest_lips(source)
+        else:
+            own = write_own_audio(source, folder / "own.wav")
+            chosen = nearest_sound(source, own, audio)
+        wanted = source.valid.copy()
+        if task.run == RECONSTRUCTION:
+            wanted[: source.split] = False
+        write_pasted(source, chosen, wanted, output, threads)
+        return output, {}
+    # Some containers of sources cannot be written; mp4 holds every codec that `dub` keeps.
+    output = folder / "result.mp4"
+    only_first = range(source.split) if task.run == RECONSTRUCTION else None
+    report = dub(_dub_config(task, audio, work, output), reference_frames=only_first)
+    return output, {
+        "frames_dubbed": report.frames_dubbed,
+        "frames_passed_through": report.frames_passed_through,
+        "dub_seconds": report.seconds,
+        "device": report.device,
+    }
+
+
+def _check_length(source: Source, mouth: MouthSeries, result: Path) -> None:
+    if len(mouth) != len(source):
+        raise MediaError(
+            f"'{result.name}' of '{source.clip.path}' has {len(mouth)} frames, not {len(source)}.",
+            "This is a fault of the dub: please report it.",
+        )
+
+
+def _keep(result: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(result, target)
+    except OSError as error:
+        raise EncodeError(
+            f"'{target}' cannot be written: {error.strerror}.", "Free some space; run again."
+        ) from error
+
+
+def _draw(clip: EvalClip, items: list[Item], work: _Work) -> None:
+    own = [item for item in items if item.clip == clip.name and item.system not in _UNDRAWN]
+    if own:
+        save_plot(clip.name, own, work.config.output / "plots" / f"{clip.name}.png")
+
+
+def _stop_if_full(error: DubError, folder: Path) -> None:
+    """A full disk fails every later item too."""
+    if shutil.disk_usage(folder).free < _FULL_BYTES:
+        raise EncodeError(
+            f"The disk of '{folder}' is full: {error.cause}",
+            "Free some space and run the same command again: what was scored is kept.",
+        ) from error

@@ -1,0 +1,265 @@
+"""All figures of an evaluation: their means, and how they are written down."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dubcli.config import EvaluateConfig
+from dubcli.evaluation.items import Item, to_json, write_text
+from dubcli.evaluation.measures import Measure, measures_of
+from dubcli.evaluation.settings import (
+    CROSS_CLIP,
+    CROSS_SPEECH,
+    RECONSTRUCTION,
+    RUNS,
+    SILENCE,
+)
+from dubcli.evaluation.statistics import bootstrap_mean
+
+NOT_MEASURED = "not measured"
+ABOUT = {
+    RECONSTRUCTION: "The clip's own sound drives. References come from the first 40 % of the "
+    "frames, scores from the rest.",
+    CROSS_SPEECH: "A foreign recording drives. Lips are scored on all frames, pictures on the "
+    "last 60 %.",
+    CROSS_CLIP: "The sound of another clip of the set drives, whose true mouth is known.",
+    SILENCE: "Silence drives. The mouth should rest.",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over people, its 95 % interval, and over how many people; NaN where not measured."""
+
+    mean: float
+    low: float
+    high: float
+    people: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `dub evaluate` found.
+
+    Attributes:
+        config: What was asked for.
+        items: Every scored result.
+        failures: What could not be scored, and why.
+        missing: Commands that get the weights of what was not measured, by group.
+        files: sha256 of the scoring networks, by file name.
+        has_judge: The own judge of sync took part.
+        weights: sha256 of each model's weights, None for a baseline.
+        version: Of this program.
+    """
+
+    config: EvaluateConfig
+    items: list[Item]
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    missing: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    has_judge: bool = False
+    weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    version: str = ""
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that have items."""
+        present = {item.run for item in self.items}
+        return [run for run in RUNS if run in present]
+
+    def systems(self, run: str) -> list[str]:
+        """The systems that were scored in a run, models first."""
+        present = {item.system for item in self.items if item.run == run}
+        return [name for name in self.weights if name in present]
+
+    def estimate(self, run: str, system: str, key: str) -> Estimate:
+        """Mean of a figure; clips of one person count together as one."""
+        by_person: dict[str, list[float]] = defaultdict(list)
+        for item in self.items:
+            value = item.scores.get(key, math.nan)
+            if item.run == run and item.system == system and not math.isnan(value):
+                by_person[item.identity].append(value)
+        means = [sum(values) / len(values) for values in by_person.values()]
+        return Estimate(*bootstrap_mean(means, seed=self.config.seed), people=len(means))
+
+
+def with_silence_against_speech(items: Sequence[Item]) -> list[Item]:
+    """Items whose silence is set against the same system's reconstruction of the same clip."""
+    spoken = {
+        (item.clip, item.system): item.scores.get("opening_std", math.nan)
+        for item in items
+        if item.run == RECONSTRUCTION
+    }
+    done: list[Item] = []
+    for item in items:
+        speech = spoken.get((item.clip, item.system), math.nan)
+        if item.run == SILENCE and speech > 0:
+            ratio = item.scores.get("opening_std", math.nan) / speech
+            item = replace(item, scores={**item.scores, "silence_motion": ratio})
+        done.append(item)
+    return done
+
+
+def table_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a run's table: a row a figure, a column a system."""
+    systems = result.systems(run)
+    header = ["measure", "region", "unit", "right", *systems]
+    rows: list[list[str]] = []
+    for measure in measures_of(run):
+        estimates = [result.estimate(run, system, measure.key) for system in systems]
+        cells = [_cell(estimate, measure, result) for estimate in estimates]
+        rows.append([measure.title, measure.region, measure.unit, measure.better, *cells])
+    return header, rows
+
+
+def how_to_measure(result: Evaluation) -> list[str]:
+    """What was not measured for lack of weights, and the commands that get them."""
+    lines = ["sync judge: this installation has no weights of it"] if not result.has_judge else []
+    for group, commands in result.missing.items():
+        lines.append(f"{group}: {' && '.join(commands)}")
+    return lines
+
+
+def command_line(config: EvaluateConfig) -> str:
+    """The command that gives the same figures."""
+    words = ["dub", "evaluate", str(config.clips)]
+    for entry in fields(config)[1:]:
+        value = getattr(config, entry.name)
+        if value == entry.default or entry.name in ("keep", "overwrite"):
+            continue
+        words += [f"--{entry.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def as_json(result: Evaluation) -> dict[str, Any]:
+    """Everything but the openings, as JSON-ready values."""
+    means = {
+        run: {
+            system: {
+                measure.key: _estimate_json(result.estimate(run, system, measure.key))
+                for measure in measures_of(run)
+            }
+            for system in result.systems(run)
+        }
+        for run in result.runs
+    }
+    content = {
+        "version": result.version,
+        "command": command_line(result.config),
+        "config": result.config.as_json(),
+        "weights": result.weights,
+        "networks": result.files,
+        "measures": {run: [_measure_json(m) for m in measures_of(run)] for run in result.runs},
+        "means": means,
+        "clips": [
+            {
+                **{name: getattr(item, name) for name in ("clip", "identity", "run", "system")},
+                "scores": item.scores,
+                "facts": item.facts,
+            }
+            for item in result.items
+        ],
+        "failures": result.failures,
+        "not_measured": {**result.missing},
+    }
+    return to_json(content)
+
+
+def as_markdown(result: Evaluation) -> str:
+    """The report: a table of means for each run, then one of clips."""
+    people = len({item.identity for item in result.items})
+    clips = len({item.clip for item in result.items})
+    lines = [
+        "# Scores",
+        "",
+        f"`{command_line(result.config)}` (dub {result.version})",
+        "",
+        f"{clips} clips of {people} people. Means over people with the 95 % interval of the mean "
+        f"(bootstrap, seed {result.config.seed}). What each figure means: docs/evaluation.md.",
+        "",
+    ]
+    for system, sha256 in result.weights.items():
+        if sha256:
+            lines += [f"- {system}: sha256 `{sha256}`"]
+    for run in result.runs:
+        lines += ["", f"## {run.capitalize()}", "", ABOUT[run], ""]
+        lines += _markdown_table(*table_rows(result, run))
+        lines += ["", "By clip:", "", *_markdown_table(*_clip_rows(result, run))]
+    if result.failures:
+        lines += ["", "## Not scored", ""]
+        lines += [f"- {what}: {why}" for what, why in result.failures.items()]
+    missing = how_to_measure(result)
+    if missing:
+        lines += ["", "## Not measured", ""]
+        lines += [f"- {line}" for line in missing]
+    return "\n".join(lines) + "\n"
+
+
+def write_tables(result: Evaluation, folder: Path) -> None:
+    """Write `scores.json` and `scores.md`.
+
+    Raises:
+        EncodeError: The folder cannot be written.
+    """
+    write_text(folder / "scores.json", json.dumps(as_json(result), indent=1) + "\n")
+    write_text(folder / "scores.md", as_markdown(result))
+
+
+def _clip_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]]:
+    known = [
+        measure
+        for measure in measures_of(run)
+        if any(
+            not math.isnan(item.scores.get(measure.key, math.nan))
+            for item in result.items
+            if item.run == run
+        )
+    ]
+    header = ["clip", "system", *(f"{measure.key} ({measure.better})" for measure in known)]
+    rows = [
+        [item.clip, item.system, *(_number(item.scores.get(m.key, math.nan)) for m in known)]
+        for item in result.items
+        if item.run == run
+    ]
+    return header, rows
+
+
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+
+
+def _cell(estimate: Estimate, measure: Measure, result: Evaluation) -> str:
+    if math.isnan(estimate.mean):
+        lacking = measure.weights in result.missing
+        lacking = lacking or (measure.weights == "judge" and not result.has_judge)
+        return NOT_MEASURED if lacking else "-"
+    if estimate.people == 1 or estimate.low == estimate.high:
+        return _number(estimate.mean)
+    return f"{_number(estimate.mean)} ({_number(estimate.low)} to {_number(estimate.high)})"
+
+
+def _number(value: float) -> str:
+    """Three digits or so; whole numbers without any behind the point."""
+    if math.isnan(value):
+        return "-"
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, Any]:
+    return {name: getattr(estimate, name) for name in ("mean", "low", "high", "people")}
+
+
+def _measure_json(measure: Measure) -> dict[str, str]:
+    return {name: getattr(measure, name) for name in ("key", "title", "region", "unit", "better")}

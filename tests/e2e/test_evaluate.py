@@ -1,0 +1,240 @@
+"""`dub evaluate` on two short clips of the bundled face, and on what is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from studio import DEMO, DEMO_SPEECH, FACE_PX, X264, ffmpeg
+from typer.testing import CliRunner
+
+from dubcli.cli import app
+from dubcli.errors import WeightsError
+from dubcli.evaluation.clips import EvalClip
+from dubcli.evaluation.lpips import Lpips
+from dubcli.evaluation.perceptual import PerceptualScorer, WeightFile, faces_at_rate
+from dubcli.evaluation.run import evaluate
+from dubcli.evaluation.source import analyse_source
+
+NUM_FRAMES = 30
+BASELINES = "best-reference,audio-reference,ground-truth"
+
+
+def _invoke(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def _talking_clip(path: Path, start_s: float, filters: str = "null") -> Path:
+    """The bundled face with a part of the bundled speech as its sound."""
+    ffmpeg(
+        *("-i", DEMO, "-ss", str(start_s), "-i", DEMO_SPEECH, "-map", "0:v", "-map", "1:a"),
+        *("-vf", f"scale={FACE_PX}:{FACE_PX},{filters}", "-frames:v", str(NUM_FRAMES)),
+        *(*X264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest", path),
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    _talking_clip(folder / "one.mp4", 0.0)
+    _talking_clip(folder / "two.mp4", 0.8, "hflip")
+    speech = folder / "speech"
+    speech.mkdir()
+    ffmpeg("-ss", "1.5", "-i", DEMO_SPEECH, "-t", "1", speech / "foreign.wav")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Everything, with the model that needs no weights; beside it a file that is no video."""
+    output = tmp_path_factory.mktemp("scores") / "run"
+    listed = clips / "list.csv"
+    with listed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "identity"])
+        writer.writerows([["one.mp4", "anna"], ["two.mp4", "ben"], ["broken.mp4", "eve"]])
+    (clips / "broken.mp4").write_text("no video")
+    result = _invoke(
+        *(listed, "-o", output, "--speech", clips / "speech", "--models", "passthrough"),
+        *("--baselines", BASELINES, "--device", "cpu", "--threads", "1", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    return output, result
+
+
+def test_a_broken_clip_is_named_and_the_others_are_scored(scored: tuple[Path, Any]) -> None:
+    content = json.loads(scored[1].stdout)
+    assert list(content["failures"]) == ["broken"]
+    assert "broken was not scored" in scored[1].stderr
+    assert {clip["clip"] for clip in content["clips"]} == {"one", "two"}
+
+
+def test_untouched_footage_scores_as_it_must(scored: tuple[Path, Any]) -> None:
+    means = json.loads(scored[1].stdout)["means"]
+    same = {key: value["mean"] for key, value in means["reconstruction"]["passthrough"].items()}
+    assert same["r"] > 0.9
+    assert same["lmd"] < 0.02
+    assert same["psnr_mouth"] > 30
+    assert same["ssim_mouth"] > 0.9
+    assert same["flicker"] == pytest.approx(1, abs=0.3)
+    assert same["seam"] == pytest.approx(1, abs=0.1)
+    harm = ("changed_samples", "changed_times", "lost_streams", "changed_audio")
+    assert [same[key] for key in harm] == [0, 0, 0, 0]
+    for run in ("cross-speech", "cross-clip"):
+        assert means[run]["passthrough"]["leakage_r"]["mean"] > 0.9
+        assert means[run]["untouched"]["leakage_r"]["mean"] == 1
+    assert means["silence"]["passthrough"]["silence_motion_source"]["mean"] > 0.7
+
+
+def test_the_oracle_beats_the_nearest_sound(scored: tuple[Path, Any]) -> None:
+    means = json.loads(scored[1].stdout)["means"]["reconstruction"]
+    oracle, heard = means["best-reference"], means["audio-reference"]
+    assert oracle["psnr_mouth"]["mean"] > heard["psnr_mouth"]["mean"]
+    assert oracle["lmd"]["mean"] < heard["lmd"]["mean"]
+    assert means["ground-truth"]["r"]["mean"] == 1
+
+
+def test_tables_plots_and_sheets_are_there_and_no_dub_is_kept(scored: tuple[Path, Any]) -> None:
+    output, result = scored
+    text = (output / "scores.md").read_text()
+    assert all(f"## {run}" in text for run in ("Reconstruction", "Cross-clip", "Silence"))
+    assert json.loads((output / "scores.json").read_text()) == json.loads(result.stdout)
+    assert {path.name for path in (output / "plots").iterdir()} == {"one.png", "two.png"}
+    assert (output / "sheets/one.reconstruction.passthrough.jpg").stat().st_size > 1000
+    assert not list(output.rglob("*.mp4")) + list(output.rglob("*.mov")) + list(output.rglob(".*"))
+
+
+def test_a_second_run_scores_nothing_again(
+    scored: tuple[Path, Any], clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, first = scored
+
+    def never(*arguments: Any, **keywords: Any) -> Any:
+        raise AssertionError("a scored result was made again")
+
+    monkeypatch.setattr("dubcli.evaluation.run.dub", never)
+    monkeypatch.setattr("dubcli.evaluation.run.write_pasted", never)
+    again = _invoke(
+        *(clips / "list.csv", "-o", output, "--speech", clips / "speech"),
+        *("--models", "passthrough", "--baselines", BASELINES),
+        *("--device", "cpu", "--threads", "1", "--json"),
+    )
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+
+
+def test_results_are_kept_on_demand(clips: Path, tmp_path: Path) -> None:
+    result = _invoke(
+        *(clips, "-o", tmp_path / "run", "--limit", "2", "--settings", "silence", "--keep"),
+        *("--models", "passthrough", "--baselines", "", "--device", "cpu", "--threads", "1"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "motion against the source's" in " ".join(result.stdout.split())
+    assert [path.name for path in (tmp_path / "run/results").iterdir()] == [
+        "one.silence.passthrough.mp4"
+    ]
+
+
+def test_a_set_without_one_usable_clip_fails(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/text.mp4").write_text("no video")
+    result = _invoke(tmp_path / "clips", "-o", tmp_path / "run", "--models", "passthrough")
+    assert result.exit_code == 3
+    assert "No clip of" in result.stderr
+    assert "text.mp4" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["clips", "--models", "wav2lip"], 2, "Unknown model 'wav2lip'"),
+        (["clips", "--settings", "humming"], 2, "Unknown setting 'humming'"),
+        (["clips", "--baselines", "magic"], 2, "Unknown baseline 'magic'"),
+        (["nowhere"], 2, "neither a folder nor a file"),
+        (["bad.csv"], 2, "no column 'clip'"),
+        (["clips", "--speech", "clips"], 2, "holds no recording"),
+        (["clips", "--weights", "nowhere"], 2, "is no folder"),
+        (["clips", "--device", "cuda:77"], 6, "not available"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_text("unread")
+    (tmp_path / "bad.csv").write_text("file\na.mp4\n")
+    result = _invoke(*arguments, "-o", "run")
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_full_disk_stops_at_once_and_keeps_what_was_scored(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dubcli.config import EvaluateConfig
+    from dubcli.errors import EncodeError
+
+    def full(*arguments: Any, **keywords: Any) -> Any:
+        raise EncodeError("cannot write: No space left on device")
+
+    monkeypatch.setattr("dubcli.evaluation.run.dub", full)
+    monkeypatch.setattr(
+        "dubcli.evaluation.run.shutil.disk_usage", lambda path: type("Usage", (), {"free": 0})
+    )
+    config = EvaluateConfig(
+        clips=clips,
+        output=tmp_path / "run",
+        limit=1,
+        settings="silence",
+        models="passthrough",
+        baselines="audio-reference",
+        device="cpu",
+    )
+    with pytest.raises(EncodeError, match="is full"):
+        evaluate(config)
+    assert not list((tmp_path / "run").rglob("*.mp4"))
+
+
+def test_networks_whose_files_are_there_are_asked(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    net = Lpips("alex")
+    heads = [net.state_dict()[f"heads.{number}.weight"].abs() for number in range(5)]
+    torch.save(
+        {f"lin{number}.model.1.weight": head for number, head in enumerate(heads)},
+        folder / "heads.pth",
+    )
+    trunk = {f"features.{key}": value for key, value in net.features.state_dict().items()}
+    torch.save(trunk, folder / "trunk.pth")
+    made = (WeightFile("trunk.pth"), WeightFile("heads.pth"))
+    monkeypatch.setattr("dubcli.evaluation.perceptual.WEIGHTS", {"lpips_alex": made})
+    scorer = PerceptualScorer(folder, torch.device("cpu"))
+    assert set(scorer.files) == {"trunk.pth", "heads.pth"}
+    assert not scorer.missing
+    path = clips / "one.mp4"
+    source = analyse_source(EvalClip(path=path, name="one", identity="one", audio=path))
+    assert scorer.score(source, path, path, fidelity=True) == {"lpips_alex": 0}
+    mirrored = scorer.score(source, clips / "two.mp4", path, fidelity=True)
+    assert mirrored["lpips_alex"] > 0.001
+    assert scorer.score(source, path, path, fidelity=False) == {}
+    assert faces_at_rate(source, path).shape == (NUM_FRAMES, 224, 224, 3)
+
+
+def test_weights_of_something_else_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"layer": torch.zeros(2)}, tmp_path / "net.model")
+    (tmp_path / "text.model").write_text("no weights")
+    for name, said in (("net.model", "not the weights of SyncNet"), ("text.model", "no weights")):
+        monkeypatch.setattr(
+            "dubcli.evaluation.perceptual.WEIGHTS", {"syncnet": (WeightFile(name),)}
+        )
+        with pytest.raises(WeightsError, match=said):
+            PerceptualScorer(tmp_path, torch.device("cpu"))

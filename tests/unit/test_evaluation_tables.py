@@ -1,0 +1,151 @@
+"""What is kept of a result, how means are made, and what the tables say."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dubcli.config import EvaluateConfig
+from dubcli.errors import EncodeError
+from dubcli.evaluation.items import Item, item_path, load_item, save_item
+from dubcli.evaluation.measures import MEASURES
+from dubcli.evaluation.plots import save_plot
+from dubcli.evaluation.tables import (
+    Evaluation,
+    as_json,
+    as_markdown,
+    command_line,
+    table_rows,
+    with_silence_against_speech,
+    write_tables,
+)
+
+CONFIG = EvaluateConfig(clips=Path("my clips"), output=Path("out"), seed=3)
+
+
+def _item(clip: str, run: str = "reconstruction", identity: str = "", **scores: float) -> Item:
+    return Item(
+        clip=clip,
+        identity=identity or clip,
+        run=run,
+        system="m.v1",
+        fingerprint={"format": 1, "clip": clip},
+        scores=scores,
+        seconds=[0.0, 0.04],
+        output=[0.1, math.nan],
+        compared=[0.2, 0.3],
+    )
+
+
+def _evaluation(*items: Item, **more: Any) -> Evaluation:
+    return Evaluation(config=CONFIG, items=list(items), weights={"m.v1": "ab" * 32}, **more)
+
+
+def test_a_stored_item_comes_back_with_what_was_not_measured(tmp_path: Path) -> None:
+    item = _item("a", r=0.5, lmd=math.nan)
+    path = item_path(tmp_path, "a", item.run, item.system)
+    save_item(item, path)
+    again = load_item(path, item.fingerprint)
+    assert again is not None
+    assert again.scores["r"] == 0.5
+    assert math.isnan(again.scores["lmd"])
+    assert math.isnan(again.output[1])
+    assert "NaN" not in path.read_text()
+
+
+def test_an_item_of_other_circumstances_or_a_damaged_one_is_void(tmp_path: Path) -> None:
+    item = _item("a", r=0.5)
+    path = tmp_path / "item.json"
+    assert load_item(path, item.fingerprint) is None
+    save_item(item, path)
+    assert load_item(path, {**item.fingerprint, "seed": 1}) is None
+    path.write_text(path.read_text()[:-40])
+    assert load_item(path, item.fingerprint) is None
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, content: bytes) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(EncodeError, match="No space left"):
+        save_item(_item("a"), tmp_path / "item.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clips_of_one_person_count_together_as_one() -> None:
+    result = _evaluation(
+        _item("a1", identity="anna", r=0.2),
+        _item("a2", identity="anna", r=0.4),
+        _item("b", r=0.9),
+        _item("c", r=math.nan),
+    )
+    found = result.estimate("reconstruction", "m.v1", "r")
+    assert found.mean == pytest.approx(0.6)
+    assert found.people == 2
+    assert 0.3 <= found.low <= found.mean <= found.high <= 0.9
+
+
+def test_silence_is_set_against_the_same_systems_speech() -> None:
+    items = with_silence_against_speech(
+        [_item("a", opening_std=0.1), _item("a", "silence", opening_std=0.02)]
+    )
+    assert items[1].scores["silence_motion"] == pytest.approx(0.2)
+    alone = with_silence_against_speech([_item("a", "silence", opening_std=0.02)])
+    assert "silence_motion" not in alone[0].scores
+
+
+def test_every_figure_states_region_unit_and_direction() -> None:
+    assert len({measure.key for measure in MEASURES}) == len(MEASURES)
+    header, rows = table_rows(_evaluation(_item("a", r=0.5), _item("b", r=0.7)), "reconstruction")
+    assert header == ["measure", "region", "unit", "right", "m.v1"]
+    assert all(all(row[:4]) for row in rows)
+    (row,) = [row for row in rows if row[0] == "opening against the true one"]
+    assert row[1:4] == ["lips", "Pearson r", "higher"]
+    assert row[4] == "0.60 (0.50 to 0.70)"
+
+
+def test_what_lacks_weights_is_not_measured_and_says_how_to_get_it() -> None:
+    result = _evaluation(
+        _item("a", r=0.5),
+        missing={"syncnet": ["hf download x y"]},
+        failures={"b": "It is no video."},
+    )
+    cells = {row[0]: row[4] for row in table_rows(result, "reconstruction")[1]}
+    assert cells["LSE-C (SyncNet v2)"] == "not measured"
+    assert cells["own judge: confidence"] == "not measured"
+    assert cells["LPIPS (VGG)"] == "-"
+    text = as_markdown(result)
+    assert "syncnet: hf download x y" in text
+    assert "- b: It is no video." in text
+
+
+def test_the_json_repeats_the_command_and_has_no_nan(tmp_path: Path) -> None:
+    result = _evaluation(_item("a", r=0.5, lmd=math.nan))
+    assert command_line(CONFIG) == "dub evaluate 'my clips' --output out --seed 3"
+    write_tables(result, tmp_path)
+    content = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert content == as_json(result)
+    assert content["means"]["reconstruction"]["m.v1"]["r"]["mean"] == 0.5
+    assert content["means"]["reconstruction"]["m.v1"]["lmd"]["mean"] is None
+    assert content["weights"]["m.v1"] == "ab" * 32
+
+
+def test_a_plot_is_a_picture_with_a_panel_for_each_run(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "deep/two.png"
+    save_plot("a", [_item("a")], one)
+    save_plot("a", [_item("a"), _item("a", "silence")], two)
+    sizes = [
+        tuple(int.from_bytes(path.read_bytes()[at : at + 4], "big") for at in (16, 20))
+        for path in (one, two)
+    ]
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[1][1] > 1.5 * sizes[0][1]
