@@ -23,15 +23,24 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from dubcli.cli_view import View, as_json, emit, emit_table, say
-from dubcli.config import DEVICES, SYNC_MODES, DubConfig, EvaluateConfig, PrepareConfig, TrainConfig
+from dubcli.config import (
+    DEVICES,
+    SYNC_MODES,
+    DubConfig,
+    EvaluateConfig,
+    PrepareConfig,
+    SyncTrainConfig,
+    TrainConfig,
+)
 from dubcli.doctor import examine, exit_code, library_error
-from dubcli.errors import INTERRUPTED_EXIT_CODE, DubError, WeightsError
+from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, WeightsError
 
 if TYPE_CHECKING:
     from dubcli.weights import WeightEntry
 
 TERMINATED_EXIT_CODE = 143
 USAGE_EXIT_CODE = 2
+TRAIN_SYNC = "train sync"
 MAIN_JOB = "VIDEO --audio AUDIO"  # not one word, so no shell argument can be mistaken for it
 
 _HELP: dict[type, dict[str, str]] = {
@@ -66,6 +75,10 @@ _HELP: dict[type, dict[str, str]] = {
         "stage": "What is trained: geometry, render or joint.",
         "preset": "Named model configuration.",
         "losses": "Named loss weights: default, no-gan, paper or lip-identity.",
+        "perceptual": (
+            "What perceptual losses compare: vgg19 (downloaded), substitute, or auto: vgg19 where "
+            "it is downloaded already."
+        ),
         "init": "What to start from: a run, a checkpoint, a .safetensors file or a model's name.",
         "half_size": "Train at half the crop's height and width: faster, for a first stage.",
         "steps": "Optimizer steps in all.",
@@ -80,6 +93,20 @@ _HELP: dict[type, dict[str, str]] = {
         "checkpoint_every": "Steps between checkpoints.",
         "sample_every": "Steps between sample pictures.",
         "resume": "Go on from the last checkpoint in the output folder.",
+    },
+    SyncTrainConfig: {
+        "data": "Folder that `dub prepare` made.",
+        "output": "Folder of the run: offsets, checkpoints, log.",
+        "preset": "Which expert: expert (finds offsets, teaches) or judge (scores).",
+        "steps": "Optimizer steps of the last expert; those before it take 1.6 times as many.",
+        "minutes": "About how long it may take in all, in place of --steps; 0 to go by --steps.",
+        "batch_clips": "Clips in a batch.",
+        "moments_per_clip": "Moments of each clip in a batch, 25 a second.",
+        "learning_rate": "Step size of the optimizer.",
+        "seed": "Seed of everything random.",
+        "device": f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
+        "threads": "CPU threads; 0 takes all cores.",
+        "checkpoint_every": "Steps between checkpoints.",
     },
     EvaluateConfig: {
         "clips": "Folder of videos, or a CSV with the column 'clip'.",
@@ -102,7 +129,7 @@ _HELP: dict[type, dict[str, str]] = {
     },
 }
 _ASSETS = Path(__file__).parent / "assets"
-_SHORT = {"output": "-o", "overwrite": "-y"}
+_SHORT = {"output": "-o", "overwrite": "-y", "data": "-d"}
 
 ConfigT = TypeVar("ConfigT")
 
@@ -133,6 +160,8 @@ class _DubGroup(TyperGroup):
         if not args:
             return ["--help"]
         first = args[0]
+        if args[:2] == TRAIN_SYNC.split():
+            return [TRAIN_SYNC, *args[2:]]
         if first in self.commands or first in ("--help", "--version"):
             return args
         before_names = args[: args.index("--")] if "--" in args else args
@@ -342,9 +371,16 @@ def _train(config: TrainConfig, view: View) -> None:
 @_options_of(EvaluateConfig, "quiet", "verbose", "json")
 def _evaluate(config: EvaluateConfig, view: View) -> None:
     """Score models and baselines on clips, by the pipeline that you run."""
-    from dubcli.evaluation import tables
-    from dubcli.evaluation.run import evaluate
-
+    try:
+        from dubcli.evaluation import tables
+        from dubcli.evaluation.run import evaluate
+    except ModuleNotFoundError as error:
+        library = (error.name or "").split(".")[0]
+        if library not in ("skimage", "matplotlib"):
+            raise
+        raise ConfigError(
+            f"'dub evaluate' needs {library}.", "Run: pip install 'dubcli[evaluate]'"
+        ) from error
     with view.progress("results") as progress:
         result = evaluate(config, progress=progress)
     for what, why in result.failures.items():
@@ -361,6 +397,17 @@ def _evaluate(config: EvaluateConfig, view: View) -> None:
         for row in rows:
             table.add_row(*row)
         emit_table(table)
+
+
+@app.command(TRAIN_SYNC)
+@_options_of(SyncTrainConfig, "quiet", "verbose", preset={"model": "sync"})
+def _train_sync(config: SyncTrainConfig, view: View) -> None:
+    """Train an expert that tells whether lips and sound are in step."""
+    from dubcli.training.sync_run import train_sync
+
+    with view.progress("steps") as progress:
+        train_sync(config, progress=progress)
+    view.say(f"the run is in {config.output}")
 
 
 @models_app.command("list")

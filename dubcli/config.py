@@ -81,6 +81,7 @@ class TrainConfig:
     stage: str = "render"
     preset: str | None = None
     losses: str = "default"
+    perceptual: str = "auto"
     init: Path | None = None
     steps: int = 20_000
     minutes: float = 0.0
@@ -123,9 +124,51 @@ class TrainConfig:
             "Use geometry, render or joint.",
         )
         _check(
+            self.perceptual in ("auto", "vgg19", "substitute"),
+            f"Unknown perceptual features '{self.perceptual}'.",
+            "Use auto, vgg19 or substitute.",
+        )
+        _check(
             self.precision in ("auto", "float32", "bfloat16"),
             f"Unknown precision '{self.precision}'.",
             "Use auto, float32 or bfloat16.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncTrainConfig:
+    """Everything that `dub train sync` can be told."""
+
+    model: str = "sync"
+    data: Path
+    output: Path
+    preset: str = "expert"
+    steps: int = 500
+    minutes: float = 0.0
+    batch_clips: int = 16
+    moments_per_clip: int = 32
+    learning_rate: float = 1e-3
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
+        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 to go by --steps.")
+        _check(self.batch_clips >= 2, f"{self.batch_clips} clips in a batch.", "Use 2 or more.")
+        _check(
+            self.moments_per_clip >= 8,
+            f"{self.moments_per_clip} moments of each clip.",
+            "Use 8 or more.",
+        )
+        _check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 1e-3.")
+        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        _check(self.checkpoint_every >= 1, "A checkpoint every 0 steps.", "Use 1 or more.")
+        _check(
+            self.device.split(":")[0] in DEVICES,
+            f"Unknown device '{self.device}'.",
+            "Use auto, cpu, cuda, cuda:N or mps.",
         )
 
 

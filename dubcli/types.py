@@ -296,7 +296,11 @@ class FramePatch:
 
 @dataclass(kw_only=True)
 class DubReport:
-    """What was done, as written beside the result."""
+    """What was done, as written beside the result.
+
+    `source_offset_ms` is how much later the source's own picture comes than its own sound, None
+    where that is not sure.
+    """
 
     output: str
     frames: int = 0
@@ -315,4 +319,5 @@ class DubReport:
     shots: int = 0
     faces: int = 0
     duration_s: float = 0.0
+    source_offset_ms: int | None = None
     version: str = ""

@@ -69,7 +69,7 @@ _SHIFT_SPREAD = 4.0
 # that is given back.
 _ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
-_SHARP_MIXING, _SHARP_GATE = 6.0, 0.25
+_SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
 _LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
 

@@ -15,6 +15,11 @@ ARCHITECTURES: dict[str, tuple[str, str, str]] = {
     "passthrough": ("dubcli.models.passthrough", "Passthrough", "PassthroughConfig"),
     "iptalker": ("dubcli.models.iptalker", "IPTalker", "IPTalkerConfig"),
 }
+# What helps models and scores: users cannot dub with these.
+EXPERTS: dict[str, tuple[str, str, str]] = {
+    "sync-train": ("dubcli.models.sync_expert", "SyncExpert", "SyncConfig"),
+    "sync-judge": ("dubcli.models.sync_expert", "SyncExpert", "SyncConfig"),
+}
 
 
 def model_names() -> list[str]:
@@ -23,7 +28,7 @@ def model_names() -> list[str]:
 
 
 def create_model(name: str, config: dict[str, Any] | None = None) -> nn.Module:
-    """An untrained model.
+    """An untrained model or expert.
 
     Args:
         name: Architecture.
@@ -32,11 +37,12 @@ def create_model(name: str, config: dict[str, Any] | None = None) -> nn.Module:
     Raises:
         ConfigError: Unknown architecture or field.
     """
-    if name not in ARCHITECTURES:
+    known = ARCHITECTURES | EXPERTS
+    if name not in known:
         near = difflib.get_close_matches(name, ARCHITECTURES, 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(ARCHITECTURES)}."
         raise ConfigError(f"Unknown model '{name}'.", hint)
-    module_name, model_class, config_class = ARCHITECTURES[name]
+    module_name, model_class, config_class = known[name]
     module = importlib.import_module(module_name)
     try:
         settings = getattr(module, config_class)(**(config or {}))

@@ -40,7 +40,17 @@ from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock, Renderer, Subject
 from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import U8, AudioFeatures, Bool, DubReport, FaceTrack, MediaInfo, VideoStreamInfo, Waveform
+from dubcli.pipeline.sync_check import SyncScore, source_offset, source_warning
+from dubcli.types import (
+    U8,
+    AudioFeatures,
+    Bool,
+    DubReport,
+    FaceTrack,
+    MediaInfo,
+    VideoStreamInfo,
+    Waveform,
+)
 from dubcli.weights import load_model, part_path, resolve
 
 Progress = Callable[[str, int, int], None]
@@ -129,6 +139,7 @@ def dub(
         track = choose_face(found, config.face)
         subject = _subject(reader, job.info, track, job.model, reference_frames)
         features = _hear(job)
+        own = source_offset(config.video, track, subject.pose, found.times, job.device)
         clock.add("references", began)
         timeline = schedule.timeline
         renderer = Renderer(
@@ -138,7 +149,7 @@ def dub(
             picture = Path(folder) / "picture.mov"
             notes = _render(reader, renderer, timeline, picture, job, clock, tell)
             notes += _join(picture, job, schedule, clock, tell)
-    report = _report(job, found, subject, timeline, clock, notes)
+    report = _report(job, found, subject, timeline, clock, own, notes)
     _write_report(report, report_path(job.output))
     return report
 
@@ -329,6 +340,7 @@ def _report(
     subject: Subject,
     timeline: Timeline,
     clock: Clock,
+    own: SyncScore | None,
     notes: list[str],
 ) -> DubReport:
     strength = subject.strength[timeline.source_index]
@@ -339,6 +351,8 @@ def _report(
         warnings.append(f"{found.num_corrupt} damaged packets of the source were left out.")
     if len(passed) * 2 > len(timeline):
         warnings.append("More than half of the frames were left as they are.")
+    out_of_step = source_warning(own)
+    warnings += [out_of_step] if out_of_step else []
     return DubReport(
         output=str(job.output),
         frames=len(timeline),
@@ -357,6 +371,7 @@ def _report(
         shots=int(subject.track.shot.max()) + 1,
         faces=len(found.tracks),
         duration_s=round(float(timeline.duration_s), 6),
+        source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
         version=__version__,
     )
 

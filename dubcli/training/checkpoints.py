@@ -27,18 +27,22 @@ from dubcli.training.modes import device_of, device_rng_state, set_device_rng_st
 
 _FORMAT = 1
 # What the first version trained with, whose checkpoints do not say.
-FIRST_LOSSES = "no-gan"
+FIRST_LOSSES, FIRST_FEATURES = "no-gan", "substitute"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Where a run stands: completed steps, architecture, stage, its config and its losses."""
+    """Where a run stands: completed steps, architecture, stage, its config and its losses.
+
+    `perceptual` names the features that its losses compare, `vgg19` or `substitute`.
+    """
 
     step: int
     architecture: str
     stage: str
     model_config: dict[str, Any]
     losses: str = FIRST_LOSSES
+    perceptual: str = FIRST_FEATURES
 
 
 def save_checkpoint(
@@ -73,6 +77,7 @@ def save_checkpoint(
         "architecture": state.architecture,
         "stage": state.stage,
         "losses": state.losses,
+        "perceptual": state.perceptual,
     }
     configs = {"model": state.model_config, "run": run_config}
     try:
@@ -123,6 +128,7 @@ def read_state(checkpoint: Path) -> TrainState:
             stage=description["stage"],
             model_config=configs["model"],
             losses=description.get("losses", FIRST_LOSSES),
+            perceptual=description.get("perceptual", FIRST_FEATURES),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(

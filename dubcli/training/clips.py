@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.errors import TrainingError
-from dubcli.types import F32, F64, U8, Bool, Int
+from dubcli.face.landmarks import SPEAKING
+from dubcli.pipeline.sync_check import MouthClip
+from dubcli.types import F32, F64, U8, AudioFeatures, Bool, Int
 
 F16 = NDArray[np.float16]
 
@@ -20,6 +23,8 @@ CROP_SIZE = (208, 160)
 MARGIN = (26, 20)
 STORED_SIZE = (CROP_SIZE[0] + 2 * MARGIN[0], CROP_SIZE[1] + 2 * MARGIN[1])
 INDEX_NAME = "index.csv"
+# Audio steps a second.
+STEPS_HZ = Fraction(80)
 _JPEG_QUALITY = 95
 
 
@@ -106,10 +111,51 @@ def load_clip(path: Path) -> PreparedClip:
         TrainingError: The file is missing, damaged or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return PreparedClip(**{item.name: data[item.name] for item in fields(PreparedClip)})
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        # Opened here: numpy does not close what is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            clip = PreparedClip(**{item.name: data[item.name] for item in fields(PreparedClip)})
+        _check_lengths(clip)
+        return clip
+    # A TypeError where a single array was stored under the name.
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise TrainingError(
-            f"Prepared clip '{path}' cannot be read: {error}.",
+            f"Prepared clip '{path}' cannot be read: {reason}.",
             "Delete it and run 'dub prepare' again.",
         ) from error
+
+
+def _check_lengths(clip: PreparedClip) -> None:
+    """Everything must speak of the same frames and of the same audio steps."""
+    per_frame = ("jpeg_ends", "landmarks", "canonical", "scale", "rotation", "translation")
+    for name in (*per_frame, "shot", "steps"):
+        if len(getattr(clip, name)) != len(clip):
+            raise ValueError(f"{name} is not of {len(clip)} frames")
+    ends = clip.jpeg_ends
+    if len(ends) and (ends[-1] != len(clip.jpeg) or (np.diff(ends, prepend=0) <= 0).any()):
+        raise ValueError("its pictures are cut off")
+    if clip.voices.ndim != 3 or clip.heard.shape != clip.voices.shape[:2]:
+        raise ValueError("its sound is of another format")
+    if clip.fill.shape != clip.voices.shape[2:]:
+        raise ValueError("its sound is of another format")
+
+
+def mouth_of(clip: PreparedClip) -> MouthClip:
+    """A prepared clip's mouth on the clock of its sound."""
+    return MouthClip(
+        points=clip.canonical[:, SPEAKING],
+        times=clip.steps / float(STEPS_HZ),
+        usable=clip.valid,
+        shot=clip.shot,
+    )
+
+
+def features_of(clip: PreparedClip, version: int = 0) -> AudioFeatures:
+    """A prepared clip's sound as heard in one of its versions; 0 is the recording itself."""
+    return AudioFeatures(
+        values=clip.voices[version],
+        rate_hz=STEPS_HZ,
+        kind="speech",
+        start_s=Fraction(0),
+        fill=clip.fill,
+    )

@@ -7,7 +7,9 @@ run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,10 +19,18 @@ from dubcli.audio.windows import gather_windows
 from dubcli.errors import TrainingError
 from dubcli.face.landmarks import SPEAKING, mirror_order, mouth_open
 from dubcli.face.rest import rest_shape
-from dubcli.training.clips import CROP_SIZE, INDEX_NAME, MARGIN, PreparedClip, load_clip
+from dubcli.training.clips import (
+    CROP_SIZE,
+    INDEX_NAME,
+    MARGIN,
+    STEPS_HZ,
+    PreparedClip,
+    load_clip,
+)
 from dubcli.types import F32, F64, FEATURE_SIZES, U8, Int
 
 _MIN_FRAMES = 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +46,7 @@ class TrainClip:
         departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
         opening: Mouth opening. Shape (T,).
         offset_steps: How many audio steps the picture lags the sound.
+        is_in_step: That was measured when the set was prepared.
     """
 
     clip_id: str
@@ -46,6 +57,7 @@ class TrainClip:
     departure: F32
     opening: F32
     offset_steps: int = 0
+    is_in_step: bool = False
 
     @property
     def has_audio(self) -> bool:
@@ -86,8 +98,12 @@ class RenderSample:
     has_audio: bool
 
 
-def load_clips(folder: Path) -> list[TrainClip]:
-    """Every prepared clip of a folder, in the order of its index.
+def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list[TrainClip]:
+    """Every prepared clip of a folder, in the order of its index; damaged ones are left out.
+
+    Args:
+        folder: What `dub prepare` made.
+        warn: Is told of each damaged clip.
 
     Raises:
         TrainingError: No index, a damaged one, or no clip in it that can be used.
@@ -97,12 +113,19 @@ def load_clips(folder: Path) -> list[TrainClip]:
         raise TrainingError(
             f"'{folder}' holds no prepared clips.", "Make them with 'dub prepare CLIPS -o DIR'."
         )
-    clips = [_derive(row, load_clip(folder / f"{row['clip']}.npz")) for row in _rows(index)]
+    clips: list[TrainClip] = []
+    damaged: list[TrainingError] = []
+    for row in _rows(index):
+        try:
+            clips.append(_derive(row, load_clip(folder / f"{row['clip']}.npz")))
+        except TrainingError as error:
+            damaged.append(error)
     clips = [clip for clip in clips if len(clip.frames) >= _MIN_FRAMES]
     if not clips:
-        raise TrainingError(
-            f"No clip of '{folder}' can be used.", "See the column 'dropped' of its index.csv."
-        )
+        none = f"No clip of '{folder}' can be used."
+        raise (damaged or [TrainingError(none, "See the column 'dropped' of its index.csv.")])[0]
+    for error in damaged:
+        warn(f"{error.cause} It is left out. {error.next_step}")
     return clips
 
 
@@ -111,8 +134,12 @@ def _rows(index: Path) -> list[dict[str, str]]:
     try:
         with index.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
+        # Sets of earlier versions tell no offsets.
         return [
-            {name: row[name] for name in ("clip", "identity")} for row in rows if not row["dropped"]
+            {name: row[name] for name in ("clip", "identity")}
+            | {name: row.get(name) or "" for name in ("offset_ms", "sound_dropped")}
+            for row in rows
+            if not row["dropped"]
         ]
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
@@ -136,6 +163,8 @@ def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
 
 
 def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
+    if row["sound_dropped"]:
+        clip = replace(clip, voices=clip.voices[:0], heard=clip.heard[:0])
     frames = np.flatnonzero(clip.valid)
     neutral = (
         rest_shape(clip.canonical, clip.valid)
@@ -150,7 +179,19 @@ def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
         neutral=neutral,
         departure=clip.canonical[:, SPEAKING] - neutral,
         opening=mouth_open(clip.canonical),
+        offset_steps=_offset_steps(row),
+        is_in_step=bool(row["offset_ms"]),
     )
+
+
+def _offset_steps(row: dict[str, str]) -> int:
+    try:
+        return round(float(row["offset_ms"] or 0) / 1000 * STEPS_HZ)
+    except ValueError as error:
+        raise TrainingError(
+            f"The offset of clip '{row['clip']}' is no number: '{row['offset_ms']}'.",
+            "Run 'dub prepare' again with -y.",
+        ) from error
 
 
 def identity_weights(clips: list[TrainClip]) -> F64:

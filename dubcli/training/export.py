@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dubcli.errors import ConfigError, DubError, TrainingError
-from dubcli.models.registry import create_model
+from dubcli.models.registry import EXPERTS, create_model
 from dubcli.training.checkpoints import TrainState, load_weights, read_state
 
 _PACKAGE = Path(__file__).parent.parent
@@ -160,6 +160,7 @@ def manifest_entry(
     """An entry of the weights manifest for a file inside the package."""
     return {
         "architecture": architecture,
+        "role": "part" if architecture in EXPERTS else "model",
         "package": package,
         "hub": None,
         "sha256": file.sha256,
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None, package: Path = _PACKAGE) -> in
         prog="python -m dubcli.training.export",
         description="Write the weight file of a checkpoint and print its manifest entry.",
     )
-    parser.add_argument("checkpoint", type=Path, help="step-NNNNNN directory of the render stage")
+    parser.add_argument("checkpoint", type=Path, help="step-NNNNNN directory")
     parser.add_argument("--geometry", type=Path, help="step-NNNNNN directory of stage geometry")
     parser.add_argument("--tag", required=True, help="name of these weights, such as hdtf-v1")
     parser.add_argument("--license", default="", help="licence of the weights")

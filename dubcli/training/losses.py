@@ -35,7 +35,8 @@ class LossWeights:
         style: L_s (Lip-and-Identity).
         texture: `texture_loss` around the mouth.
         geometry: Error of the predicted landmarks, stage `joint`.
-        sync: L_sync (IPTalker eq. 12), stage `joint`.
+        sync: L_sync (IPTalker eq. 12), stage `joint`; needs a sync expert and a mouth map.
+        sync_to_real: `relative_sync_loss`, like `sync`.
     """
 
     picture: float = 0.0
@@ -49,6 +50,7 @@ class LossWeights:
     texture: float = 0.0
     geometry: float = 0.0
     sync: float = 0.0
+    sync_to_real: float = 0.0
 
 
 LOSS_PRESETS: dict[str, LossWeights] = {
@@ -62,6 +64,7 @@ LOSS_PRESETS: dict[str, LossWeights] = {
         matching=0.3,
         texture=0.01,
         geometry=1.0,
+        sync_to_real=0.1,
     ),
     "no-gan": LossWeights(picture=1.0, ssim=0.15, warp=0.5, painted=0.5, geometry=1.0),
     # IPTalker eq. 13, and nothing else.

@@ -1,18 +1,21 @@
-"""How far a clip's picture lags its sound, by the mouth that the sound predicts.
+"""How far a clip's picture lags its sound: many public clips are some frames out of step.
 
-Many public clips are some frames out of step. A half-trained sound model already tells: its
-predicted opening, shifted against the true one, fits best at the clip's own lag.
+`dub prepare` asks the shipped sync expert. For sets that were prepared without one, a half-trained
+sound model tells: its predicted opening, shifted against the true one, fits best at the clip's lag.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dubcli.models.iptalker import IPTalker
 from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.pipeline.sync_check import SyncJudge
+from dubcli.training.clips import PreparedClip, features_of, mouth_of
 from dubcli.training.data import TrainClip, audio_windows
 from dubcli.training.modes import device_of, evaluating
 from dubcli.types import F32
@@ -22,21 +25,66 @@ _MIN_GAIN = 0.05
 _MIN_R = 0.2
 _TRUSTED_R = 0.1
 _BATCH = 256
+# So many windows (6 s) make the sync expert sure of any sound that follows its mouth.
+_TELLING_WINDOWS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffsetColumns:
+    """What the index of a training set says of a clip's offset.
+
+    Attributes:
+        offset_ms: How much later the picture comes than the sound; empty where that is not sure.
+        offset_confidence: Of the sync expert; empty where it was not asked.
+        sound_dropped: Why the sound is not used; empty where it is.
+    """
+
+    offset_ms: str = ""
+    offset_confidence: str = ""
+    sound_dropped: str = ""
+
+
+def measure_offset(judge: SyncJudge | None, clip: PreparedClip) -> OffsetColumns:
+    """A clip's offset by the sync expert, and whether its sound can be learnt from.
+
+    Sound too short to tell is kept as it is.
+
+    Args:
+        judge: The expert, None where its weights do not ship.
+        clip: A prepared clip.
+    """
+    if judge is None or not len(clip.voices):
+        return OffsetColumns()
+    score = judge.score(mouth_of(clip), features_of(clip))
+    if not score.num_windows:
+        return OffsetColumns()
+    confidence = f"{score.confidence:.3f}"
+    if score.is_sure:
+        return OffsetColumns(offset_ms=str(round(score.offset_ms)), offset_confidence=confidence)
+    if score.num_windows >= _TELLING_WINDOWS:
+        reason = f"the sound does not follow the mouth (confidence {confidence})"
+        return OffsetColumns(offset_confidence=confidence, sound_dropped=reason)
+    return OffsetColumns(offset_confidence=confidence)
 
 
 @torch.no_grad()
-def predicted_opening(model: IPTalker, clip: TrainClip) -> F32:
-    """Mouth opening over inter-ocular distance that the clip's sound asks for. Shape (U,)."""
+def predicted_opening(model: IPTalker, clip: TrainClip, tokens: Tensor | None = None) -> F32:
+    """Mouth opening over inter-ocular distance that the clip's sound asks for. Shape (U,).
+
+    Args:
+        model: Anything with an alignment module.
+        clip: A clip with sound.
+        tokens: E_v's embeddings of references, shape (N, D); none where None.
+    """
     alignment, config, device = model.alignment, model.config, device_of(model)
-    tokens = torch.zeros(config.num_references, config.embedding, device=device)
+    if tokens is None:
+        tokens = torch.zeros(config.num_references, config.embedding, device=device)
     neutral = torch.from_numpy(clip.neutral).to(device)
     parts = []
     with evaluating(model):
         for start in range(0, len(clip.frames), _BATCH):
             frames = clip.frames[start : start + _BATCH]
-            windows = audio_windows(
-                clip, frames, config.audio_width, kind=config.audio_kind
-            )
+            windows = audio_windows(clip, frames, config.audio_width, kind=config.audio_kind)
             v_alg = alignment(torch.from_numpy(windows).to(device), tokens)
             points = alignment.speaking_points(alignment.to_coefficients(v_alg), neutral)
             gap = points[:, INNER_BOTTOM] - points[:, INNER_TOP]
@@ -67,11 +115,15 @@ def lag_of(predicted: F32, true: F32) -> tuple[int, float, float]:
 def correct_offsets(model: IPTalker, clips: list[TrainClip]) -> list[TrainClip]:
     """Clips with sound, their lag corrected; those that no lag explains are left out.
 
-    A lag that explains hardly more than none is no lag: the clip stays as it is.
+    A lag that explains hardly more than none is no lag: the clip stays as it is. So does one whose
+    offset was measured when the set was prepared.
     """
     kept = []
     for clip in clips:
         if not clip.has_audio:
+            continue
+        if clip.is_in_step:
+            kept.append(clip)
             continue
         lag, peak, now = lag_of(predicted_opening(model, clip), clip.opening[clip.frames])
         if peak < _TRUSTED_R:

@@ -11,11 +11,12 @@ import csv
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dubcli.audio.features import SAMPLE_RATE
 from dubcli.audio.speech import SpeechEncoder, speech_features
@@ -38,6 +39,7 @@ from dubcli.media.timeline import FrameTimes
 from dubcli.media.waveform import read_waveform
 from dubcli.pipeline.analyse import analyse, choose_face
 from dubcli.pipeline.spaces import coded_to_display
+from dubcli.pipeline.sync_check import SyncJudge
 from dubcli.training.clips import (
     CROP_SIZE,
     INDEX_NAME,
@@ -48,6 +50,7 @@ from dubcli.training.clips import (
     load_clip,
     save_clip,
 )
+from dubcli.training.offsets import OffsetColumns, measure_offset
 from dubcli.training.voices import HeardVersions, hear_versions, no_sound
 from dubcli.types import F64, U8, Int, MediaInfo
 from dubcli.weights import part_path
@@ -60,6 +63,9 @@ _FIELDS: tuple[str, ...] = (
     "frames",
     "usable",
     "has_audio",
+    "offset_ms",
+    "offset_confidence",
+    "sound_dropped",
     "dropped",
     "source",
 )
@@ -190,10 +196,18 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
         "frames": str(len(clip)) if clip else "",
         "usable": str(int(clip.valid.sum())) if clip else "",
         "has_audio": "yes" if clip is not None and len(clip.voices) else "no",
+        **asdict(_offset(clip)),
         "dropped": dropped,
         "source": str(source.path),
     }
     return {name: values[name] for name in _FIELDS}
+
+
+def _offset(clip: PreparedClip | None) -> OffsetColumns:
+    """How far picture and sound of a clip are apart."""
+    if clip is None or not len(clip.voices):
+        return OffsetColumns()
+    return measure_offset(SyncJudge.load("train", torch.device("cpu")), clip)
 
 
 def _reuse(path: Path) -> PreparedClip | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dubcli.config import TrainConfig
 from dubcli.face.landmarks import SPEAKING
@@ -14,12 +15,16 @@ from dubcli.models.base import FaceGeometry, to_images, to_tensor
 from dubcli.models.iptalker import IPTalker, ReferenceState, Rendered
 from dubcli.models.masks import mouth_mask
 from dubcli.models.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
+from dubcli.models.perceptual import VGG19
+from dubcli.models.sync_expert import SyncExpert
 from dubcli.training.data import RenderSample, RenderSamples, TrainClip, with_sound
 from dubcli.training.discriminators import Adversary, cut_mouths, ramp
 from dubcli.training.losses import (
     LOSS_PRESETS,
     LossWeights,
     edge_features,
+    feature_loss,
+    perceptual_loss,
     pyramid_loss,
     ssim_loss,
     style_loss,
@@ -28,6 +33,7 @@ from dubcli.training.losses import (
     warp_loss,
 )
 from dubcli.training.modes import device_of, evaluating
+from dubcli.training.sync_runs import SyncRuns
 from dubcli.training.tasks import coefficients_of, point_loss, prepare_model, resize_pictures
 from dubcli.types import U8
 
@@ -54,6 +60,40 @@ class _Mouths:
     lips: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """Networks that the losses ask, where they have a λ.
+
+    Attributes:
+        adversary: The discriminator.
+        vgg: What perceptual losses compare; without it their substitutes.
+        sync: The sync expert of the stage `joint`.
+    """
+
+    adversary: Adversary | None = None
+    vgg: VGG19 | None = None
+    sync: SyncExpert | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A sample at the model's size and on its device.
+
+    Attributes:
+        targets: Shape (T, 3, H, W), [0, 1].
+        backgrounds: Shape (T, 3, H, W), [0, 1].
+        landmarks: Crop px. Shape (T, K, 2).
+        state: Encoded references.
+        geometry: Pose and rest.
+    """
+
+    targets: Tensor
+    backgrounds: Tensor
+    landmarks: Tensor
+    state: ReferenceState
+    geometry: FaceGeometry
+
+
 class RenderTask:
     """Picture half: true landmarks (with a little noise) to pixels; needs no sound.
 
@@ -66,7 +106,7 @@ class RenderTask:
         config: The run's.
         joint: Stage `joint` instead of `render`.
         weights: λ of each loss.
-        adversary: Judges the mouths; needed where `weights.gan` is above 0.
+        judges: The adversary is needed where `weights.gan` is above 0.
     """
 
     def __init__(
@@ -77,15 +117,18 @@ class RenderTask:
         *,
         joint: bool,
         weights: LossWeights = LOSS_PRESETS["no-gan"],
-        adversary: Adversary | None = None,
+        judges: Judges | None = None,
     ) -> None:
+        judges = Judges() if judges is None else judges
         prepare_model(model, clips)
         self.model = model
         self._joint = joint
         self._seed = config.seed
         self._batch = config.batch_clips
         self._weights = weights
-        self._adversary = adversary
+        self._adversary, self._vgg = judges.adversary, judges.vgg
+        expert = judges.sync
+        self._runs = None if expert is None else SyncRuns(model, clips, expert, config.seed)
         self._samples = RenderSamples(
             with_sound(clips) if joint else clips,
             num_frames=config.frames_per_clip,
@@ -109,7 +152,7 @@ class RenderTask:
             mouths.append(seen)
             for name, value in losses.items():
                 totals[name] = totals.get(name, value.new_zeros(())) + value / self._batch
-        totals |= self._mouth_losses(mouths)
+        totals |= self._mouth_losses(mouths) | self._sync_losses(step)
         share = {"gan": ramp(step), "matching": ramp(step)}
         terms = [
             getattr(self._weights, name) * share.get(name, 1.0) * value
@@ -139,12 +182,33 @@ class RenderTask:
             losses["picture"] = pyramid_loss(out.rgb, real, weight)
         if weights.ssim:
             losses["ssim"] = ssim_loss(out.rgb, real, weight)
+        if weights.painted and self.model.config.geometry_map:
+            losses["painted"] = pyramid_loss(out.painted, real, weight)
+        if self._vgg is not None:
+            return losses | self._feature_losses(self._vgg, out, real)
         if weights.perceptual:
             losses["perceptual"] = substitute_loss(out.rgb, real, weight)
         if weights.warp:
             losses["warp"] = warp_loss(out.warped, real, weight)
-        if weights.painted and self.model.config.geometry_map:
-            losses["painted"] = pyramid_loss(out.painted, real, weight)
+        return losses
+
+    def _feature_losses(self, vgg: VGG19, out: Rendered, real: Tensor) -> dict[str, Tensor]:
+        """L_p, L_w and L_s on VGG-19's activations of the whole box, those with a λ."""
+        weights, losses = self._weights, dict[str, Tensor]()
+        with torch.no_grad():
+            wanted = vgg(real)
+        if weights.warp:
+            losses["warp"] = feature_loss(vgg(out.warped), wanted)
+        if not (weights.perceptual or weights.style):
+            return losses
+        made = vgg(out.rgb)
+        if weights.perceptual:
+            halves = [functional.avg_pool2d(x, 2) for x in (out.rgb, real)]
+            with torch.no_grad():
+                wanted_half = vgg(halves[1])
+            losses["perceptual"] = perceptual_loss([made, vgg(halves[0])], [wanted, wanted_half])
+        if weights.style:
+            losses["style"] = style_loss(made, wanted)
         return losses
 
     def _mouth_losses(self, mouths: list[_Mouths]) -> dict[str, Tensor]:
@@ -157,33 +221,26 @@ class RenderTask:
         if weights.texture:
             window = max(4, round(_TEXTURE_WINDOW * self.model.config.unit_px))
             losses["texture"] = texture_loss(made, real, _MOUTH_SURROUNDINGS + lips, window)
-        if weights.style:
+        if weights.style and self._vgg is None:
             losses["style"] = style_loss(edge_features(made), edge_features(real))
         if self._adversary is not None:
             losses |= self._adversary.judge(made, real)
         return losses
 
+    def _sync_losses(self, step: int) -> dict[str, Tensor]:
+        """Sync losses of a run of frames, those with a λ."""
+        if not self._runs:
+            return {}
+        losses = self._runs.losses(step)
+        return {name: value for name, value in losses.items() if getattr(self._weights, name)}
+
     def _forward(
         self, sample: RenderSample, index: int
     ) -> tuple[Rendered, Tensor, Tensor, Tensor | None]:
-        model, config, device = self.model, self.model.config, device_of(self.model)
-        factor = config.height / sample.targets.shape[1]
-        targets, backgrounds, references = (
-            resize_pictures(to_tensor(x, device), factor)
-            for x in (sample.targets, sample.backgrounds, sample.references)
-        )
-        state = model.encode_references(
-            references,
-            _scale_points(torch.from_numpy(sample.reference_points).to(device), factor),
-        )
-        geometry = sample_geometry(sample, factor, device)
-        landmarks = _scale_points(torch.from_numpy(sample.landmarks).to(device), factor)
-        coefficients, code, departure = self._drive(sample, state, index)
-        canonical = model.alignment.speaking_points(coefficients, geometry.neutral)
-        speaking = geometry.place(canonical)
-        shown = speaking if config.geometry_map else None
-        out = model.render(targets, backgrounds, landmarks, shown, code, state)
-        return out, targets, landmarks[:, SPEAKING], departure
+        scene = set_scene(self.model, sample)
+        coefficients, code, departure = self._drive(sample, scene.state, index)
+        out, _ = render_scene(self.model, scene, coefficients, code)
+        return out, scene.targets, scene.landmarks[:, SPEAKING], departure
 
     def _drive(
         self, sample: RenderSample, state: ReferenceState, index: int
@@ -218,6 +275,42 @@ class RenderTask:
             row = torch.cat([hidden[:2], warped[:2], made[:2], targets[:2]])
             rows.append(np.concatenate(list(to_images(row)), 1))
         return np.concatenate(rows)
+
+
+def set_scene(model: IPTalker, sample: RenderSample) -> Scene:
+    """A sample at the model's size, its references encoded."""
+    device = device_of(model)
+    factor = model.config.height / sample.targets.shape[1]
+    targets, backgrounds, references = (
+        resize_pictures(to_tensor(x, device), factor)
+        for x in (sample.targets, sample.backgrounds, sample.references)
+    )
+    points, landmarks = (
+        _scale_points(torch.from_numpy(x).to(device), factor)
+        for x in (sample.reference_points, sample.landmarks)
+    )
+    return Scene(
+        targets=targets,
+        backgrounds=backgrounds,
+        landmarks=landmarks,
+        state=model.encode_references(references, points),
+        geometry=sample_geometry(sample, factor, device),
+    )
+
+
+def render_scene(
+    model: IPTalker, scene: Scene, coefficients: Tensor, code: Tensor, *, sharp: bool = False
+) -> tuple[Rendered, Tensor]:
+    """A scene's mouths as coefficients (T, P) and AdaIN's code (T, D) ask for.
+
+    Returns:
+        What was rendered, and the speaking points, crop px. Shape (T, S, 2).
+    """
+    canonical = model.alignment.speaking_points(coefficients, scene.geometry.neutral)
+    speaking = scene.geometry.place(canonical)
+    shown = speaking if model.config.geometry_map else None
+    pictures = (scene.targets, scene.backgrounds, scene.landmarks)
+    return model.render(*pictures, shown, code, scene.state, sharp=sharp), speaking
 
 
 def sample_geometry(

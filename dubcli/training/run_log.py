@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,37 @@ import cv2
 from dubcli.errors import TrainingError
 from dubcli.types import U8
 
-LOG_NAME = "log.csv"
+LOG_NAME, NOTES_NAME = "log.csv", "notes.txt"
+_LOG = logging.getLogger(__name__)
+
+
+class Notes:
+    """What a run tells once: at once on the terminal, and in `notes.txt` when it begins."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, text: str) -> None:
+        """A sentence or two, on one line."""
+        _LOG.warning("%s", text)
+        self._lines.append(text)
+
+    def write(self, folder: Path) -> None:
+        """Put what is new into the run's folder.
+
+        Raises:
+            TrainingError: The disk is full or the folder cannot be written.
+        """
+        path = folder / NOTES_NAME
+        try:
+            known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            new = [line for line in dict.fromkeys(self._lines) if line not in known]
+            if new:
+                folder.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{line}\n" for line in new))
+        except OSError as error:
+            raise _unwritable(path, str(error.strerror)) from error
 
 
 def append_row(folder: Path, step: int, seconds: float, values: Mapping[str, float]) -> None:

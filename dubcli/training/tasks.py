@@ -138,20 +138,21 @@ class GeometryTask:
         true = true * heard[:, None]
         tokens = torch.zeros(config.num_references, config.embedding, device=device)
         if config.align_to_references and rng.random() >= _TOKEN_DROPOUT:
-            tokens = alignment.visual_encoder(self._reference_boxes(clip, rng))
+            tokens = alignment.visual_encoder(reference_boxes(self.model, clip, rng))
         v_alg = alignment(torch.from_numpy(audio).to(device), tokens)
         return alignment.to_coefficients(v_alg), true
 
-    def _reference_boxes(self, clip: TrainClip, rng: np.random.Generator) -> Tensor:
-        """Lower halves of random references. Shape (N, 3, h, w)."""
-        config = self.model.config
-        chosen = rng.choice(clip.frames, config.num_references)
-        crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
-        pictures = to_tensor(crops, device_of(self.model))
-        return resize_pictures(pictures, config.height / crops.shape[1])[:, :, config.top :]
-
     def picture(self) -> None:
         """Nothing to look at."""
+
+
+def reference_boxes(model: IPTalker, clip: TrainClip, rng: np.random.Generator) -> Tensor:
+    """Lower halves of random references. Shape (N, 3, h, w)."""
+    config = model.config
+    chosen = rng.choice(clip.frames, config.num_references)
+    crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
+    pictures = to_tensor(crops, device_of(model))
+    return resize_pictures(pictures, config.height / crops.shape[1])[:, :, config.top :]
 
 
 def coefficients_of(departure: F32, model: IPTalker) -> Tensor:

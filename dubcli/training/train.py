@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from dubcli.config import TrainConfig
 from dubcli.errors import ConfigError, TrainingError
 from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker, IPTalkerConfig
+from dubcli.models.sync_expert import SyncExpert
 from dubcli.pipeline.device import choose_device, has_fast_bfloat16
+from dubcli.pipeline.sync_check import SyncJudge
 from dubcli.training.checkpoints import (
     TrainState,
     list_checkpoints,
@@ -25,20 +27,36 @@ from dubcli.training.checkpoints import (
     restore_training,
     save_checkpoint,
 )
-from dubcli.training.data import load_clips
+from dubcli.training.data import TrainClip, load_clips
 from dubcli.training.discriminators import Adversary
 from dubcli.training.losses import LOSS_PRESETS, LossWeights
 from dubcli.training.modes import device_of
 from dubcli.training.offsets import correct_offsets
-from dubcli.training.render_task import RenderTask
-from dubcli.training.run_log import append_row, drop_rows_after, save_picture
+from dubcli.training.render_task import Judges, RenderTask
+from dubcli.training.run_log import Notes, append_row, drop_rows_after, save_picture
 from dubcli.training.start import start_from
 from dubcli.training.tasks import GeometryTask, Task, half_size
+from dubcli.training.vgg import PART, choose_features, require_vgg19, told
 
 Progress = Callable[[str, int, int], None]
 _AVERAGE_DECAY = 0.998
 _WARM_UP_STEPS = 100
 _CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What experiments put in place of what the configuration names; None leaves it.
+
+    Attributes:
+        clips: In place of those of `config.data`.
+        sizes: In place of those of `config.preset` and `config.half_size`.
+        weights: In place of those of `config.losses`.
+    """
+
+    clips: list[TrainClip] | None = None
+    sizes: IPTalkerConfig | None = None
+    weights: LossWeights | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,51 +69,72 @@ class _Run:
     average: dict[str, Tensor]
     adversary: Adversary | None
     model_config: dict[str, Any]
+    perceptual: str
     start: int
 
 
-def train(config: TrainConfig, progress: Progress | None = None) -> Path:
+def train(
+    config: TrainConfig, progress: Progress | None = None, overrides: Overrides | None = None
+) -> Path:
     """Train one stage of a model and return the last checkpoint.
 
     A folder that holds checkpoints of the same model and stage is gone on with, exactly as if
     the run had not been interrupted.
 
+    Args:
+        config: The run.
+        progress: Told of every step.
+        overrides: For experiments that no option offers.
+
     Raises:
         ConfigError: Unknown model, preset or losses.
         DeviceError: The device is not there.
         TrainingError: No usable data, a checkpoint of another model, NaN, full disk.
+        WeightsError: VGG-19 was asked for and cannot be had.
     """
+    overrides = Overrides() if overrides is None else overrides
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
-    sizes = _sizes(config)
-    has_adversary = config.stage != "geometry" and _loss_weights(config).gan > 0
+    sizes = overrides.sizes or _sizes(config)
     resumed = _checkpoint_to_resume(config, sizes)
-    model = IPTalker(sizes)
-    adversary = Adversary(device) if has_adversary else None
-    task = _task(config, model, device, adversary, resumed)
+    notes = Notes()
+    weights = LossWeights() if config.stage == "geometry" else _loss_weights(config, overrides)
+    perceptual = _features(config, weights, resumed, notes)
+    model = IPTalker(sizes).to(device)
+    judges = Judges(
+        adversary=Adversary(device) if weights.gan else None,
+        vgg=require_vgg19(device, config.perceptual) if perceptual == PART else None,
+        sync=_sync_expert(config, weights, sizes, device, notes),
+    )
+    clips = overrides.clips or load_clips(config.data, notes.add)
+    task = _task(config, model, clips, weights, judges, resumed)
     optimizer = torch.optim.AdamW(
         task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
     )
-    average = {key: value.clone() for key, value in task.model.state_dict().items()}
-    start = 0
-    if resumed is not None:
-        restore_training(resumed, task.model, optimizer, adversary)
-        for key, value in load_weights(resumed, averaged=True).items():
-            average[key].copy_(value)
-        start = read_state(resumed).step
-    drop_rows_after(config.output, start)
     run = _Run(
         config=config,
         task=task,
         optimizer=optimizer,
-        average=average,
-        adversary=adversary,
+        average={key: value.clone() for key, value in task.model.state_dict().items()},
+        adversary=judges.adversary,
         model_config=asdict(sizes),
-        start=start,
+        perceptual=perceptual,
+        start=0 if resumed is None else read_state(resumed).step,
     )
+    if resumed is not None:
+        _restore(run, resumed)
+    drop_rows_after(config.output, run.start)
+    notes.write(config.output)
     return _fit(run, progress)
+
+
+def _restore(run: _Run, checkpoint: Path) -> None:
+    """Go on exactly: moments, random state, discriminator and running average."""
+    restore_training(checkpoint, run.task.model, run.optimizer, run.adversary)
+    for key, value in load_weights(checkpoint, averaged=True).items():
+        run.average[key].copy_(value)
 
 
 def _sizes(config: TrainConfig) -> IPTalkerConfig:
@@ -146,7 +185,9 @@ def _checkpoint_to_resume(config: TrainConfig, sizes: IPTalkerConfig) -> Path | 
     return found[-1]
 
 
-def _loss_weights(config: TrainConfig) -> LossWeights:
+def _loss_weights(config: TrainConfig, overrides: Overrides) -> LossWeights:
+    if overrides.weights is not None:
+        return overrides.weights
     if config.losses not in LOSS_PRESETS:
         raise ConfigError(
             f"Unknown losses '{config.losses}'.", f"Known: {', '.join(LOSS_PRESETS)}."
@@ -154,20 +195,49 @@ def _loss_weights(config: TrainConfig) -> LossWeights:
     return LOSS_PRESETS[config.losses]
 
 
+def _features(config: TrainConfig, weights: LossWeights, resumed: Path | None, notes: Notes) -> str:
+    """What perceptual losses compare; told where they are used."""
+    before = None if resumed is None else read_state(resumed).perceptual
+    chosen = choose_features(config.perceptual, weights, before)
+    sentence = told(chosen, weights)
+    if sentence:
+        notes.add(sentence)
+    return chosen
+
+
+def _sync_expert(
+    config: TrainConfig,
+    weights: LossWeights,
+    sizes: IPTalkerConfig,
+    device: torch.device,
+    notes: Notes,
+) -> SyncExpert | None:
+    """The expert that the sync losses ask; told where they cannot."""
+    if config.stage != "joint" or not (weights.sync or weights.sync_to_real):
+        return None
+    if not sizes.geometry_map:
+        notes.add("The sync losses are left out: they judge landmarks, and no map predicts them.")
+        return None
+    judge = SyncJudge.load("train", device)
+    if judge is None:
+        notes.add("The sync losses are left out: this installation has no sync expert.")
+        return None
+    return judge.expert
+
+
 def _task(
     config: TrainConfig,
     model: IPTalker,
-    device: torch.device,
-    adversary: Adversary | None,
+    clips: list[TrainClip],
+    weights: LossWeights,
+    judges: Judges,
     resumed: Path | None,
 ) -> Task:
-    """Model on its device with the weights it starts from, data, and what is trained."""
+    """Model on its device with the weights it starts from, and what is trained."""
     if config.init is not None:
         # The picture half works with any sound half, and trains none.
         spare = "alignment.audio_encoder." if config.stage == "render" else None
-        start_from(model, config.init, config.model, adversary=adversary, spare=spare)
-    model.to(device)
-    clips = load_clips(config.data)
+        start_from(model, config.init, config.model, adversary=judges.adversary, spare=spare)
     if config.stage == "geometry" and config.init is not None:
         # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
         clips = correct_offsets(model, clips)
@@ -181,8 +251,8 @@ def _task(
         clips,
         config,
         joint=config.stage == "joint",
-        weights=_loss_weights(config),
-        adversary=adversary,
+        weights=weights,
+        judges=judges,
     )
 
 
@@ -219,6 +289,7 @@ def _save(run: _Run, step: int) -> Path:
             stage=config.stage,
             model_config=run.model_config,
             losses=config.losses,
+            perceptual=run.perceptual,
         ),
         model=run.task.model,
         average=run.average,

@@ -32,6 +32,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "shots": int,
     "faces": int,
     "duration_s": float,
+    "source_offset_ms": (int, type(None)),
     "version": str,
 }
 STAGES = {

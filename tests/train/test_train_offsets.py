@@ -1,23 +1,36 @@
-"""The lag between sound and picture, found by a model of how mouths follow sound."""
+"""The lag between sound and picture, found when a set is prepared or by a first sound model."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from made_clips import NUM_FRAMES, STEPS_PER_FRAME, made_clip
+from made_clips import NUM_FRAMES, STEPS_PER_FRAME, made_clip, sound_of, write_set
 from torch import Tensor, nn
 
+from dubcli.config import PrepareConfig
+from dubcli.errors import TrainingError
 from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.rest import rest_shape
 from dubcli.models.iptalker import NAMED_CONFIGS, NUM_POINTS
 from dubcli.models.mouth_map import INNER_BOTTOM
-from dubcli.training.data import TrainClip
-from dubcli.training.offsets import MAX_LAG_FRAMES, correct_offsets, lag_of
-from dubcli.types import F32
+from dubcli.pipeline.sync_check import MouthClip, SyncJudge, SyncScore
+from dubcli.training import prepare as prepare_module
+from dubcli.training.clips import INDEX_NAME, PreparedClip
+from dubcli.training.data import TrainClip, load_clips, with_sound
+from dubcli.training.offsets import (
+    MAX_LAG_FRAMES,
+    OffsetColumns,
+    correct_offsets,
+    lag_of,
+    measure_offset,
+)
+from dubcli.types import F32, AudioFeatures
 
 
 def _series(num: int = 120) -> F32:
@@ -96,9 +109,9 @@ def test_the_step_between_frames_is_not_rounded() -> None:
     """At 25 frames a second a frame lasts 3.2 steps: six frames are 19, not 18."""
     clip = _train_clip(6)
     steps = np.round(np.arange(NUM_FRAMES) * 3.2).astype(np.int64)
-    mel = np.repeat(clip.clip.mel[::STEPS_PER_FRAME], 4, 0)
+    mel = np.repeat(clip.clip.voices[0, ::STEPS_PER_FRAME, -80:].astype(np.float64), 4, 0)
     source = np.clip(np.arange(len(mel)) / 3.2, 0, NUM_FRAMES - 1).round().astype(np.int64)
-    slow = replace(clip, clip=replace(clip.clip, steps=steps, mel=mel[source * 4]))
+    slow = replace(clip, clip=replace(clip.clip, steps=steps, **sound_of(mel[source * 4])))
     (corrected,) = correct_offsets(_model(), [slow])
     assert corrected.offset_steps == 19
 
@@ -112,7 +125,7 @@ def test_a_lag_that_explains_hardly_more_is_no_lag() -> None:
     slow = np.sin(np.arange(NUM_FRAMES) / 12).astype(np.float32)
     # Everything here changes so slowly that one frame to the side fits nearly as well.
     mel = np.repeat(np.roll(slow, -1), STEPS_PER_FRAME)[:, None] * np.ones((1, 80))
-    unclear = replace(clip, clip=replace(clip.clip, mel=mel.astype(np.float16)), opening=slow)
+    unclear = replace(clip, clip=replace(clip.clip, **sound_of(mel)), opening=slow)
     assert lag_of(np.roll(slow, -1), slow)[0] == 1
     assert correct_offsets(_model(), [unclear])[0].offset_steps == 0
 
@@ -130,3 +143,107 @@ def test_the_largest_lag_is_not_trusted() -> None:
     """At the edge of the search the true lag may lie beyond it."""
     clip = _train_clip(MAX_LAG_FRAMES)
     assert correct_offsets(_model(), [clip])[0].offset_steps == 0
+
+
+class _Judge:
+    """Stands for a trained expert: says what it was told to say."""
+
+    def __init__(self, confidence: float, offset_frames: float = 0.0, num_windows: int = 200):
+        self._score = SyncScore(
+            confidence=confidence,
+            distance=0.5,
+            offset_frames=offset_frames,
+            num_windows=num_windows,
+        )
+
+    def score(self, mouths: MouthClip, features: AudioFeatures) -> SyncScore:
+        assert len(mouths) == NUM_FRAMES
+        assert features.kind == "speech"
+        return self._score
+
+
+def _measured(judge: Any, **changes: Any) -> OffsetColumns:
+    return measure_offset(judge, made_clip(1, **changes))
+
+
+def test_a_sure_offset_is_written_in_milliseconds() -> None:
+    assert _measured(_Judge(0.4, offset_frames=-3.25)) == OffsetColumns(
+        offset_ms="-130", offset_confidence="0.400"
+    )
+
+
+def test_sound_that_does_not_follow_the_mouth_is_dropped_with_the_reason() -> None:
+    found = _measured(_Judge(0.05, offset_frames=9.0))
+    assert (found.offset_ms, found.offset_confidence) == ("", "0.050")
+    assert "does not follow the mouth" in found.sound_dropped
+
+
+def test_what_cannot_be_told_changes_nothing() -> None:
+    assert _measured(_Judge(0.2, num_windows=99)) == OffsetColumns(offset_confidence="0.200")
+    assert _measured(_Judge(0.05, num_windows=20)) == OffsetColumns(offset_confidence="0.050")
+    for nothing in (_measured(None), _measured(_Judge(0.9), with_sound=False)):
+        assert nothing == OffsetColumns()
+    assert _measured(_Judge(float("nan"), num_windows=0)) == OffsetColumns()
+
+
+def _prepared(folder: Path, judge: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A set of one made clip as `dub prepare` writes it."""
+
+    def load(role: str, device: torch.device) -> Any:
+        assert role == "train"
+        return judge
+
+    def made(source: object) -> PreparedClip:
+        return made_clip(1)
+
+    monkeypatch.setattr(SyncJudge, "load", load)
+    monkeypatch.setattr(prepare_module, "prepare_clip", made)
+    (folder / "clips").mkdir()
+    (folder / "clips" / "one.mp4").write_text("")
+    prepare_module.prepare(PrepareConfig(clips=folder / "clips", output=folder / "set"))
+    return folder / "set"
+
+
+def _row(folder: Path) -> dict[str, str]:
+    with (folder / INDEX_NAME).open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    return row
+
+
+def test_prepare_writes_the_offset_and_training_corrects_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _prepared(tmp_path, _Judge(0.4, offset_frames=-4.0), monkeypatch)
+    row = _row(folder)
+    assert (row["offset_ms"], row["has_audio"], row["dropped"]) == ("-160", "yes", "")
+    (clip,) = load_clips(folder)
+    # 160 ms are 12.8 of 80 steps a second.
+    assert clip.offset_steps == -13
+    # What was measured is not measured again by a sound model.
+    assert correct_offsets(_model(), [clip])[0] is clip
+
+
+def test_doubtful_sound_is_not_learnt_from_but_its_pictures_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _prepared(tmp_path, _Judge(0.05), monkeypatch)
+    assert _row(folder)["sound_dropped"]
+    assert _row(folder)["dropped"] == ""
+    (clip,) = load_clips(folder)
+    assert not clip.has_audio
+    assert len(clip.frames) == NUM_FRAMES
+    with pytest.raises(TrainingError, match="sound"):
+        with_sound([clip])
+
+
+def test_sets_of_earlier_versions_tell_no_offset(tmp_path: Path) -> None:
+    (clip,) = load_clips(write_set(tmp_path / "set", {"one": made_clip(1)}, {}))
+    assert (clip.offset_steps, clip.is_in_step, clip.has_audio) == (0, False, True)
+
+
+def test_a_damaged_offset_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _prepared(tmp_path, _Judge(0.4, offset_frames=2.0), monkeypatch)
+    index = folder / INDEX_NAME
+    index.write_text(index.read_text().replace(",80,", ",soon,"))
+    with pytest.raises(TrainingError, match="'soon'"):
+        load_clips(folder)

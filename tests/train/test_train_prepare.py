@@ -55,7 +55,7 @@ def test_the_command_prepares_and_reuses(clips: Path, tmp_path: Path) -> None:
     assert len(clip) == int(rows["anna-first"]["frames"]) == 30
     assert clip.picture(29).shape == (*STORED_SIZE, 3)
     # The clip's own sound, 80 steps a second, in step with its frames.
-    assert rows["anna-first"]["has_audio"] == ("yes" if len(clip.mel) else "no")
+    assert rows["anna-first"]["has_audio"] == ("yes" if len(clip.voices) else "no")
 
     assert CliRunner().invoke(app, arguments).exit_code == ConfigError.exit_code
     before = (output / "anna-first.npz").stat().st_mtime_ns

@@ -117,7 +117,10 @@ def test_prepare_flags_arrive(seen: dict[str, Any]) -> None:
 def test_every_field_of_train_has_a_flag_that_arrives(seen: dict[str, Any]) -> None:
     values: dict[str, Any] = {"model": "iptalker", "data": Path("set"), "output": Path("run")}
     words = ["train", "iptalker", "--data", "set", "-o", "run"]
-    chosen = {"stage": "joint", "precision": "bfloat16", "device": "cpu", "resume": False}
+    chosen = {
+        **{"stage": "joint", "precision": "bfloat16", "device": "cpu", "resume": False},
+        "perceptual": "vgg19",
+    }
     for entry in fields(TrainConfig):
         if entry.name in values:
             continue

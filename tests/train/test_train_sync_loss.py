@@ -1,0 +1,142 @@
+"""The joint stage asks a frozen sync expert: what reaches it, and what learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from made_clips import STEPS_PER_FRAME, made_clip, write_set
+from torch import Tensor
+from train_runs import rows
+
+from dubcli.audio.speech import NUM_TOKENS
+from dubcli.config import TrainConfig
+from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.models.sync_expert import SyncExpert
+from dubcli.training import sync_runs
+from dubcli.training.data import TrainClip, load_clips
+from dubcli.training.losses import LossWeights
+from dubcli.training.render_task import Judges, RenderTask
+from dubcli.training.sync_runs import SyncRuns
+from dubcli.training.tasks import prepare_model
+from dubcli.training.train import train
+
+Configured = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def clips(data: Path) -> list[TrainClip]:
+    return load_clips(data)
+
+
+@pytest.fixture
+def model(clips: list[TrainClip]) -> IPTalker:
+    made = IPTalker(NAMED_CONFIGS["tiny"])
+    prepare_model(made, clips)
+    return made
+
+
+@pytest.mark.parametrize("name", ["sync", "sync_to_real"])
+def test_gradients_reach_the_alignment_module_and_nothing_else(
+    model: IPTalker,
+    clips: list[TrainClip],
+    configured: Configured,
+    sync_expert: SyncExpert,
+    name: str,
+) -> None:
+    weights = LossWeights(**{"picture": 1e-30, name: 1.0})
+    config = configured(stage="joint", batch_clips=1)
+    task = RenderTask(
+        model, clips, config, joint=True, weights=weights, judges=Judges(sync=sync_expert)
+    )
+    losses = task.losses(0)
+    assert losses[name].item() > 0
+    losses[name].backward()
+    moved = {
+        key.split(".")[0]
+        for key, value in model.named_parameters()
+        if value.grad is not None and value.grad.abs().sum() > 0
+    }
+    assert moved == {"alignment"}
+    weight = model.alignment.audio_encoder.layers[0].weight
+    assert weight.grad is not None
+    assert all(value.grad is None for value in sync_expert.parameters())
+
+
+def test_lips_learn_to_please_the_expert(
+    model: IPTalker, clips: list[TrainClip], sync_expert: SyncExpert
+) -> None:
+    runs = SyncRuns(model, clips, sync_expert, seed=0)
+    optimizer = torch.optim.Adam(model.alignment.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = runs.losses(0)["sync"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses) < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("lag_frames", [0, 4])
+def test_the_expert_hears_the_moment_that_it_sees(
+    model: IPTalker,
+    tmp_path: Path,
+    sync_expert: SyncExpert,
+    monkeypatch: pytest.MonkeyPatch,
+    lag_frames: int,
+) -> None:
+    """The sound is as loud as the mouth is open, `lag_frames` before the picture shows it."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def record(expert: SyncExpert, made: Tensor, real: Tensor, audio: Tensor) -> Tensor:
+        seen.append((real.detach(), audio))
+        return made.sum()
+
+    monkeypatch.setattr(sync_runs, "relative_sync_loss", record)
+    write_set(tmp_path, {"anna": made_clip(0, lag_frames=lag_frames)}, {})
+    clip = replace(load_clips(tmp_path)[0], offset_steps=lag_frames * STEPS_PER_FRAME)
+    runs = SyncRuns(model, [clip], sync_expert, seed=0)
+    for index in range(6):
+        runs.losses(index)
+    real, audio = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    middle = real[:, real.shape[1] // 2]
+    opening = (middle[:, INNER_BOTTOM] - middle[:, INNER_TOP])[:, 1]
+    loudness = audio[:, audio.shape[1] // 2, NUM_TOKENS::2].mean(-1)
+    assert np.corrcoef(opening.numpy(), loudness.numpy())[0, 1] > 0.9
+
+
+def test_a_run_logs_what_the_expert_says(configured: Configured) -> None:
+    last = train(configured(stage="joint", steps=1))
+    assert float(rows(last.parent)[0]["sync_to_real"]) >= 0
+    assert not (last.parent / "notes.txt").exists()
+    assert "sync_to_real" not in rows(train(configured("render", steps=1)).parent)[0]
+
+
+def test_without_an_expert_the_run_says_so(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configured(stage="joint", steps=1)
+    shop = SimpleNamespace(load=lambda role, device: None)
+    monkeypatch.setattr("dubcli.training.train.SyncJudge", shop)
+    last = train(config)
+    assert "no sync expert" in caplog.text
+    assert "no sync expert" in (last.parent / "notes.txt").read_text()
+    assert "sync_to_real" not in rows(last.parent)[0]
+
+
+def test_clips_too_short_to_judge_are_passed_over(
+    model: IPTalker, clips: list[TrainClip], sync_expert: SyncExpert
+) -> None:
+    short = [replace(clip, frames=clip.frames[:15]) for clip in clips]
+    broken = [replace(clip, frames=clip.frames[::2]) for clip in clips]
+    assert not SyncRuns(model, short, sync_expert, seed=0)
+    assert not SyncRuns(model, broken, sync_expert, seed=0)
+    runs = SyncRuns(model, [*short, clips[1]], sync_expert, seed=0)
+    assert runs.losses(3)["sync"].isfinite()
