@@ -20,7 +20,7 @@ from dubcli.audio.windows import frame_steps, gather_windows
 from dubcli.composite.mask import paste_mask
 from dubcli.composite.paste import place_patch, support_box
 from dubcli.errors import NoFaceError
-from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops
+from dubcli.evaluation.source import CROP_SIZE, FEATHER, Source, aligned_crops
 from dubcli.face.align import (
     apply_matrix,
     compose,
@@ -44,7 +44,6 @@ from dubcli.types import F32, F64, U8, Bool, Int, Waveform
 MAX_CANDIDATES = 150
 # Sound around a frame that is compared, feature steps of 12.5 ms.
 _AUDIO_STEPS = 16
-_FEATHER = 10 / 208
 
 
 def candidates(source: Source) -> Int:
@@ -128,7 +127,7 @@ class _Paster:
         shown = self._in_crop(source.track.landmarks[index], index)
         made = shown.copy()
         made[SPEAKING] = moved
-        mask = paste_mask(shown, made, CROP_SIZE, _FEATHER * CROP_SIZE[0])
+        mask = paste_mask(shown, made, CROP_SIZE, FEATHER * CROP_SIZE[0])
         to_coded = invert_matrix(compose(frame_to_crop[index], self._to_display))
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:

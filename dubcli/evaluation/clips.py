@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from dubcli.catalogue import clip_name, is_own_sound, list_videos, read_catalogue, read_rows
 from dubcli.config import EvaluateConfig
 from dubcli.errors import ConfigError
 
-_VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"}
 _AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"}
 
 
@@ -42,15 +41,13 @@ def list_clips(config: EvaluateConfig) -> list[EvalClip]:
     Raises:
         ConfigError: Nothing to evaluate, a missing column, or a list that cannot be read.
     """
-    known: dict[str, dict[str, str]] = {}
-    if config.catalogue is not None:
-        known = {Path(row["file"]).name: row for row in _read_csv(config.catalogue, "file")}
+    known = read_catalogue(config.catalogue) if config.catalogue else {}
     if config.clips.is_dir():
-        paths = sorted(p for p in config.clips.rglob("*") if p.suffix.lower() in _VIDEO_SUFFIXES)
+        paths = list_videos(config.clips)
         rows = [{"clip": str(path.relative_to(config.clips))} for path in paths]
         root = config.clips
     elif config.clips.is_file():
-        rows, root = _read_csv(config.clips, "clip"), config.clips.parent
+        rows, root = read_rows(config.clips, "clip"), config.clips.parent
     else:
         raise ConfigError(
             f"'{config.clips}' is neither a folder nor a file.",
@@ -83,32 +80,12 @@ def list_recordings(folder: Path) -> list[Path]:
 def _clip(row: dict[str, str], root: Path) -> EvalClip:
     relative = Path(row["clip"])
     path = root / relative
-    # What leads to a list's folder says nothing about the clip.
-    parts = [part for part in relative.with_suffix("").parts if part not in ("..", "/")]
-    name = "-".join(parts)
+    name = clip_name(relative)
     audio = (row.get("audio") or "").strip()
     return EvalClip(
         path=path,
         name=name,
         identity=row.get("identity") or name,
         audio=root / audio if audio else path,
-        audio_is_own=(row.get("audio_is_own") or "yes").strip().lower() != "no",
+        audio_is_own=is_own_sound(row),
     )
-
-
-def _read_csv(path: Path, column: str) -> list[dict[str, str]]:
-    """Rows of a CSV in which a column is filled."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"'{path}' cannot be read: {reason}.", "Name a CSV file.") from error
-    if column not in columns:
-        found = f"it has: {', '.join(columns)}" if columns else "it is empty"
-        raise ConfigError(
-            f"'{path}' has no column '{column}'; {found}.", "Write the columns' names in line 1."
-        )
-    return [row for row in rows if (row[column] or "").strip()]

@@ -29,6 +29,7 @@ class Item:
         output: Mouth opening of the result, NaN where unknown.
         compared: The opening that it is compared with.
         facts: What the dub reported, and what drove it.
+        features: What `fid.score_sets` compares, packed; empty where not measured.
     """
 
     clip: str
@@ -41,6 +42,7 @@ class Item:
     output: list[float] = field(default_factory=list[float])
     compared: list[float] = field(default_factory=list[float])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    features: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def item_path(folder: Path, clip: str, run: str, system: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dubcli.errors import WeightsError
+from dubcli.evaluation.loading import load_strictly
 
 Backbone = Literal["alex", "vgg"]
 # Of pictures in [-1, 1]: the means and spreads of ImageNet in that range.
@@ -52,13 +52,7 @@ class Lpips(nn.Module):
             for number in range(len(self.heads))
             if f"lin{number}.model.1.weight" in heads
         }
-        try:
-            self.load_state_dict(own, strict=True)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"These are not the weights of LPIPS: {str(error).splitlines()[-1].strip()}",
-                "Download them again.",
-            ) from error
+        load_strictly(self, own, "LPIPS")
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """Distance of RGB pictures (B, 3, H, W) in [0, 1]; 0 for equal ones. Shape (B,)."""

@@ -134,6 +134,15 @@ _PICTURE = (
         "lpips_vgg",
     ),
     Measure("csim", "CSIM (SFace)", "face", "cosine", "higher", RUNS, "sface"),
+    Measure(
+        "fid",
+        "FID (few frames bias it upwards)",
+        "face crop, all clips",
+        "squared distance",
+        "lower",
+        RUNS,
+        "inception",
+    ),
 )
 _SYNC = (
     Measure(

@@ -7,8 +7,6 @@ what its publisher states is refused.
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.errors import ConfigError, WeightsError
+from dubcli.evaluation.fid import MADE, TRUE, pack
+from dubcli.evaluation.inception import Inception
+from dubcli.evaluation.loading import check_file, read_state
 from dubcli.evaluation.lpips import Lpips
 from dubcli.evaluation.source import CROP_SIZE, Source, cut_frames
 from dubcli.evaluation.syncnet import FACE_PX, RATE_HZ, SAMPLE_RATE_HZ, SyncNet
@@ -30,6 +31,7 @@ from dubcli.media.waveform import read_waveform
 from dubcli.types import F32, F64, U8, Int
 
 _TORCHVISION = "https://download.pytorch.org/models"
+_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 _LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights"
 # Where SFace wants eyes, nose and mouth corners in its 112 px input.
 _SFACE_POINTS = ((38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20))
@@ -97,6 +99,13 @@ WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
             repo="opencv/face_recognition_sface",
         ),
     ),
+    "inception": (
+        WeightFile(
+            "pt_inception-2015-12-05-6726825d.pth",
+            "6726825d",
+            f"{_FID}/pt_inception-2015-12-05-6726825d.pth",
+        ),
+    ),
 }
 
 
@@ -126,6 +135,8 @@ class PerceptualScorer:
         self._lpips: dict[str, Lpips] = {}
         self._syncnet: SyncNet | None = None
         self._sface: Any = None
+        self._inception: Inception | None = None
+        self._true: tuple[Path, F32] | None = None
         for group, files in WEIGHTS.items():
             absent = [f for f in files if folder is None or not (folder / f.name).is_file()]
             if absent or folder is None:
@@ -147,11 +158,16 @@ class PerceptualScorer:
                     f"'{paths[0]}' is not SFace: {error}.", "Download it again."
                 ) from error
             return
-        states = [_read_state(path) for path in paths]
+        states = [read_state(path) for path in paths]
         if group == "syncnet":
             self._syncnet = SyncNet()
             self._syncnet.load(states[0])
             self._syncnet.to(self._device).eval()
+            return
+        if group == "inception":
+            self._inception = Inception()
+            self._inception.load(states[0])
+            self._inception.to(self._device).eval()
             return
         net = Lpips("alex" if group == "lpips_alex" else "vgg")
         net.load(states[0], states[1])
@@ -177,6 +193,33 @@ class PerceptualScorer:
             found = self._syncnet.score(faces_at_rate(source, result), samples)
             scores |= {"lse_c": found.confidence, "lse_d": found.distance}
         return scores
+
+    def features(self, source: Source, result: Path) -> dict[str, str]:
+        """What FID needs of the frames that are scored: features of the result and the source.
+
+        Args:
+            source: The clip that was dubbed.
+            result: The result, or the source itself.
+
+        Returns:
+            Packed features (N, 2048) by `fid.MADE` and `fid.TRUE`; nothing without the network.
+        """
+        if self._inception is None:
+            return {}
+        path = source.clip.path
+        if self._true is None or self._true[0] != path:
+            self._true = path, self._seen_by(self._inception, source, path)
+        true = self._true[1]
+        made = true if result == path else self._seen_by(self._inception, source, result)
+        return {MADE: pack(made), TRUE: pack(true)}
+
+    @torch.inference_mode()
+    def _seen_by(self, net: Inception, source: Source, path: Path) -> F32:
+        matrices, frames = source.alignment.frame_to_crop, source.scored[::_EVERY]
+        pictures = _chosen(path, matrices, CROP_SIZE, frames)
+        batches = range(0, len(pictures), _BATCH)
+        parts = [net(self._tensor(pictures[i : i + _BATCH])).cpu() for i in batches]
+        return torch.cat(parts).numpy()
 
     @torch.inference_mode()
     def _lpips_scores(self, source: Source, result: Path, frames: Int) -> dict[str, float]:
@@ -210,26 +253,6 @@ class PerceptualScorer:
     def _vector(self, face: U8) -> F32:
         bgr = np.ascontiguousarray(face[..., ::-1])
         return np.asarray(self._sface.feature(bgr), np.float32).ravel()
-
-
-def check_file(path: Path, sha256: str) -> str:
-    """The sha256 of a file, which must start with what its publisher states.
-
-    Raises:
-        ChecksumError: It does not.
-        WeightsError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"'{path}' cannot be read: {error.strerror}.") from error
-    if not found.startswith(sha256):
-        raise ChecksumError(
-            f"'{path}' is damaged or another file: sha256 {found[:12]}, expected {sha256[:12]}.",
-            "Delete it and download it again.",
-        )
-    return found
 
 
 def sface_matrices(landmarks: F32) -> F64:
@@ -278,12 +301,3 @@ def _chosen(path: Path, matrices: F64, size: tuple[int, int], frames: Sequence[i
     wanted = {int(frame) for frame in frames}
     parts = cut_frames(path, matrices, size, min(wanted))
     return np.stack([picture for index, picture in parts if index in wanted])
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"'{path}' holds no weights: {str(error).splitlines()[0]}", "Download it again."
-        ) from error

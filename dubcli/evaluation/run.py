@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from dubcli.errors import (
     DubError,
     EncodeError,
     MediaError,
+    NoFaceError,
     WeightsError,
 )
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
+from dubcli.evaluation.fid import score_sets
 from dubcli.evaluation.harmless import score_harm
+from dubcli.evaluation.inception import NUM_FEATURES
 from dubcli.evaluation.items import FORMAT, Item, item_path, load_item, save_item
 from dubcli.evaluation.mouth import MouthSeries, measure_mouth
 from dubcli.evaluation.perceptual import PerceptualScorer
@@ -37,7 +40,7 @@ from dubcli.evaluation.settings import (
     foreign_recording,
     has_sound,
     is_readable,
-    other_clip,
+    other_clips,
     runs_of,
     write_foreign_audio,
     write_own_audio,
@@ -87,6 +90,16 @@ class _Work:
             raise found
         return found
 
+    def is_usable(self, clip: EvalClip) -> bool:
+        """The clip can be read and shows a face."""
+        try:
+            self.source(clip)
+        except DeviceError:
+            raise
+        except DubError:
+            return False
+        return True
+
     def own_offset_s(self, clip: EvalClip) -> float | None:
         """How much a clip's picture comes late, seconds, told from source and sound alone."""
         if clip.name not in self.offsets:
@@ -99,13 +112,26 @@ class _Work:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """One item to be scored."""
+    """One item to be scored.
+
+    Attributes:
+        speakers: Clips whose sound may drive it, where it is another clip's; the first one that
+            shows a face is taken.
+        speaker: The one that was taken.
+    """
 
     clip: EvalClip
     run: str
     system: str
-    driver: str
-    speaker: EvalClip | None
+    driver: str = ""
+    speakers: tuple[EvalClip, ...] = ()
+    speaker: EvalClip | None = None
+
+    def choices(self) -> list[_Task]:
+        """The task with each of its speakers, or as it is."""
+        if not self.speakers:
+            return [self]
+        return [replace(self, speaker=one, driver=str(one.audio)) for one in self.speakers]
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
@@ -164,6 +190,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         has_judge=bool(work.judge),
         weights=dict(work.systems),
         version=__version__,
+        sets=score_sets(items, NUM_FEATURES),
     )
     write_tables(result, config.output)
     return result
@@ -206,7 +233,7 @@ def _tasks(work: _Work) -> Iterator[_Task]:
     for number, clip in enumerate(work.clips):
         sounds = clip in audible
         for run in runs_of(work.config):
-            speaker: EvalClip | None = None
+            speakers: list[EvalClip] = []
             driver = "silence"
             if run == RECONSTRUCTION:
                 if not sounds and is_readable(clip):
@@ -215,15 +242,16 @@ def _tasks(work: _Work) -> Iterator[_Task]:
             elif run == CROSS_SPEECH:
                 driver = str(foreign_recording(work.recordings, number, work.config.seed))
             elif run == CROSS_CLIP:
-                speaker = other_clip(clip, work.clips, audible, work.config.seed)
-                if speaker is None:
+                speakers = other_clips(clip, work.clips, audible, work.config.seed)
+                if not speakers:
                     continue
-                driver = str(speaker.audio)
             chosen = [name for name in baselines if _applies(name, run, clip, sounds)]
             if run in (CROSS_SPEECH, CROSS_CLIP) and TRUTH in baselines:
                 chosen.append(UNTOUCHED)
             for system in (*work.models, *chosen):
-                yield _Task(clip=clip, run=run, system=system, driver=driver, speaker=speaker)
+                yield _Task(
+                    clip=clip, run=run, system=system, driver=driver, speakers=tuple(speakers)
+                )
 
 
 def _applies(baseline: str, run: str, clip: EvalClip, sounds: bool) -> bool:
@@ -237,15 +265,33 @@ def _applies(baseline: str, run: str, clip: EvalClip, sounds: bool) -> bool:
 
 
 def _item(task: _Task, work: _Work) -> Item:
-    """The item of an earlier run, or a new one."""
+    """The item of an earlier run, or a new one.
+
+    Raises:
+        NoFaceError: No clip that could drive it shows a face.
+        DubError: The clip cannot be scored.
+    """
     config = work.config
     path = item_path(config.output, task.clip.name, task.run, task.system)
-    fingerprint = _fingerprint(task, work)
-    known = None if config.overwrite else load_item(path, fingerprint)
-    if known is not None:
-        return known
-    source = work.source(task.clip)
-    with tempfile.TemporaryDirectory(prefix=".dub-", dir=config.output) as folder:
+    for choice in task.choices():
+        fingerprint = _fingerprint(choice, work)
+        known = None if config.overwrite else load_item(path, fingerprint)
+        if known is not None:
+            return known
+        # Its own failure comes first.
+        source = work.source(task.clip)
+        if choice.speaker is None or work.is_usable(choice.speaker):
+            return _new_item(choice, source, work, fingerprint, path)
+    raise NoFaceError(
+        f"No other clip whose sound could drive '{task.clip.path}' shows a usable face.",
+        "Add a clip of another person.",
+    )
+
+
+def _new_item(
+    task: _Task, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
+) -> Item:
+    with tempfile.TemporaryDirectory(prefix=".dub-", dir=work.config.output) as folder:
         item = _score(task, source, work, fingerprint, Path(folder))
     save_item(item, path)
     # As it was stored, so that a run that goes on gives the very same figures.
@@ -316,6 +362,7 @@ def _score(
         output=lips.output.tolist(),
         compared=lips.compared.tolist(),
         facts={**facts, "driver": task.driver, "own_offset_s": _offset(task, work)},
+        features=work.networks.features(source, result),
     )
 
 

@@ -41,24 +41,25 @@ def runs_of(config: EvaluateConfig) -> list[str]:
     return [run for run in RUNS if run in chosen]
 
 
-def other_clip(
+def other_clips(
     clip: EvalClip, clips: Sequence[EvalClip], audible: Sequence[EvalClip], seed: int
-) -> EvalClip | None:
-    """Whose sound drives a clip in `cross-clip`: another person's own, next in order.
+) -> list[EvalClip]:
+    """Whose sound may drive a clip in `cross-clip`: other people's own, the next in order first.
 
     Args:
         clip: The clip that is dubbed.
         clips: The whole set, in order.
         audible: Those of them that have sound.
-        seed: How many of the eligible ones to pass over, cyclically.
+        seed: How many of the eligible ones to put at the end, cyclically.
 
     Returns:
-        None where the set holds nobody else's own sound.
+        Nobody where the set holds nobody else's own sound.
     """
     at = list(clips).index(clip)
     later = [*clips[at + 1 :], *clips[:at]]
     eligible = [c for c in later if c in audible and c.audio_is_own and c.identity != clip.identity]
-    return eligible[seed % len(eligible)] if eligible else None
+    first = seed % max(1, len(eligible))
+    return [*eligible[first:], *eligible[:first]]
 
 
 def foreign_recording(recordings: Sequence[Path], number: int, seed: int) -> Path:

@@ -40,12 +40,13 @@ from dubcli.pipeline.spaces import coded_to_display
 from dubcli.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 
 CROP_SIZE = (208, 160)
+# Soft edge of a paste over the crop's height, as the pipeline has it.
+FEATHER = 10 / 208
 # Frames of this first part of a clip lend references in reconstruction; the rest is scored.
 REFERENCE_SHARE = 0.4
 # Half the width of the mouth box, and its top and bottom below the canonical origin; inter-ocular
 # distances. It holds the lips of a wide-open mouth.
 _BOX_HALF_WIDTH, _BOX_TOP, _BOX_BOTTOM = 0.6, 0.9, 2.0
-_FEATHER = 10 / 208
 _MIN_SCORED = 8
 
 Box = tuple[slice, slice]
@@ -93,11 +94,6 @@ class Source:
         """From the start of the first to the end of the last frame, seconds."""
         return self.times.duration_s
 
-    @property
-    def frame_s(self) -> float:
-        """How long a frame is usually shown, seconds."""
-        return float(np.median(np.diff(self.seconds))) if len(self) > 1 else 0.04
-
     @cached_property
     def scored(self) -> Int:
         """Valid frames behind the references' part."""
@@ -107,7 +103,7 @@ class Source:
         """Where a paste over the source's own lower face would lie, in the fine crop. (fH, fW)."""
         matrix = self.alignment.frame_to_crop[index]
         points = apply_matrix(self.track.landmarks[index][None], matrix[None])[0]
-        alpha = paste_mask(points, points, CROP_SIZE, _FEATHER * CROP_SIZE[0]).alpha
+        alpha = paste_mask(points, points, CROP_SIZE, FEATHER * CROP_SIZE[0]).alpha
         size = (CROP_SIZE[1] * self.factor, CROP_SIZE[0] * self.factor)
         return np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), np.float32)
 

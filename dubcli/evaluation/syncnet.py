@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.errors import WeightsError
+from dubcli.evaluation.loading import load_strictly
 from dubcli.types import F32, F64, U8
 
 FACE_PX, RATE_HZ = 224, 25
@@ -73,13 +73,7 @@ class SyncNet(nn.Module):
         Raises:
             WeightsError: Names or shapes differ.
         """
-        try:
-            self.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"These are not the weights of SyncNet v2: {str(error).splitlines()[-1].strip()}",
-                "Download them again.",
-            ) from error
+        load_strictly(self, state, "SyncNet v2")
 
     def listen(self, mfcc: Tensor) -> Tensor:
         """Sounds (B, 1, 13, 20) to vectors (B, 1024)."""

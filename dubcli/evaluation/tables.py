@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import EvaluateConfig
+from dubcli.evaluation import fid
 from dubcli.evaluation.items import Item, to_json, write_text
 from dubcli.evaluation.measures import Measure, measures_of
 from dubcli.evaluation.settings import (
@@ -36,12 +37,16 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over people, its 95 % interval, and over how many people; NaN where not measured."""
+    """A mean over people, its 95 % interval, and over how many people; NaN where not measured.
+
+    A figure of a whole set has no interval but the number of frames that it rests on.
+    """
 
     mean: float
     low: float
     high: float
     people: int
+    frames: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,7 @@ class Evaluation:
         has_judge: The own judge of sync took part.
         weights: sha256 of each model's weights, None for a baseline.
         version: Of this program.
+        sets: FID by run and system.
     """
 
     config: EvaluateConfig
@@ -67,6 +73,9 @@ class Evaluation:
     has_judge: bool = False
     weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
     version: str = ""
+    sets: dict[tuple[str, str], fid.SetScore] = field(
+        default_factory=dict[tuple[str, str], fid.SetScore]
+    )
 
     @property
     def runs(self) -> list[str]:
@@ -81,6 +90,8 @@ class Evaluation:
 
     def estimate(self, run: str, system: str, key: str) -> Estimate:
         """Mean of a figure; clips of one person count together as one."""
+        if key == fid.KEY:
+            return self._of_set(run, system)
         by_person: dict[str, list[float]] = defaultdict(list)
         for item in self.items:
             value = item.scores.get(key, math.nan)
@@ -88,6 +99,10 @@ class Evaluation:
                 by_person[item.identity].append(value)
         means = [sum(values) / len(values) for values in by_person.values()]
         return Estimate(*bootstrap_mean(means, seed=self.config.seed), people=len(means))
+
+    def _of_set(self, run: str, system: str) -> Estimate:
+        found = self.sets.get((run, system), fid.SetScore(math.nan, 0, 0))
+        return Estimate(found.distance, math.nan, math.nan, found.people, found.frames)
 
 
 def with_silence_against_speech(items: Sequence[Item]) -> list[Item]:
@@ -241,6 +256,8 @@ def _cell(estimate: Estimate, measure: Measure, result: Evaluation) -> str:
         lacking = measure.weights in result.missing
         lacking = lacking or (measure.weights == "judge" and not result.has_judge)
         return NOT_MEASURED if lacking else "-"
+    if estimate.frames:
+        return f"{_number(estimate.mean)} ({estimate.frames} frames)"
     if estimate.people == 1 or estimate.low == estimate.high:
         return _number(estimate.mean)
     return f"{_number(estimate.mean)} ({_number(estimate.low)} to {_number(estimate.high)})"
@@ -258,7 +275,8 @@ def _number(value: float) -> str:
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, Any]:
-    return {name: getattr(estimate, name) for name in ("mean", "low", "high", "people")}
+    values = {name: getattr(estimate, name) for name in ("mean", "low", "high", "people")}
+    return {**values, "frames": estimate.frames} if estimate.frames else values
 
 
 def _measure_json(measure: Measure) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Checkpoints to the weight file that ships: half precision, averaged, both halves in one.
 
-    python -m dubcli.training.export RENDER_CHECKPOINT --geometry GEOMETRY_CHECKPOINT --tag NAME
+    python -m dubcli.training.export RENDER_CHECKPOINT --geometry GEOMETRY_CHECKPOINT... --tag NAME
 
 writes `dubcli/assets/iptalker.NAME.safetensors` and prints its entry for the weights manifest.
 """
@@ -47,14 +47,15 @@ class WeightFile:
 
 
 def export_weights(
-    checkpoint: Path, output: Path, *, geometry: Path | None = None, averaged: bool = True
+    checkpoint: Path, output: Path, *, geometry: Sequence[Path] = (), averaged: bool = True
 ) -> WeightFile:
     """Write the weights of a checkpoint in half precision.
 
     Args:
         checkpoint: Checkpoint of the whole model; its configuration is the file's.
         output: File to write, safetensors.
-        geometry: Checkpoint of the geometry stage, from which the alignment module is taken.
+        geometry: Checkpoints of the geometry stage, of which the mean alignment module is taken:
+            runs that began from one another are better together (arXiv:2203.05482).
         averaged: Take the running average in place of the last step's weights.
 
     Raises:
@@ -63,9 +64,18 @@ def export_weights(
     """
     state = read_state(checkpoint)
     tensors = load_weights(checkpoint, averaged)
-    if geometry is not None:
-        _check_fit(checkpoint, state, geometry, read_state(geometry))
-        tensors = _with_alignment(tensors, load_weights(geometry, averaged), checkpoint, geometry)
+    halves = []
+    for other in geometry:
+        _check_fit(checkpoint, state, other, read_state(other))
+        loaded = load_weights(other, averaged)
+        halves.append(_with_alignment(tensors, loaded, checkpoint, other))
+    if halves:
+        tensors = {
+            name: torch.stack([half[name] for half in halves]).mean(0)
+            if name.startswith(_ALIGNMENT)
+            else value
+            for name, value in tensors.items()
+        }
     tensors = {name: _half(name, value) for name, value in tensors.items()}
     _check_loads(state, tensors, checkpoint)
     content = save(tensors)
@@ -179,7 +189,13 @@ def main(arguments: Sequence[str] | None = None, package: Path = _PACKAGE) -> in
         description="Write the weight file of a checkpoint and print its manifest entry.",
     )
     parser.add_argument("checkpoint", type=Path, help="step-NNNNNN directory")
-    parser.add_argument("--geometry", type=Path, help="step-NNNNNN directory of stage geometry")
+    parser.add_argument(
+        "--geometry",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="step-NNNNNN directories of stage geometry; the mean of several is taken",
+    )
     parser.add_argument("--tag", required=True, help="name of these weights, such as hdtf-v1")
     parser.add_argument("--license", default="", help="licence of the weights")
     parser.add_argument("--source", default="", help="what they were trained on, in words")

@@ -21,6 +21,7 @@ import torch
 from dubcli.audio.features import SAMPLE_RATE
 from dubcli.audio.speech import SpeechEncoder, speech_features
 from dubcli.audio.windows import frame_steps
+from dubcli.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.config import PrepareConfig
 from dubcli.errors import ConfigError, DubError, TrainingError
 from dubcli.face.align import (
@@ -56,7 +57,6 @@ from dubcli.types import F64, U8, Int, MediaInfo
 from dubcli.weights import part_path
 
 Progress = Callable[[str, int, int], None]
-_SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"}
 _FIELDS: tuple[str, ...] = (
     "clip",
     "identity",
@@ -127,40 +127,23 @@ def list_sources(config: PrepareConfig) -> list[SourceClip]:
     """
     if not config.clips.is_dir():
         raise ConfigError(f"'{config.clips}' is no folder.", "Name a folder of videos.")
-    paths = sorted(p for p in config.clips.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    paths = list_videos(config.clips)
     if not paths:
         raise ConfigError(f"'{config.clips}' holds no video.", "Name a folder of videos.")
-    known = _read_catalogue(config.catalogue) if config.catalogue else {}
+    known = read_catalogue(config.catalogue) if config.catalogue else {}
     sources = []
     for path in paths:
         row = known.get(path.name, {})
-        clip_id = "-".join(path.relative_to(config.clips).with_suffix("").parts)
+        clip_id = clip_name(path.relative_to(config.clips))
         sources.append(
             SourceClip(
                 path=path,
                 clip_id=clip_id,
                 identity=row.get("identity") or clip_id,
-                has_own_audio=row.get("audio_is_own", "yes") != "no",
+                has_own_audio=is_own_sound(row),
             )
         )
     return sources
-
-
-def _read_catalogue(path: Path) -> dict[str, dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"Catalogue '{path}' cannot be read: {error}.", "Name a CSV file."
-        ) from error
-    if "file" not in columns:
-        raise ConfigError(
-            f"Catalogue '{path}' has no column 'file'.", f"It has: {', '.join(columns)}."
-        )
-    return {Path(row["file"]).name: row for row in rows}
 
 
 def _prepare_all(sources: list[SourceClip], folder: Path, jobs: int) -> Iterator[dict[str, str]]:

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 from studio import DEMO, DEMO_SPEECH, FACE_PX, X264, ffmpeg
+from torch import Tensor, nn
+from torch.nn import functional
 from typer.testing import CliRunner
 
 from dubcli.cli import app
-from dubcli.errors import WeightsError
+from dubcli.config import EvaluateConfig
+from dubcli.errors import EncodeError, WeightsError
 from dubcli.evaluation.clips import EvalClip
+from dubcli.evaluation.inception import NUM_FEATURES
 from dubcli.evaluation.lpips import Lpips
 from dubcli.evaluation.perceptual import PerceptualScorer, WeightFile, faces_at_rate
 from dubcli.evaluation.run import evaluate
@@ -114,11 +118,8 @@ def test_a_second_run_scores_nothing_again(
 ) -> None:
     output, first = scored
 
-    def never(*arguments: Any, **keywords: Any) -> Any:
-        raise AssertionError("a scored result was made again")
-
-    monkeypatch.setattr("dubcli.evaluation.run.dub", never)
-    monkeypatch.setattr("dubcli.evaluation.run.write_pasted", never)
+    monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
+    monkeypatch.setattr("dubcli.evaluation.run.write_pasted", _never)
     again = _invoke(
         *(clips / "list.csv", "-o", output, "--speech", clips / "speech"),
         *("--models", "passthrough", "--baselines", BASELINES),
@@ -176,9 +177,6 @@ def test_mistakes_are_one_line(arguments: list[str], code: int, said: str, tmp_p
 def test_a_full_disk_stops_at_once_and_keeps_what_was_scored(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dubcli.config import EvaluateConfig
-    from dubcli.errors import EncodeError
-
     def full(*arguments: Any, **keywords: Any) -> Any:
         raise EncodeError("cannot write: No space left on device")
 
@@ -225,6 +223,71 @@ def test_networks_whose_files_are_there_are_asked(
     assert mirrored["lpips_alex"] > 0.001
     assert scorer.score(source, path, path, fidelity=False) == {}
     assert faces_at_rate(source, path).shape == (NUM_FRAMES, 224, 224, 3)
+
+
+def test_fid_is_taken_over_the_set_and_goes_on_from_stored_items(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Colours(nn.Module):
+        def load(self, state: dict[str, Tensor]) -> None:
+            assert state == {}
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            colours = functional.adaptive_avg_pool2d(pictures, 1).flatten(1)
+            return functional.pad(colours, (0, NUM_FEATURES - 3))
+
+    torch.save({}, tmp_path / "net.pth")
+    made = {"inception": (WeightFile("net.pth"),)}
+    monkeypatch.setattr("dubcli.evaluation.perceptual.WEIGHTS", made)
+    monkeypatch.setattr("dubcli.evaluation.perceptual.Inception", Colours)
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"clip\n{clips / 'one.mp4'}\n")
+    config = EvaluateConfig(
+        clips=listed,
+        output=tmp_path / "run",
+        settings="silence",
+        models="passthrough",
+        baselines="",
+        device="cpu",
+        weights=tmp_path,
+    )
+    found = evaluate(config).estimate("silence", "passthrough", "fid")
+    # Every fifth of the last 18 frames.
+    assert found.frames == 4
+    assert 0 <= found.mean < 0.01
+    monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
+    again = evaluate(config).estimate("silence", "passthrough", "fid")
+    assert (again.mean, again.frames) == (found.mean, found.frames)
+
+
+def test_a_clip_without_a_face_drives_nobody_and_the_next_one_does(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=256x256:rate=25:duration=1.2", "-i", DEMO_SPEECH),
+        *(*X264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest", tmp_path / "blank.mp4"),
+    )
+    listed = tmp_path / "list.csv"
+    ones = [clips / "one.mp4", tmp_path / "blank.mp4", clips / "two.mp4"]
+    listed.write_text("clip,identity\n" + "".join(f"{p},{p.stem}\n" for p in ones))
+    config = EvaluateConfig(
+        clips=listed,
+        output=tmp_path / "run",
+        settings="cross",
+        models="passthrough",
+        baselines="",
+        device="cpu",
+    )
+    result = evaluate(config)
+    assert [what.split("-")[-1] for what in result.failures] == ["blank"]
+    drivers = {Path(item.clip).name.split("-")[-1]: item.facts["driver"] for item in result.items}
+    assert drivers == {"one": str(clips / "two.mp4"), "two": str(clips / "one.mp4")}
+    monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
+    assert evaluate(config).items == result.items
+
+
+def _never(*arguments: Any, **keywords: Any) -> Any:
+    raise AssertionError("a scored result was made again")
 
 
 def test_weights_of_something_else_are_refused(

@@ -89,7 +89,7 @@ def test_the_last_step_can_be_taken(make: Make, tmp_path: Path) -> None:
 def test_the_alignment_module_comes_from_the_geometry_stage(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "both.safetensors"
     geometry = make("geometry", 0.125, basis=0.25 + 5e-7)
-    file = export_weights(make(), output, geometry=geometry)
+    file = export_weights(make(), output, geometry=[geometry])
     # Crops of another size are no other model: the file has the render stage's.
     assert file.config["height"] == TINY.height // 2
     tensors = load_file(output)
@@ -108,7 +108,7 @@ def test_halves_of_different_models_are_refused(make: Make, tmp_path: Path) -> N
     }
     for message, geometry in cases.items():
         with pytest.raises(TrainingError, match=message):
-            export_weights(make(), output, geometry=geometry)
+            export_weights(make(), output, geometry=[geometry])
     assert not output.exists()
 
 
@@ -158,3 +158,17 @@ def test_a_published_tag_is_not_changed(
     assert captured.err.startswith("dub: ")
     assert captured.err.count("\n") == 1
     assert (tmp_path / "assets" / "iptalker.test.safetensors").read_bytes() == before
+
+
+def test_several_sound_halves_become_their_mean(make: Make, tmp_path: Path) -> None:
+    output = tmp_path / "iptalker.mean.safetensors"
+    halves = [make("geometry", 0.75), make("geometry", 0.25)]
+    export_weights(make(), output, geometry=halves)
+    saved = load_file(output)
+    saved.pop("alignment.basis")
+    assert _values(saved, "alignment.") == {0.5}
+    assert _values(saved, "decoder.") == {0.5}
+    export_weights(make(), output, geometry=halves[:1])
+    saved = load_file(output)
+    saved.pop("alignment.basis")
+    assert _values(saved, "alignment.") == {0.75}

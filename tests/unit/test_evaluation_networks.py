@@ -12,11 +12,11 @@ import torch
 from made_faces import face_at, rotation
 
 from dubcli.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.evaluation.loading import check_file
 from dubcli.evaluation.lpips import Backbone, Lpips
 from dubcli.evaluation.perceptual import (
     WEIGHTS,
     PerceptualScorer,
-    check_file,
     cosine,
     sface_matrices,
 )
@@ -34,6 +34,8 @@ def test_without_files_every_group_names_its_command(tmp_path: Path) -> None:
     assert scorer.missing["syncnet"] == [
         "hf download saracen9/syncnet-v2 syncnet_v2.model --local-dir weights"
     ]
+    (command,) = scorer.missing["inception"]
+    assert command.startswith("curl -L --create-dirs -o weights/pt_inception-2015-12-05-6726825d")
     named = PerceptualScorer(tmp_path, CPU).missing["lpips_vgg"]
     assert all(str(tmp_path) in command for command in named)
     with pytest.raises(ConfigError, match="is no folder"):

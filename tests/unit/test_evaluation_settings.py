@@ -16,7 +16,7 @@ from dubcli.errors import ConfigError
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.settings import (
     foreign_recording,
-    other_clip,
+    other_clips,
     runs_of,
     write_foreign_audio,
     write_own_audio,
@@ -74,18 +74,12 @@ def test_settings_become_runs(settings: str, speech: Path | None, runs: list[str
 
 def test_the_other_clip_is_somebody_elses_own_sound() -> None:
     clips = [_clip("a", "anna"), _clip("b", "anna"), _clip("c", own=False), _clip("d"), _clip("e")]
-    names = [
-        found.name if found else None for found in (other_clip(c, clips, clips, 0) for c in clips)
-    ]
-    assert names == ["d", "d", "d", "e", "a"]
-    second = other_clip(clips[0], clips, clips, 1)
-    assert second is not None
-    assert second.name == "e"
+    orders = ["".join(c.name for c in other_clips(clip, clips, clips, 0)) for clip in clips]
+    assert orders == ["de", "de", "deab", "eab", "abd"]
+    assert [clip.name for clip in other_clips(clips[0], clips, clips, 1)] == ["e", "d"]
     silent_d = [clip for clip in clips if clip.name != "d"]
-    next_audible = other_clip(clips[0], clips, silent_d, 0)
-    assert next_audible is not None
-    assert next_audible.name == "e"
-    assert other_clip(clips[0], clips[:3], clips[:3], 0) is None
+    assert [clip.name for clip in other_clips(clips[0], clips, silent_d, 0)] == ["e"]
+    assert other_clips(clips[0], clips[:3], clips[:3], 0) == []
 
 
 def test_recordings_differ_until_all_were_used() -> None:

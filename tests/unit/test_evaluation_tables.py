@@ -12,6 +12,7 @@ import pytest
 
 from dubcli.config import EvaluateConfig
 from dubcli.errors import EncodeError
+from dubcli.evaluation.fid import SetScore
 from dubcli.evaluation.items import Item, item_path, load_item, save_item
 from dubcli.evaluation.measures import MEASURES
 from dubcli.evaluation.plots import save_plot
@@ -126,6 +127,31 @@ def test_what_lacks_weights_is_not_measured_and_says_how_to_get_it() -> None:
     text = as_markdown(result)
     assert "syncnet: hf download x y" in text
     assert "- b: It is no video." in text
+
+
+def test_fid_is_one_figure_of_a_set_and_says_on_how_many_frames_it_rests() -> None:
+    sets = {("reconstruction", "m.v1"): SetScore(12.34, 360, 5)}
+    result = _evaluation(_item("a", r=0.5), _item("b", r=0.7), sets=sets)
+    (row,) = [row for row in table_rows(result, "reconstruction")[1] if row[0].startswith("FID")]
+    assert row == [
+        "FID (few frames bias it upwards)",
+        "face crop, all clips",
+        "squared distance",
+        "lower",
+        "12.3 (360 frames)",
+    ]
+    means = as_json(result)["means"]["reconstruction"]["m.v1"]
+    assert means["fid"] == {
+        "mean": 12.34,
+        "low": None,
+        "high": None,
+        "people": 5,
+        "frames": 360,
+    }
+    assert "frames" not in means["r"]
+    lacking = _evaluation(_item("a", r=0.5), missing={"inception": ["curl x"]})
+    (row,) = [row for row in table_rows(lacking, "reconstruction")[1] if row[0].startswith("FID")]
+    assert row[-1] == "not measured"
 
 
 def test_the_json_repeats_the_command_and_has_no_nan(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ def _rule(third_party: str | None, forbidden: str) -> Rule:
     return Rule(allowed, frozenset(forbidden.split()))
 
 
-STAGES = "audio composite evaluation face media models pipeline training weights"
+STAGES = "audio catalogue composite evaluation face media models pipeline training weights"
 RULES = {
     "types": _rule("numpy", f"{STAGES} cli cli_view doctor config errors"),
     "errors": _rule("", f"{STAGES} cli cli_view doctor config types"),
     "config": _rule("numpy", f"{STAGES} cli cli_view doctor"),
+    "catalogue": _rule("", f"{STAGES.replace('catalogue ', '')} cli cli_view doctor config types"),
     "media": _rule(
         "numpy av ffmpeg imageio_ffmpeg",
         "audio composite face models weights pipeline training evaluation cli cli_view doctor",
