@@ -327,12 +327,14 @@ def _score(
     task: _Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
     speaker = work.source(task.speaker) if task.speaker else None
-    audio = _audio(task, source, speaker, folder)
+    late_s = _late_s(task, work)
+    audio = _audio(task, source, speaker, folder, late_s)
     result, facts = _produce(task, source, audio, work, folder)
     is_source = task.system in UNDUBBED
     mouth = source.mouth if is_source else measure_mouth(result, follow=source.mouth)
     _check_length(source, mouth, result)
-    lips = score_lips(task.run, source, mouth, speaker, _offset(task, work))
+    offset_s = late_s if task.run == RECONSTRUCTION else _offset(task, work)
+    lips = score_lips(task.run, source, mouth, speaker, offset_s)
     scores = dict(lips.scores)
     fidelity = task.run == RECONSTRUCTION and source.clip.audio_is_own
     if is_source:
@@ -361,7 +363,7 @@ def _score(
         seconds=source.seconds.tolist(),
         output=lips.output.tolist(),
         compared=lips.compared.tolist(),
-        facts={**facts, "driver": task.driver, "own_offset_s": _offset(task, work)},
+        facts={**facts, "driver": task.driver, "own_offset_s": offset_s},
         features=work.networks.features(source, result),
     )
 
@@ -374,13 +376,26 @@ def _offset(task: _Task, work: _Work) -> float | None:
     return work.own_offset_s(speaker)
 
 
-def _audio(task: _Task, source: Source, speaker: Source | None, folder: Path) -> Path:
+def _late_s(task: _Task, work: _Work) -> float | None:
+    """How much a clip's own sound is delayed in reconstruction, to be in step with its picture.
+
+    Only for what follows the sound: a copied picture is in step with the picture anyway.
+    """
+    if task.run != RECONSTRUCTION or not work.judge:
+        return None
+    follows = task.system not in (*_UNDRAWN, *_PASTED)
+    return (_offset(task, work) or 0.0) if follows else 0.0
+
+
+def _audio(
+    task: _Task, source: Source, speaker: Source | None, folder: Path, late_s: float | None
+) -> Path:
     path = folder / f"{task.run}.wav"
     if task.run == SILENCE:
         return write_silence(source, path)
     if task.run == CROSS_SPEECH:
         return write_foreign_audio(source, Path(task.driver), path)
-    return write_own_audio(source, path, speaker)
+    return write_own_audio(source, path, speaker, late_s or 0.0)
 
 
 def _dub_config(task: _Task, audio: Path, work: _Work, output: Path) -> DubConfig:

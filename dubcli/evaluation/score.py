@@ -58,7 +58,7 @@ def score_lips(
         result: Its mouth after the dub.
         speaker: Whose sound it was, where that mouth is known.
         offset_s: By how much the speaker's own picture comes later than its sound, seconds; None
-            where nobody knows.
+            where nobody knows. In reconstruction the sound was delayed by it.
     """
     made = np.where(source.valid, result.opening, np.nan).astype(np.float32)
     if run == RECONSTRUCTION:
@@ -84,10 +84,11 @@ def score_lips(
         scores |= _followed(made, heard, late, "r_other")
         return LipResult(scores=scores, output=made, compared=heard)
     if run == RECONSTRUCTION and source.clip.audio_is_own:
-        late = None
+        scores |= _followed(made, true, None, "r")
         if offset_s is not None:
-            late = at_times(true, source.seconds, source.seconds + offset_s)
-        scores |= _followed(made, true, late, "r")
+            as_filed = at_times(made, source.seconds, source.seconds + offset_s)
+            scores["r_own_offset"] = scores["r"]
+            scores["r"] = opening_correlation(as_filed, true)
         marks = np.where(np.isfinite(made)[:, None, None], result.landmarks, np.nan)
         scores["lmd"] = lip_distance(marks.astype(np.float32), source.mouth.landmarks)
     return LipResult(scores=scores, output=made, compared=true)

@@ -68,23 +68,26 @@ def foreign_recording(recordings: Sequence[Path], number: int, seed: int) -> Pat
     return recordings[int(order[number % len(recordings)])]
 
 
-def write_own_audio(source: Source, path: Path, of: Source | None = None) -> Path:
+def write_own_audio(
+    source: Source, path: Path, of: Source | None = None, late_s: float = 0.0
+) -> Path:
     """The sound of a clip, from its first frame on, as long as the picture of `source`.
 
     Args:
         source: The clip that will be dubbed.
         path: WAV file to write.
         of: Whose sound; the clip's own by default.
+        late_s: How much later than in the file it is to be heard, seconds.
 
     Raises:
         MediaError: It has no sound.
     """
     speaker = of or source
     waveform = read_waveform(speaker.clip.audio, SAMPLE_RATE_HZ)
-    late_s = Fraction(0)
+    start_s = Fraction(late_s).limit_denominator(SAMPLE_RATE_HZ)
     if speaker.clip.audio == speaker.clip.path:
-        late_s = waveform.start_s - speaker.times.pts[0] * speaker.times.time_base
-    return _write_wav(_fitted(waveform.samples, late_s, source.duration_s), path)
+        start_s += waveform.start_s - speaker.times.pts[0] * speaker.times.time_base
+    return _write_wav(_fitted(waveform.samples, start_s, source.duration_s), path)
 
 
 def write_foreign_audio(source: Source, recording: Path, path: Path) -> Path:

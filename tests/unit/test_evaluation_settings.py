@@ -98,6 +98,12 @@ def test_the_driving_sound_is_as_long_as_the_picture(tmp_path: Path) -> None:
     assert len(own) == 4 * RATE
     np.testing.assert_allclose(own[: 3 * RATE], spoken, atol=1e-3)
     assert not own[3 * RATE + 100 :].any()
+    for late_s, part in ((0.5, spoken[: int(2.5 * RATE)]), (-0.5, spoken[RATE // 2 :])):
+        moved = _read(write_own_audio(longer, tmp_path / "moved.wav", late_s=late_s))
+        start = max(0, int(late_s * RATE))
+        assert len(moved) == 4 * RATE
+        assert not moved[:start].any()
+        np.testing.assert_allclose(moved[start : start + len(part)], part, atol=1e-3)
     foreign = _read(write_foreign_audio(shorter, recording, tmp_path / "foreign.wav"))
     np.testing.assert_allclose(foreign, spoken[:RATE], atol=1e-3)
     assert not _read(write_silence(shorter, tmp_path / "silent.wav")).any()
