@@ -424,9 +424,9 @@ def _models_list(json: _JsonOption = False) -> None:
     if json:
         emit(as_json(rows))
         return
-    table = Table("name", "architecture", "licence", "MB", "present", "sha256", "source")
+    table = Table("name", "role", "licence", "MB", "present", "sha256", "source")
     for row in rows:
-        cells = (row["name"], row["architecture"], row["license"], f"{row['megabytes']:.1f}")
+        cells = (row["name"], row["role"], row["license"], f"{row['megabytes']:.1f}")
         marks = (_YES_NO[row["present"]], _YES_NO[row["sha256_ok"]])
         table.add_row(*cells, *marks, row["source"])
     emit_table(table)
@@ -447,6 +447,7 @@ def _model_row(entry: WeightEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "architecture": entry.architecture,
+        "role": entry.role,
         "license": entry.license,
         "megabytes": entry.num_bytes / 1e6,
         "present": present,

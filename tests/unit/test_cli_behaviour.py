@@ -278,6 +278,7 @@ def test_models_list_tells_what_is_here_and_whole() -> None:
         ("plain", None, None, False),
     ]
     assert rows[0]["megabytes"] == 2.0
+    assert {row["role"] for row in rows} == {"model"}
     table = CliRunner().invoke(app, ["models", "list"]).stdout
     assert all(name in table for name in ("net.a", "net.b", "plain", "MIT"))
 
