@@ -205,7 +205,8 @@ def _run(
         sizes=variation.sizes if job.stage == "geometry" else half_size(variation.sizes),
         weights=variation.losses,
     )
-    job.work.mkdir(parents=True, exist_ok=True)
+    if job.work is not None:
+        job.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dub-bench-", dir=job.work) as folder:
         first = _config(job, seed, TIMED_STEPS, Path(folder) / "timed")
         steps = max(1, round(60 * job.minutes / _seconds_a_step(first, overrides)))
