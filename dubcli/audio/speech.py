@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.audio.features import HOP, NUM_MELS, SAMPLE_RATE, log_mel
 from dubcli.errors import WeightsError
@@ -101,7 +102,7 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     rms = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
     tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
     values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
-    values[:, :NUM_TOKENS] = _at_steps(tokens, len(values))
+    values[:, :NUM_TOKENS] = rows_at(tokens, np.arange(len(values)) * (HOP / _TOKEN_HOP))
     values[:, NUM_TOKENS:] = mel.values
     silence = encoder.tokens(np.zeros(2 * SAMPLE_RATE, np.float32)).mean(0)
     return AudioFeatures(
@@ -113,10 +114,10 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     )
 
 
-def _at_steps(tokens: F32, num: int) -> F32:
-    """Tokens (K, D), linearly between neighbours, at the mel steps. Shape (num, D)."""
-    place = np.clip(np.arange(num) * (HOP / _TOKEN_HOP), 0, len(tokens) - 1)
-    left = np.minimum(place.astype(np.int64), max(0, len(tokens) - 2))
+def rows_at(values: F32, places: NDArray[np.float64]) -> F32:
+    """Rows of (K, D) at places between them, linearly; the ends go on. Shape (len(places), D)."""
+    place = np.clip(places, 0, len(values) - 1)
+    left = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
     share = (place - left).astype(np.float32)[:, None]
-    right = np.minimum(left + 1, len(tokens) - 1)
-    return tokens[left] * (1 - share) + tokens[right] * share
+    right = np.minimum(left + 1, len(values) - 1)
+    return values[left] * (1 - share) + values[right] * share

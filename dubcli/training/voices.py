@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.audio.features import HOP, SAMPLE_RATE
-from dubcli.audio.speech import NUM_SPEECH, SpeechEncoder, speech_features
+from dubcli.audio.speech import NUM_SPEECH, SpeechEncoder, rows_at, speech_features
 from dubcli.types import F32, AudioFeatures, Waveform
 
 F16 = NDArray[np.float16]
@@ -72,7 +72,7 @@ def hear_versions(
             Waveform(samples=changed, sample_rate=SAMPLE_RATE, start_s=waveform.start_s), encoder
         )
         rows = np.arange(num) / speed
-        voices.append(_rows_at(np.asarray(features.values, np.float32), rows))
+        voices.append(rows_at(np.asarray(features.values, np.float32), rows).astype(np.float16))
         heard.append(present.astype(np.float16))
     return HeardVersions(voices=np.stack(voices), heard=np.stack(heard), fill=clean.fill)
 
@@ -128,14 +128,6 @@ def with_pauses(samples: F32, num_steps: int, rng: np.random.Generator) -> tuple
     ease = max(1, round(_REST_S * SAMPLE_RATE / HOP))
     padded = np.pad(present, (ease // 2, ease - 1 - ease // 2), mode="edge")
     return samples, np.convolve(padded, np.full(ease, 1 / ease), "valid").astype(np.float32)
-
-
-def _rows_at(values: F32, rows: NDArray[np.float64]) -> F16:
-    place = np.clip(rows, 0, len(values) - 1)
-    left = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
-    share = (place - left).astype(np.float32)[:, None]
-    right = np.minimum(left + 1, len(values) - 1)
-    return (values[left] * (1 - share) + values[right] * share).astype(np.float16)
 
 
 def _rms(samples: NDArray[np.floating]) -> float:
