@@ -7,6 +7,7 @@ tell how loud it is, and exactly when.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ class SpeechEncoder:
                 f"'{path}' is not the speech encoder: {str(error).splitlines()[0]}.",
                 "Install dubcli again.",
             ) from error
+
+    @cached_property
+    def silence(self) -> F32:
+        """What it hears in silence. Shape (288,)."""
+        return self.tokens(np.zeros(2 * SAMPLE_RATE, np.float32)).mean(0)
 
     def tokens(self, samples: F32) -> F32:
         """Encode 16 kHz samples (S,); token k belongs to sample 384 k. Shape (K, 288)."""
@@ -104,13 +110,12 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
     values[:, :NUM_TOKENS] = rows_at(tokens, np.arange(len(values)) * (HOP / _TOKEN_HOP))
     values[:, NUM_TOKENS:] = mel.values
-    silence = encoder.tokens(np.zeros(2 * SAMPLE_RATE, np.float32)).mean(0)
     return AudioFeatures(
         values=values,
         rate_hz=mel.rate_hz,
         kind="speech",
         start_s=mel.start_s,
-        fill=np.concatenate([silence, mel.fill]).astype(np.float32),
+        fill=np.concatenate([encoder.silence, mel.fill]).astype(np.float32),
     )
 
 

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from dubcli.audio.features import SAMPLE_RATE
-from dubcli.audio.kinds import extract_features
 from dubcli.evaluation.mouth import MouthSeries
 from dubcli.evaluation.source import Source
 from dubcli.face.align import to_canonical
 from dubcli.face.landmarks import SPEAKING
 from dubcli.media.waveform import read_waveform
+from dubcli.pipeline.hearing import hear
 from dubcli.pipeline.sync_check import MouthClip, SyncJudge, SyncScore
-from dubcli.weights import part_path
 
 
 class OwnJudge:
@@ -76,6 +75,4 @@ class OwnJudge:
         landmarks = np.where(known[:, None, None], mouth.landmarks, source.track.landmarks)
         points = to_canonical(landmarks.astype(np.float32), source.pose)[:, SPEAKING]
         clip = MouthClip(points=points, times=source.seconds, usable=known, shot=source.track.shot)
-        encoder = part_path("speech-encoder") if judge.audio_kind == "speech" else None
-        heard = read_waveform(audio, SAMPLE_RATE)
-        return judge.score(clip, extract_features(heard, judge.audio_kind, encoder))
+        return judge.score(clip, hear(read_waveform(audio, SAMPLE_RATE), judge.audio_kind))

@@ -17,7 +17,6 @@ import torch
 
 from dubcli import __version__
 from dubcli.audio.features import SAMPLE_RATE
-from dubcli.audio.kinds import extract_features
 from dubcli.config import DubConfig
 from dubcli.errors import ConfigError, DecodeError, EncodeError, ProbeError
 from dubcli.face.align import crop_alignment, to_canonical
@@ -37,13 +36,13 @@ from dubcli.media.write import EncodeOptions, FrameWriter
 from dubcli.models.base import LipSyncModel
 from dubcli.pipeline.analyse import Analysis, analyse, choose_face
 from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.hearing import hear
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock, Renderer, Subject
 from dubcli.pipeline.spaces import coded_to_display
 from dubcli.pipeline.sync_check import SyncScore, source_offset, source_warning
 from dubcli.types import (
     U8,
-    AudioFeatures,
     Bool,
     DubReport,
     FaceTrack,
@@ -51,7 +50,7 @@ from dubcli.types import (
     VideoStreamInfo,
     Waveform,
 )
-from dubcli.weights import load_model, part_path, resolve
+from dubcli.weights import load_model, resolve
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,7 +137,7 @@ def dub(
         schedule = _schedule(job, found.times)
         track = choose_face(found, config.face)
         subject = _subject(reader, job.info, track, job.model, reference_frames)
-        features = _hear(job)
+        features = hear(job.waveform, job.model.spec.audio_kind)
         own = source_offset(config.video, track, subject.pose, found.times, job.device)
         clock.add("references", began)
         timeline = schedule.timeline
@@ -152,13 +151,6 @@ def dub(
     report = _report(job, found, subject, timeline, clock, own, notes)
     _write_report(report, report_path(job.output))
     return report
-
-
-def _hear(job: _Job) -> AudioFeatures:
-    """The driving audio as the model wants it."""
-    kind = job.model.spec.audio_kind
-    encoder = part_path("speech-encoder") if kind == "speech" else None
-    return extract_features(job.waveform, kind, encoder)
 
 
 def report_path(output: Path) -> Path:

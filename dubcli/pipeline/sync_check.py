@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from dubcli.audio.features import SAMPLE_RATE
-from dubcli.audio.kinds import extract_features
 from dubcli.errors import ConfigError, DubError
 from dubcli.face.align import Pose, to_canonical
 from dubcli.face.landmarks import SPEAKING
@@ -26,8 +25,9 @@ from dubcli.media.timeline import FrameTimes
 from dubcli.media.waveform import is_silent, read_waveform
 from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.sync_expert import SYNC_RATE_HZ, SyncConfig, SyncExpert
+from dubcli.pipeline.hearing import hear
 from dubcli.types import F32, F64, AudioFeatures, Bool, FaceTrack, Int, Waveform
-from dubcli.weights import load_manifest, load_state, part_path, resolve
+from dubcli.weights import load_manifest, load_state, resolve
 
 _LOG = logging.getLogger(__name__)
 
@@ -309,8 +309,7 @@ def source_offset(
         waveform = _part(read_waveform(video, SAMPLE_RATE), mouths.times[0], mouths.times[-1])
         if not len(waveform.samples) or is_silent(waveform):
             return None
-        encoder = part_path("speech-encoder") if judge.audio_kind == "speech" else None
-        return judge.score(mouths, extract_features(waveform, judge.audio_kind, encoder))
+        return judge.score(mouths, hear(waveform, judge.audio_kind))
     except DubError as error:
         _LOG.info("Whether the source is in step is not known: %s", error)
         return None

@@ -25,11 +25,11 @@ from dubcli.errors import ConfigError, TrainingError
 from dubcli.models.sync_expert import SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.sync_check import SyncJudge, SyncScore
+from dubcli.training.averages import begin_average, restore_average, update_average
 from dubcli.training.checkpoints import (
     TrainState,
     list_checkpoints,
     load_into,
-    load_weights,
     read_state,
     restore_training,
     save_checkpoint,
@@ -247,8 +247,7 @@ class _Run:
         if resumed is not None:
             load_into(fit.model, resumed)
             restore_training(resumed, fit.model, fit.optimizer)
-            for key, value in load_weights(resumed, averaged=True).items():
-                fit.average[key].copy_(value)
+            restore_average(fit.average, resumed)
             start = read_state(resumed).step
         drop_rows_after(output, start)
         saved = resumed
@@ -278,8 +277,9 @@ class _Run:
         optimizer = torch.optim.AdamW(
             task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
         )
-        average = {key: value.clone() for key, value in model.state_dict().items()}
-        return _Fit(model=model.train(), task=task, optimizer=optimizer, average=average)
+        return _Fit(
+            model=model.train(), task=task, optimizer=optimizer, average=begin_average(model)
+        )
 
     def _step(self, fit: _Fit, step: int, steps: int) -> dict[str, float]:
         """One update; the weights stay as they were if it cannot be computed."""
@@ -300,9 +300,7 @@ class _Run:
                 "Lower --learning-rate and run again.",
             )
         fit.optimizer.step()
-        decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
-        for key, value in fit.model.state_dict().items():
-            fit.average[key].lerp_(value, 1 - decay)
+        update_average(fit.average, fit.model, step, _AVERAGE_DECAY)
         return values
 
     def _save(self, fit: _Fit, step: int) -> Path:

@@ -18,11 +18,11 @@ from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 from dubcli.models.sync_expert import SyncExpert
 from dubcli.pipeline.device import choose_device, has_fast_bfloat16
 from dubcli.pipeline.sync_check import SyncJudge
+from dubcli.training.averages import begin_average, restore_average, update_average
 from dubcli.training.checkpoints import (
     TrainState,
     list_checkpoints,
     load_into,
-    load_weights,
     read_state,
     restore_training,
     save_checkpoint,
@@ -117,7 +117,7 @@ def train(
         config=config,
         task=task,
         optimizer=optimizer,
-        average={key: value.clone() for key, value in task.model.state_dict().items()},
+        average=begin_average(task.model),
         adversary=judges.adversary,
         model_config=asdict(sizes),
         perceptual=perceptual,
@@ -133,8 +133,7 @@ def train(
 def _restore(run: _Run, checkpoint: Path) -> None:
     """Go on exactly: moments, random state, discriminator and running average."""
     restore_training(checkpoint, run.task.model, run.optimizer, run.adversary)
-    for key, value in load_weights(checkpoint, averaged=True).items():
-        run.average[key].copy_(value)
+    restore_average(run.average, checkpoint)
 
 
 def _sizes(config: TrainConfig) -> IPTalkerConfig:
@@ -263,7 +262,7 @@ def _fit(run: _Run, progress: Progress | None) -> Path:
     for step in range(run.start, config.steps):
         began = time.monotonic()
         values = _step(run, step)
-        _update_average(run.average, run.task.model, step)
+        update_average(run.average, run.task.model, step, _AVERAGE_DECAY)
         append_row(config.output, step + 1, time.monotonic() - began, values)
         if progress is not None:
             progress("train", step + 1, config.steps)
@@ -342,12 +341,3 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16: `auto` only where the device does it fast."""
     return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
-
-
-def _update_average(average: dict[str, Tensor], model: nn.Module, step: int) -> None:
-    decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
-    for key, value in model.state_dict().items():
-        if value.dtype.is_floating_point:
-            average[key].lerp_(value, 1 - decay)
-        else:
-            average[key].copy_(value)
