@@ -10,7 +10,8 @@
     ├── WeightsError              4   weights are missing, damaged or of another model
     │   ├── ManifestError
     │   ├── ChecksumError
-    │   └── IncompatibleAdapterError
+    │   ├── IncompatibleAdapterError
+    │   └── IdentityError
     ├── FaceError                 5   no usable face
     │   ├── NoFaceError
     │   └── AlignmentError
@@ -100,6 +101,10 @@ class ChecksumError(WeightsError):
 
 class IncompatibleAdapterError(WeightsError):
     """An identity adapter belongs to other base weights."""
+
+
+class IdentityError(WeightsError):
+    """A stored identity is missing, damaged or cannot be written."""
 
 
 class FaceError(DubError):

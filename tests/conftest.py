@@ -19,6 +19,8 @@ SEED = 20
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Not the identities of whoever runs the tests.
+    monkeypatch.setenv("DUB_HOME", str(tmp_path / "dub-home"))
 
 
 @pytest.fixture(autouse=True)

@@ -133,6 +133,25 @@ class LipSyncModel(Protocol):
         """
         ...
 
+    def state_tensors(self, state: Any) -> dict[str, Tensor]:
+        """What `encode_references` worked out, as tensors that can be stored.
+
+        The pictures themselves stay out: they are stored as pictures.
+        """
+        ...
+
+    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> Any:
+        """The state that `state_tensors` was given, without encoding anything again.
+
+        Args:
+            tensors: From `state_tensors`.
+            references: The RGB crops that were encoded, in [0, 1]. Shape (N, 3, H, W).
+
+        Raises:
+            IdentityError: The tensors are not those of this model or of these references.
+        """
+        ...
+
     def generate(self, window: ModelWindow, state: Any) -> Patches:
         """New mouths for a window."""
         ...

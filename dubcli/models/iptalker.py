@@ -57,9 +57,10 @@ from dubcli.models.mouth_map import (
     shape_distance,
     warp,
 )
+from dubcli.models.reference_state import ReferenceState
 
 NUM_POINTS = 102
-__all__ = ["NAMED_CONFIGS", "PAPER", "IPTalker", "IPTalkerConfig"]
+__all__ = ["NAMED_CONFIGS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
@@ -67,28 +68,11 @@ _SHIFTS = (-8, -4, 0, 4, 8)
 _SHIFT_SPREAD = 4.0
 # A predictor that is unsure moves too little (half as much as people do, on strangers): some of
 # that is given back.
-_ARTICULATION = 1.25
+ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
 _LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceState:
-    """References, encoded once.
-
-    Attributes:
-        pictures: Shape (N, 3, H, W).
-        features: F_R of eq. 4, box at H/4. Shape (N, C, h, w).
-        points: Speaking points, crop px. Shape (N, S, 2).
-        tokens: E_v embeddings of eq. 1. Shape (N, D).
-    """
-
-    pictures: Tensor
-    features: Tensor
-    points: Tensor
-    tokens: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +295,15 @@ class IPTalker(nn.Module):
             tokens=self._tokens(box),
         )
 
+    def state_tensors(self, state: ReferenceState) -> dict[str, Tensor]:
+        """All but the pictures."""
+        return state.tensors()
+
+    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> ReferenceState:
+        """The state of stored tensors and the crops (N, 3, H, W) that they belong to."""
+        sizes = {"features": self.config.channels, "tokens": self.config.embedding}
+        return ReferenceState.from_tensors(tensors, references, sizes)
+
     def _tokens(self, box: Tensor) -> Tensor:
         if self.config.align_to_references:
             return self.alignment.visual_encoder(box)
@@ -318,9 +311,16 @@ class IPTalker(nn.Module):
 
     def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
         """New mouths for the window's audio."""
+        if not self.config.geometry_map:
+            return self.paint(window, state, None)
+        return self.paint(window, state, self.coefficients(window.audio, state.tokens))
+
+    def paint(
+        self, window: ModelWindow, state: ReferenceState, coefficients: Tensor | None
+    ) -> Patches:
+        """New mouths of these coefficients (T, P); without a map, for the window's audio."""
         speaking, field, background = None, None, window.crops
-        if self.config.geometry_map:
-            coefficients = self._coefficients(window.audio, state.tokens)
+        if coefficients is not None:
             # Sub-pixel positions need more digits than mixed precision has.
             with torch.autocast(window.crops.device.type, enabled=False):
                 canonical = self.alignment.speaking_points(
@@ -352,7 +352,7 @@ class IPTalker(nn.Module):
         )
         return Patches(rgb=torch.cat([above, rgb], 2), speaking=speaking, detail=detail)
 
-    def _coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
+    def coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
         """Mouth coefficients (T, P), averaged over small shifts of the audio window.
 
         Gaussian in time around the frame's own moment: steadier lips at any frame rate, without
@@ -364,7 +364,7 @@ class IPTalker(nn.Module):
         for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
             part = audio[:, margin + shift : margin + shift + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
-        return _ARTICULATION * total
+        return ARTICULATION * total
 
     def _own_field(self, window: ModelWindow, speaking: Tensor) -> Tensor:
         """Where the current frames show what belongs at each pixel once the jaw has moved.

@@ -39,6 +39,13 @@ class Passthrough(nn.Module):
     def encode_references(self, references: Tensor, landmarks: Tensor) -> None:
         """Needs no references."""
 
+    def state_tensors(self, state: None) -> dict[str, Tensor]:
+        """Nothing to store."""
+        return {}
+
+    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> None:
+        """Needs no state."""
+
     def generate(self, window: ModelWindow, state: None) -> Patches:
         """The source crops themselves."""
         return Patches(rgb=window.crops)

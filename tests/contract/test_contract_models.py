@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dubcli.errors import ConfigError
+from dubcli.errors import ConfigError, IdentityError
 from dubcli.models.base import FaceGeometry, LipSyncModel, ModelWindow, Patches
 from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
 from dubcli.models.registry import create_model, model_names
@@ -205,6 +205,43 @@ def test_saved_and_loaded_weights_give_the_same_output(
         first = _tensors(_generate(model, window, references))
         second = _tensors(_generate(again.eval(), window, references))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_a_stored_state_gives_the_same_output(
+    name: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    model = cast("Any", _model(name, config))
+    window, (pictures, points) = _window(model), _references(model)
+    with torch.no_grad():
+        state = model.encode_references(pictures, points)
+        tensors = model.state_tensors(state)
+        assert not any(torch.equal(value, pictures) for value in tensors.values())
+        save_file(tensors, tmp_path / "state.safetensors")
+        again = model.state_from_tensors(load_file(tmp_path / "state.safetensors"), pictures)
+        first, second = (_tensors(model.generate(window, x)) for x in (state, again))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("points"),
+        lambda state: state.update(other=torch.zeros(2, 3)),
+        lambda state: state.update(features=state["features"][:1]),
+        lambda state: state.update(features=state["features"][:, :-1]),
+        lambda state: state.update(tokens=state["tokens"][:, :-1]),
+        lambda state: state.update(tokens=torch.zeros(2)),
+    ],
+)
+def test_a_stored_state_of_another_network_is_refused(change: Any) -> None:
+    model = cast("Any", _model("iptalker", asdict(TINY)))
+    pictures, points = _references(model)
+    with torch.no_grad():
+        tensors = model.state_tensors(model.encode_references(pictures, points))
+    change(tensors)
+    with pytest.raises(IdentityError, match=r"do not fit.*dub finetune"):
+        model.state_from_tensors(tensors, pictures)
 
 
 def test_unknown_models_and_fields_are_named() -> None:

@@ -78,7 +78,7 @@ def test_lips_do_not_jump_with_the_phase_of_the_audio_window() -> None:
     generator = torch.Generator().manual_seed(2)
     sound = torch.rand(1, model.spec.audio_width + 1, 80, generator=generator)
     tokens = torch.zeros(model.config.num_references, model.config.embedding)
-    steady = [model._coefficients(sound[:, i : i + model.spec.audio_width], tokens) for i in (0, 1)]
+    steady = [model.coefficients(sound[:, i : i + model.spec.audio_width], tokens) for i in (0, 1)]
     width = model.config.audio_width
     centre = (model.spec.audio_width - width) // 2
     single = [

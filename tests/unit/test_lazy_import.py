@@ -26,13 +26,16 @@ def _loaded(code: str) -> set[str]:
         "import dubcli.cli",
         "from dubcli import DubConfig",
         "import dubcli.weights; dubcli.weights.load_manifest()",
+        "from dubcli.identities.store import list_identities; list_identities()",
     ],
 )
 def test_import_loads_nothing_heavy(code: str) -> None:
     assert _loaded(code) == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["identities", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import dubcli.cli\n"

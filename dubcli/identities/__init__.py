@@ -1,0 +1,1 @@
+"""What was learned of single people: kept, found again, moved between machines."""
