@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dubcli import __version__
-from dubcli.config import DubConfig, EvaluateConfig
+from dubcli.config import BASELINES, DubConfig, EvaluateConfig
 from dubcli.errors import (
     ConfigError,
     DeviceError,
@@ -26,27 +26,23 @@ from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_paste
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.fid import score_sets
 from dubcli.evaluation.harmless import score_harm
+from dubcli.evaluation.identities import IdentitySystem, find_identities
 from dubcli.evaluation.inception import NUM_FEATURES
 from dubcli.evaluation.items import FORMAT, Item, item_path, load_item, save_item
 from dubcli.evaluation.mouth import MouthSeries, measure_mouth
 from dubcli.evaluation.perceptual import PerceptualScorer
+from dubcli.evaluation.plan import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.score import known_by_definition, score_lips, score_pictures
 from dubcli.evaluation.settings import (
-    CROSS_CLIP,
     CROSS_SPEECH,
     RECONSTRUCTION,
     SILENCE,
-    foreign_recording,
-    has_sound,
-    is_readable,
-    other_clips,
-    runs_of,
     write_foreign_audio,
     write_own_audio,
     write_silence,
 )
-from dubcli.evaluation.source import Source, analyse_source
+from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
 from dubcli.evaluation.sync import OwnJudge
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
 from dubcli.pipeline import dub
@@ -56,10 +52,6 @@ from dubcli.weights import resolve
 Progress = Callable[[str, int, int], None]
 # Less free space than this is what stopped a run that could not write.
 _FULL_BYTES = 16 << 20
-# The source itself: the truth of a reconstruction, and nothing but untouched under other sound.
-TRUTH, UNTOUCHED = UNDUBBED = ("ground-truth", "untouched")
-_UNDRAWN = (*UNDUBBED, "passthrough")
-_PASTED = ("best-reference", "audio-reference")
 
 
 @dataclass
@@ -72,6 +64,7 @@ class _Work:
     networks: PerceptualScorer
     judge: OwnJudge
     models: list[str]
+    identities: list[IdentitySystem]
     systems: dict[str, str | None]
     sources: dict[str, Source | DubError] = field(default_factory=dict)
     offsets: dict[str, float | None] = field(default_factory=dict)
@@ -79,8 +72,9 @@ class _Work:
     def source(self, clip: EvalClip) -> Source:
         """The analysed clip; an earlier failure is raised again."""
         if clip.name not in self.sources:
+            share = HALF_SHARE if self.config.half else REFERENCE_SHARE
             try:
-                self.sources[clip.name] = analyse_source(clip, self.config.threads)
+                self.sources[clip.name] = analyse_source(clip, self.config.threads, share)
             except DubError as error:
                 if isinstance(error, DeviceError):
                     raise
@@ -110,38 +104,22 @@ class _Work:
         return self.offsets[clip.name]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """One item to be scored.
-
-    Attributes:
-        speakers: Clips whose sound may drive it, where it is another clip's; the first one that
-            shows a face is taken.
-        speaker: The one that was taken.
-    """
-
-    clip: EvalClip
-    run: str
-    system: str
-    driver: str = ""
-    speakers: tuple[EvalClip, ...] = ()
-    speaker: EvalClip | None = None
-
-    def choices(self) -> list[_Task]:
-        """The task with each of its speakers, or as it is."""
-        if not self.speakers:
-            return [self]
-        return [replace(self, speaker=one, driver=str(one.audio)) for one in self.speakers]
-
-
-def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
-    """Score models and baselines on clips.
+def evaluate(
+    config: EvaluateConfig,
+    progress: Progress | None = None,
+    *,
+    only: Collection[str] | None = None,
+) -> Evaluation:
+    """Score models, identities and baselines on clips.
 
     What was scored by an earlier, interrupted run is not scored again.
 
     Args:
         config: What to do.
         progress: Called as (stage, done, total).
+        only: Names of the clips that are scored now, all by default; the others just lend their
+            sound, and tables are not written. Several processes may so share an output folder,
+            each with clips of its own; a last run over all of them makes the tables.
 
     Returns:
         All figures; they also lie in the output folder, as `scores.json` and `scores.md`, with a
@@ -149,32 +127,17 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
 
     Raises:
         ConfigError: A list, model or folder cannot be used.
-        WeightsError: Weights are missing or damaged.
+        WeightsError: Weights or an identity are missing, damaged or do not fit each other.
         MediaError: Not one clip can be scored, or the output cannot be written.
     """
-    tell = progress or (lambda stage, done, total: None)
     work = _prepare(config)
-    tasks = list(_tasks(work))
-    items: list[Item] = []
-    failures: dict[str, str] = {}
-    for done, task in enumerate(tasks):
-        tell("evaluate", done, len(tasks))
-        try:
-            items.append(_item(task, work))
-        except (ConfigError, WeightsError, DeviceError):
-            raise
-        except DubError as error:
-            _stop_if_full(error, config.output)
-            name = task.clip.name
-            source = work.sources.get(name)
-            whole = isinstance(source, DubError)
-            key = name if whole else f"{name}, {task.run}, {task.system}"
-            failures.setdefault(key, str(error))
-        is_last_of_clip = done + 1 == len(tasks) or tasks[done + 1].clip != task.clip
-        if is_last_of_clip:
-            _draw(task.clip, items, work)
-            work.sources = {k: v for k, v in work.sources.items() if isinstance(v, DubError)}
-    tell("evaluate", len(tasks), len(tasks))
+    planned = plan_tasks(config, work.clips, work.recordings, work.models, work.identities)
+    tasks = [task for task in planned if only is None or task.clip.name in only]
+    items, failures = _score_all(tasks, work, progress or (lambda stage, done, total: None))
+    for system in work.identities:
+        for name in system.lacking:
+            if only is None or name in only:
+                failures[f"{name}, {system.name}"] = f"'{system.path}' holds no identity for it."
     if not items:
         raise MediaError(
             f"No clip of '{config.clips}' could be scored. The first one: "
@@ -189,11 +152,38 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         files=dict(work.networks.files),
         has_judge=bool(work.judge),
         weights=dict(work.systems),
+        identities=work.identities,
         version=__version__,
         sets=score_sets(items, NUM_FEATURES),
     )
-    write_tables(result, config.output)
+    if only is None:
+        write_tables(result, config.output)
     return result
+
+
+def _score_all(tasks: list[Task], work: _Work, tell: Progress) -> tuple[list[Item], dict[str, str]]:
+    """Items, and what could not be scored and why."""
+    items: list[Item] = []
+    failures: dict[str, str] = {}
+    for done, task in enumerate(tasks):
+        tell("evaluate", done, len(tasks))
+        try:
+            items.append(_item(task, work))
+        except (ConfigError, WeightsError, DeviceError):
+            raise
+        except DubError as error:
+            _stop_if_full(error, work.config.output)
+            name = task.clip.name
+            source = work.sources.get(name)
+            whole = isinstance(source, DubError)
+            key = name if whole else f"{name}, {task.run}, {task.system}"
+            failures.setdefault(key, str(error))
+        is_last_of_clip = done + 1 == len(tasks) or tasks[done + 1].clip != task.clip
+        if is_last_of_clip:
+            _draw(task.clip, items, work)
+            work.sources = {k: v for k, v in work.sources.items() if isinstance(v, DubError)}
+    tell("evaluate", len(tasks), len(tasks))
+    return items, failures
 
 
 def _prepare(config: EvaluateConfig) -> _Work:
@@ -202,6 +192,10 @@ def _prepare(config: EvaluateConfig) -> _Work:
     recordings = list_recordings(config.speech) if config.speech else []
     entries = [resolve(name) for name in config.model_names]
     systems = {entry.name: entry.sha256 for entry in entries}
+    identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED})
+    for system in identities:
+        shared = None if system.is_folder else system.of_clip[clips[0].name]
+        systems[system.name] = shared.adapter_sha256 if shared else None
     for name in config.baseline_names:
         systems.setdefault(name, None)
     if TRUTH in config.baseline_names:
@@ -222,49 +216,12 @@ def _prepare(config: EvaluateConfig) -> _Work:
         networks=PerceptualScorer(config.weights, device),
         judge=OwnJudge(device),
         models=list(dict.fromkeys(entry.name for entry in entries)),
+        identities=identities,
         systems=systems,
     )
 
 
-def _tasks(work: _Work) -> Iterator[_Task]:
-    """What is to be scored, clip by clip."""
-    baselines = [name for name in work.config.baseline_names if name not in work.models]
-    audible = [clip for clip in work.clips if has_sound(clip)]
-    for number, clip in enumerate(work.clips):
-        sounds = clip in audible
-        for run in runs_of(work.config):
-            speakers: list[EvalClip] = []
-            driver = "silence"
-            if run == RECONSTRUCTION:
-                if not sounds and is_readable(clip):
-                    continue
-                driver = str(clip.audio)
-            elif run == CROSS_SPEECH:
-                driver = str(foreign_recording(work.recordings, number, work.config.seed))
-            elif run == CROSS_CLIP:
-                speakers = other_clips(clip, work.clips, audible, work.config.seed)
-                if not speakers:
-                    continue
-            chosen = [name for name in baselines if _applies(name, run, clip, sounds)]
-            if run in (CROSS_SPEECH, CROSS_CLIP) and TRUTH in baselines:
-                chosen.append(UNTOUCHED)
-            for system in (*work.models, *chosen):
-                yield _Task(
-                    clip=clip, run=run, system=system, driver=driver, speakers=tuple(speakers)
-                )
-
-
-def _applies(baseline: str, run: str, clip: EvalClip, sounds: bool) -> bool:
-    """Whether a baseline exists in a run.
-
-    Nearest sounds need sound that belongs to the mouth; the others need a truth.
-    """
-    if baseline == "audio-reference":
-        return sounds and clip.audio_is_own
-    return run == RECONSTRUCTION
-
-
-def _item(task: _Task, work: _Work) -> Item:
+def _item(task: Task, work: _Work) -> Item:
     """The item of an earlier run, or a new one.
 
     Raises:
@@ -289,7 +246,7 @@ def _item(task: _Task, work: _Work) -> Item:
 
 
 def _new_item(
-    task: _Task, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
+    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
 ) -> Item:
     with tempfile.TemporaryDirectory(prefix=".dub-", dir=work.config.output) as folder:
         item = _score(task, source, work, fingerprint, Path(folder))
@@ -298,9 +255,9 @@ def _new_item(
     return load_item(path, fingerprint) or item
 
 
-def _fingerprint(task: _Task, work: _Work) -> dict[str, Any]:
-    speaker = task.speaker
-    return {
+def _fingerprint(task: Task, work: _Work) -> dict[str, Any]:
+    speaker, identity = task.speaker, task.identity
+    fingerprint = {
         "format": FORMAT,
         "version": __version__,
         "clip": _stamp(task.clip.path),
@@ -312,6 +269,9 @@ def _fingerprint(task: _Task, work: _Work) -> dict[str, Any]:
         "judge": bool(work.judge),
         "networks": work.networks.files,
     }
+    if identity is not None:
+        fingerprint |= {"weights": identity.adapter_sha256, "identity": identity.sha256}
+    return {**fingerprint, "half": True} if work.config.half else fingerprint
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -324,7 +284,7 @@ def _stamp(path: Path) -> list[Any]:
 
 
 def _score(
-    task: _Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
+    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
     speaker = work.source(task.speaker) if task.speaker else None
     late_s = _late_s(task, work)
@@ -351,7 +311,7 @@ def _score(
         scores |= work.judge.score(source, mouth, audio, start)
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
-    if task.run == RECONSTRUCTION and not is_source and task.system not in _PASTED:
+    if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:
         scores |= score_harm(source, result, _dub_config(task, audio, work, result), folder)
     return Item(
         clip=source.clip.name,
@@ -363,12 +323,17 @@ def _score(
         seconds=source.seconds.tolist(),
         output=lips.output.tolist(),
         compared=lips.compared.tolist(),
-        facts={**facts, "driver": task.driver, "own_offset_s": offset_s},
+        facts={**facts, "driver": task.driver, "own_offset_s": offset_s, **_learned(task)},
         features=work.networks.features(source, result),
     )
 
 
-def _offset(task: _Task, work: _Work) -> float | None:
+def _learned(task: Task) -> dict[str, Any]:
+    """What is to be noted about the identity."""
+    return {"identity": str(task.identity.path)} if task.identity else {}
+
+
+def _offset(task: Task, work: _Work) -> float | None:
     """Of the clip whose mouth is the truth."""
     speaker = task.clip if task.run == RECONSTRUCTION else task.speaker
     if speaker is None or not speaker.audio_is_own or not work.judge:
@@ -376,19 +341,19 @@ def _offset(task: _Task, work: _Work) -> float | None:
     return work.own_offset_s(speaker)
 
 
-def _late_s(task: _Task, work: _Work) -> float | None:
+def _late_s(task: Task, work: _Work) -> float | None:
     """How much a clip's own sound is delayed in reconstruction, to be in step with its picture.
 
     Only for what follows the sound: a copied picture is in step with the picture anyway.
     """
     if task.run != RECONSTRUCTION or not work.judge:
         return None
-    follows = task.system not in (*_UNDRAWN, *_PASTED)
+    follows = task.system not in (*UNDRAWN, *PASTED)
     return (_offset(task, work) or 0.0) if follows else 0.0
 
 
 def _audio(
-    task: _Task, source: Source, speaker: Source | None, folder: Path, late_s: float | None
+    task: Task, source: Source, speaker: Source | None, folder: Path, late_s: float | None
 ) -> Path:
     path = folder / f"{task.run}.wav"
     if task.run == SILENCE:
@@ -398,12 +363,17 @@ def _audio(
     return write_own_audio(source, path, speaker, late_s or 0.0)
 
 
-def _dub_config(task: _Task, audio: Path, work: _Work, output: Path) -> DubConfig:
+def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig:
+    who: dict[str, Any] = {"model": task.system}
+    if task.identity is not None:
+        # A whole path: a bare word would mean the identity of this name.
+        path = str(task.identity.path.absolute())
+        who = {"model": task.identity.base, "identity": path}
     return DubConfig(
+        **who,
         video=task.clip.path,
         audio=audio,
         output=output,
-        model=task.system,
         device=work.config.device,
         threads=work.config.threads,
         seed=work.config.seed,
@@ -414,13 +384,13 @@ def _dub_config(task: _Task, audio: Path, work: _Work, output: Path) -> DubConfi
 
 
 def _produce(
-    task: _Task, source: Source, audio: Path, work: _Work, folder: Path
+    task: Task, source: Source, audio: Path, work: _Work, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
     """The result of a system, and what is to be noted about it."""
     threads = work.config.threads
     if task.system in UNDUBBED:
         return source.clip.path, {}
-    if task.system in _PASTED:
+    if task.system in PASTED:
         output = folder / "result.mov"
         if task.system == "best-reference":
             chosen = nearest_lips(source)
@@ -463,7 +433,7 @@ def _keep(result: Path, target: Path) -> None:
 
 
 def _draw(clip: EvalClip, items: list[Item], work: _Work) -> None:
-    own = [item for item in items if item.clip == clip.name and item.system not in _UNDRAWN]
+    own = [item for item in items if item.clip == clip.name and item.system not in UNDRAWN]
     if own:
         save_plot(clip.name, own, work.config.output / "plots" / f"{clip.name}.png")
 

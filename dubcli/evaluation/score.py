@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dubcli.composite.fidelity import fill_outline, fine_structure, psnr, texture_energy
 from dubcli.evaluation.measures import MAX_LAG_FRAMES
 from dubcli.evaluation.mouth import (
     MouthSeries,
@@ -19,17 +20,10 @@ from dubcli.evaluation.mouth import (
     motion_ratio,
     opening_correlation,
 )
-from dubcli.evaluation.pixels import (
-    fill_outline,
-    fine_structure,
-    flicker,
-    psnr,
-    seam_step,
-    ssim,
-    texture_energy,
-)
+from dubcli.evaluation.pixels import flicker, seam_step, ssim
 from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, SILENCE
-from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops, mouth_box
+from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops
+from dubcli.face.align import mouth_box
 from dubcli.face.landmarks import LIPS_OUTER
 from dubcli.types import F32, U8
 
@@ -154,7 +148,7 @@ class _Sums:
 
     def add(self, index: int, truth: U8, made: U8, result: MouthSeries) -> None:
         """A frame: its number, the source's crop, the result's crop, the result's mouth."""
-        box = mouth_box(self.source.factor)
+        box = mouth_box(CROP_SIZE, self.source.factor)
         if self.fidelity:
             self._compare(truth, made, box)
         fine = fine_structure(truth), fine_structure(made)

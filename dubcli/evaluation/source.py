@@ -25,11 +25,10 @@ from dubcli.face.align import (
     compose,
     crop_alignment,
     invert_matrix,
-    mean_face,
 )
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
-from dubcli.face.landmarks import LIPS_OUTER, mouth_open
+from dubcli.face.landmarks import mouth_open
 from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.face.track import smooth_pose
 from dubcli.media.probe import probe, require_video
@@ -42,14 +41,10 @@ from dubcli.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInf
 CROP_SIZE = (208, 160)
 # Soft edge of a paste over the crop's height, as the pipeline has it.
 FEATHER = 10 / 208
-# Frames of this first part of a clip lend references in reconstruction; the rest is scored.
-REFERENCE_SHARE = 0.4
-# Half the width of the mouth box, and its top and bottom below the canonical origin; inter-ocular
-# distances. It holds the lips of a wide-open mouth.
-_BOX_HALF_WIDTH, _BOX_TOP, _BOX_BOTTOM = 0.6, 0.9, 2.0
+# Frames of this first part of a clip lend references in reconstruction; the rest is scored. The
+# second is what `dub finetune --half` learns from.
+REFERENCE_SHARE, HALF_SHARE = 0.4, 0.5
 _MIN_SCORED = 8
-
-Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -113,8 +108,13 @@ class Source:
         return apply_matrix(landmarks[None], matrix[None])[0][:, :2]
 
 
-def analyse_source(clip: EvalClip, threads: int = 0) -> Source:
+def analyse_source(clip: EvalClip, threads: int = 0, share: float = REFERENCE_SHARE) -> Source:
     """Pass 1 over a clip, as the pipeline does it.
+
+    Args:
+        clip: The clip.
+        threads: Of the decoder; 0 for all cores.
+        share: Of the frames, from the first one on, that is not scored in reconstruction.
 
     Raises:
         MediaError: The clip cannot be read.
@@ -128,7 +128,7 @@ def analyse_source(clip: EvalClip, threads: int = 0) -> Source:
     pose = smooth_pose(track)
     alignment = crop_alignment(pose, CROP_SIZE)
     valid = track.valid & ~track.interpolated
-    split = math.floor(REFERENCE_SHARE * len(track))
+    split = math.floor(share * len(track))
     if valid[split:].sum() < _MIN_SCORED or not valid[:split].any():
         raise NoFaceError(
             f"'{clip.path}' shows a usable face in too few frames.",
@@ -147,25 +147,6 @@ def analyse_source(clip: EvalClip, threads: int = 0) -> Source:
         split=split,
         valid=valid,
         mouth=MouthSeries(opening=mouth_open(landmarks), boxes=boxes, landmarks=landmarks),
-    )
-
-
-def mouth_box(factor: int) -> Box:
-    """Rows and columns of the mouth box in a crop of `factor` times `CROP_SIZE`.
-
-    1.2 by 1.1 inter-ocular distances, fixed to the head: neither mouth moves it.
-    """
-    height, width = CROP_SIZE
-    unit, row, column = 0.28 * height, 0.25 * height, 0.5 * width
-    middle = float(mean_face()[LIPS_OUTER, 0].mean())
-    rows = (row + _BOX_TOP * unit, row + _BOX_BOTTOM * unit)
-    columns = (
-        column + (middle - _BOX_HALF_WIDTH) * unit,
-        column + (middle + _BOX_HALF_WIDTH) * unit,
-    )
-    return (
-        slice(round(factor * rows[0]), round(factor * rows[1])),
-        slice(round(factor * columns[0]), round(factor * columns[1])),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from dubcli.config import EvaluateConfig
 from dubcli.evaluation import fid
+from dubcli.evaluation.identities import IdentitySystem
 from dubcli.evaluation.items import Item, to_json, write_text
 from dubcli.evaluation.measures import Measure, measures_of
 from dubcli.evaluation.settings import (
@@ -22,17 +23,10 @@ from dubcli.evaluation.settings import (
     RUNS,
     SILENCE,
 )
+from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE
 from dubcli.evaluation.statistics import bootstrap_mean
 
 NOT_MEASURED = "not measured"
-ABOUT = {
-    RECONSTRUCTION: "The clip's own sound drives. References come from the first 40 % of the "
-    "frames, scores from the rest.",
-    CROSS_SPEECH: "A foreign recording drives. Lips are scored on all frames, pictures on the "
-    "last 60 %.",
-    CROSS_CLIP: "The sound of another clip of the set drives, whose true mouth is known.",
-    SILENCE: "Silence drives. The mouth should rest.",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,9 @@ class Evaluation:
         missing: Commands that get the weights of what was not measured, by group.
         files: sha256 of the scoring networks, by file name.
         has_judge: The own judge of sync took part.
-        weights: sha256 of each model's weights, None for a baseline.
+        weights: sha256 of each model's weights, or of an identity's adapter; None for a baseline
+            and for a folder of identities.
+        identities: The systems among them that are identities.
         version: Of this program.
         sets: FID by run and system.
     """
@@ -72,6 +68,7 @@ class Evaluation:
     files: dict[str, str] = field(default_factory=dict[str, str])
     has_judge: bool = False
     weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    identities: list[IdentitySystem] = field(default_factory=list[IdentitySystem])
     version: str = ""
     sets: dict[tuple[str, str], fid.SetScore] = field(
         default_factory=dict[tuple[str, str], fid.SetScore]
@@ -122,6 +119,21 @@ def with_silence_against_speech(items: Sequence[Item]) -> list[Item]:
     return done
 
 
+def about(run: str, config: EvaluateConfig) -> str:
+    """What drives in a run, and which frames are scored."""
+    first = round(100 * (HALF_SHARE if config.half else REFERENCE_SHARE))
+    parts = f"Lips are scored on all frames, pictures on the last {100 - first} %."
+    return {
+        RECONSTRUCTION: "The clip's own sound drives. References come from the first "
+        f"{first} % of the frames, or with an identity; scores from the rest.",
+        CROSS_SPEECH: f"A foreign recording drives. {parts}",
+        CROSS_CLIP: "The sound of another clip of the set drives, whose true mouth is known. "
+        f"{parts}",
+        SILENCE: "Silence drives. The mouth should rest. Scored on the last "
+        f"{100 - first} % of the frames.",
+    }[run]
+
+
 def table_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a run's table: a row a figure, a column a system."""
     systems = result.systems(run)
@@ -149,7 +161,8 @@ def command_line(config: EvaluateConfig) -> str:
         value = getattr(config, entry.name)
         if value == entry.default or entry.name in ("keep", "overwrite"):
             continue
-        words += [f"--{entry.name.replace('_', '-')}", str(value)]
+        flag = f"--{entry.name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, str(value)]
     return shlex.join(words)
 
 
@@ -170,6 +183,13 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         "command": command_line(result.config),
         "config": result.config.as_json(),
         "weights": result.weights,
+        "identities": {
+            system.name: {
+                "path": str(system.path),
+                "adapters": {name: one.adapter_sha256 for name, one in system.of_clip.items()},
+            }
+            for system in result.identities
+        },
         "networks": result.files,
         "measures": {run: [_measure_json(m) for m in measures_of(run)] for run in result.runs},
         "means": means,
@@ -200,11 +220,14 @@ def as_markdown(result: Evaluation) -> str:
         f"(bootstrap, seed {result.config.seed}). What each figure means: docs/evaluation.md.",
         "",
     ]
-    for system, sha256 in result.weights.items():
-        if sha256:
-            lines += [f"- {system}: sha256 `{sha256}`"]
+    learned = {system.name: system for system in result.identities}
+    for name, sha256 in result.weights.items():
+        if name in learned:
+            lines += [f"- {name}: {_identity_line(learned[name])}"]
+        elif sha256:
+            lines += [f"- {name}: sha256 `{sha256}`"]
     for run in result.runs:
-        lines += ["", f"## {run.capitalize()}", "", ABOUT[run], ""]
+        lines += ["", f"## {run.capitalize()}", "", about(run, result.config), ""]
         lines += _markdown_table(*table_rows(result, run))
         lines += ["", "By clip:", "", *_markdown_table(*_clip_rows(result, run))]
     if result.failures:
@@ -215,6 +238,16 @@ def as_markdown(result: Evaluation) -> str:
         lines += ["", "## Not measured", ""]
         lines += [f"- {line}" for line in missing]
     return "\n".join(lines) + "\n"
+
+
+def _identity_line(system: IdentitySystem) -> str:
+    bases = ", ".join(sorted({one.base for one in system.of_clip.values()}))
+    if system.is_folder:
+        return (
+            f"each clip its own identity of `{system.path}`, {len(system.of_clip)} in all; {bases}"
+        )
+    (sha256,) = {one.adapter_sha256 for one in system.of_clip.values()}
+    return f"identity `{system.path}` on {bases}, adapter's sha256 `{sha256}`"
 
 
 def write_tables(result: Evaluation, folder: Path) -> None:

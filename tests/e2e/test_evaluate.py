@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from studio import DEMO, DEMO_SPEECH, FACE_PX, X264, ffmpeg
@@ -22,7 +23,11 @@ from dubcli.evaluation.inception import NUM_FEATURES
 from dubcli.evaluation.lpips import Lpips
 from dubcli.evaluation.perceptual import PerceptualScorer, WeightFile, faces_at_rate
 from dubcli.evaluation.run import evaluate
-from dubcli.evaluation.source import analyse_source
+from dubcli.evaluation.source import CROP_SIZE, analyse_source
+from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
+from dubcli.identities.identity import Base, Consent, Identity
+from dubcli.identities.store import save_identity
+from dubcli.types import References
 
 NUM_FRAMES = 30
 BASELINES = "best-reference,audio-reference,ground-truth"
@@ -161,6 +166,8 @@ def test_a_set_without_one_usable_clip_fails(tmp_path: Path) -> None:
         (["bad.csv"], 2, "no column 'clip'"),
         (["clips", "--speech", "clips"], 2, "holds no recording"),
         (["clips", "--weights", "nowhere"], 2, "is no folder"),
+        (["clips", "--identities", "nobody"], 4, "There is no identity 'nobody'"),
+        (["clips", "--identities", "clips"], 2, "is no identity and holds none for any clip"),
         (["clips", "--device", "cuda:77"], 6, "not available"),
     ],
 )
@@ -284,6 +291,92 @@ def test_a_clip_without_a_face_drives_nobody_and_the_next_one_does(
     assert drivers == {"one": str(clips / "two.mp4"), "two": str(clips / "one.mp4")}
     monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
     assert evaluate(config).items == result.items
+
+
+def _save_identity(path: Path) -> None:
+    """A person learned on the model that needs no weights: nothing is added to it."""
+    picture = np.full((1, *CROP_SIZE, 3), 90, np.uint8)
+    references = References(
+        crops=picture,
+        detail_crops=picture,
+        landmarks=np.full((1, NUM_KEPT, 3), 80, np.float32),
+        frame_indices=np.zeros(1, np.int64),
+        mouth_open=np.zeros(1, np.float32),
+    )
+    identity = Identity(
+        name=path.name,
+        architecture="passthrough",
+        base=Base(name="passthrough", sha256=None),
+        adapter={},
+        references=references,
+        state={},
+        neutral=np.zeros((NUM_SPEAKING, 3), np.float32),
+        looks=np.full((1, 176), 0.1, np.float32),
+        mouth={},
+        report={},
+        consent=Consent(agreed=True, date="2026-01-01", how="--consent"),
+        created="2026-01-01",
+        version="0",
+    )
+    save_identity(identity, path)
+
+
+def test_each_clip_is_dubbed_with_its_own_identity_and_half_of_it_is_scored(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text("clip\none.mp4\ntwo.mp4\n")
+    for name in ("one.mp4", "two.mp4"):
+        (tmp_path / name).symlink_to(clips / name)
+    _save_identity(tmp_path / "learned/200/one")
+    settings: dict[str, Any] = {
+        "clips": listed,
+        "output": tmp_path / "run",
+        "settings": "reconstruction",
+        "models": "",
+        "identities": "learned/200",
+        "baselines": "",
+        "device": "cpu",
+        "threads": 1,
+    }
+    config = EvaluateConfig(**settings, half=True)
+    result = evaluate(config)
+    (item,) = result.items
+    assert (item.clip, item.system) == ("one", "200")
+    assert item.facts["identity"] == "learned/200/one"
+    known = np.isfinite(item.output)
+    assert not known[: NUM_FRAMES // 2].any()
+    assert known[NUM_FRAMES // 2]
+    assert item.scores["psnr_mouth"] > 30
+    assert item.scores["changed_samples"] == 0
+    assert list(result.failures) == ["two, 200"]
+    assert "first 50 %" in (tmp_path / "run/scores.md").read_text()
+    monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
+    assert evaluate(config).items == result.items
+    with pytest.raises(AssertionError, match="made again"):
+        evaluate(EvaluateConfig(**settings))
+
+
+def test_two_runs_share_a_folder_and_a_last_one_makes_the_tables(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = clips / "pair.csv"
+    listed.write_text("clip\none.mp4\ntwo.mp4\n")
+    config = EvaluateConfig(
+        clips=listed,
+        output=tmp_path / "run",
+        settings="silence",
+        models="passthrough",
+        baselines="",
+        device="cpu",
+        threads=1,
+    )
+    for name in ("two", "one"):
+        assert [item.clip for item in evaluate(config, only=[name]).items] == [name]
+    assert not (tmp_path / "run/scores.md").exists()
+    monkeypatch.setattr("dubcli.evaluation.run.dub", _never)
+    assert [item.clip for item in evaluate(config).items] == ["one", "two"]
+    assert (tmp_path / "run/scores.md").is_file()
 
 
 def _never(*arguments: Any, **keywords: Any) -> Any:

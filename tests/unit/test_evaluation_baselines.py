@@ -18,8 +18,8 @@ from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.harmless import changed_in, outside
 from dubcli.evaluation.mouth import MouthSeries, at_times, lip_distance
 from dubcli.evaluation.score import score_lips
-from dubcli.evaluation.source import CROP_SIZE, Source, mouth_box
-from dubcli.face.align import Pose, apply_matrix, crop_alignment, to_display
+from dubcli.evaluation.source import CROP_SIZE, Source
+from dubcli.face.align import Pose, apply_matrix, crop_alignment, mouth_box, to_display
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, inter_ocular, mouth_open
 from dubcli.media.timeline import FrameTimes
 from dubcli.types import F32, MediaInfo, VideoStreamInfo
@@ -89,14 +89,14 @@ def test_candidates_come_from_the_first_part_and_are_bounded() -> None:
 
 def test_the_mouth_box_holds_open_lips_and_little_else() -> None:
     source = _source(np.full(3, 0.45, np.float32), split=1)
-    rows, columns = mouth_box(1)
+    rows, columns = mouth_box(CROP_SIZE)
     lips = np.r_[LIPS_OUTER, LIPS_INNER]
     points = apply_matrix(source.track.landmarks, source.alignment.frame_to_crop)[:, lips]
     assert (points[..., 0] >= columns.start).all()
     assert (points[..., 0] < columns.stop).all()
     assert (points[..., 1] >= rows.start).all()
     assert (points[..., 1] < rows.stop).all()
-    fine = mouth_box(3)
+    fine = mouth_box(CROP_SIZE, 3)
     assert abs(fine[0].start - 3 * rows.start) <= 3
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     assert area < 0.15 * CROP_SIZE[0] * CROP_SIZE[1]

@@ -8,16 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dubcli.evaluation.pixels import (
+from dubcli.composite.fidelity import (
     PSNR_OF_EQUALS_DB,
     fill_outline,
     fine_structure,
-    flicker,
     psnr,
-    seam_step,
-    ssim,
     texture_energy,
 )
+from dubcli.evaluation.pixels import flicker, seam_step, ssim
 from dubcli.types import U8
 
 

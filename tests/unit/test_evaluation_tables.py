@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 from dubcli.config import EvaluateConfig
 from dubcli.errors import EncodeError
 from dubcli.evaluation.fid import SetScore
+from dubcli.evaluation.identities import IdentitySystem, StoredIdentity
 from dubcli.evaluation.items import Item, item_path, load_item, save_item
 from dubcli.evaluation.measures import MEASURES
 from dubcli.evaluation.plots import save_plot
 from dubcli.evaluation.tables import (
     Evaluation,
+    about,
     as_json,
     as_markdown,
     command_line,
@@ -163,6 +166,39 @@ def test_the_json_repeats_the_command_and_has_no_nan(tmp_path: Path) -> None:
     assert content["means"]["reconstruction"]["m.v1"]["r"]["mean"] == 0.5
     assert content["means"]["reconstruction"]["m.v1"]["lmd"]["mean"] is None
     assert content["weights"]["m.v1"] == "ab" * 32
+
+
+def test_half_is_part_of_the_command_and_of_what_a_table_says() -> None:
+    half = EvaluateConfig(clips=Path("c"), output=Path("o"), half=True, identities="anna,200")
+    words = "dub evaluate c --output o --identities anna,200 --half"
+    assert command_line(half) == words
+    for run in ("reconstruction", "cross-speech", "cross-clip", "silence"):
+        assert "50 %" in about(run, half)
+        assert any(share in about(run, CONFIG) for share in ("40 %", "60 %"))
+
+
+def test_identities_stand_among_the_systems_with_what_they_are() -> None:
+    known = [
+        StoredIdentity(path=Path(f"ids/{name}"), base="m.v1", adapter_sha256=name * 8, sha256="")
+        for name in "ab"
+    ]
+    own = dict(zip("ab", known, strict=True))
+    anna = {"a": known[0], "b": known[0]}
+    result = Evaluation(
+        config=CONFIG,
+        items=[_item("a", r=0.5), replace(_item("a", r=0.75), system="200")],
+        weights={"m.v1": "ab" * 32, "anna": "a" * 8, "200": None},
+        identities=[
+            IdentitySystem(name="anna", path=Path("ids/a"), is_folder=False, of_clip=anna),
+            IdentitySystem(name="200", path=Path("ids"), is_folder=True, of_clip=own),
+        ],
+    )
+    assert table_rows(result, "reconstruction")[0][-2:] == ["m.v1", "200"]
+    text = as_markdown(result)
+    assert "- anna: identity `ids/a` on m.v1, adapter's sha256 `aaaaaaaa`" in text
+    assert "- 200: each clip its own identity of `ids`, 2 in all; m.v1" in text
+    adapters = as_json(result)["identities"]["200"]["adapters"]
+    assert adapters == {"a": "a" * 8, "b": "b" * 8}
 
 
 def test_a_plot_is_a_picture_with_a_panel_for_each_run(tmp_path: Path) -> None:
