@@ -260,8 +260,8 @@ class FrameReader:
             )
         self._end_pts = clock.end_pts
 
-    def _after_seek(self, pts: int) -> Generator[NativeFrame, None, None]:
-        """Frames from the keyframe at or before `pts`, numbered by their timestamps.
+    def _after_seek(self, pts: int | None) -> Generator[NativeFrame, None, None]:
+        """Frames from the keyframe at or before `pts` (None: the first), numbered by their times.
 
         Frames in front of the keyframe may refer to what was not decoded, so they are left out.
         Ends early where a timestamp is not one that the pass from the start gave.

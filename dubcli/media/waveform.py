@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av import time_base as TIME_BASE
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -22,14 +24,20 @@ from dubcli.types import F32, Waveform
 _CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
 _OTHER_CHANNEL_WEIGHT = 0.5
 _SILENCE_WINDOW_S = 0.05
+# Lossy codecs need some packets before what they decode next is right.
+_SEEK_AHEAD_S = 1
 
 
-def read_waveform(path: Path, sample_rate: int = 16_000) -> Waveform:
+def read_waveform(
+    path: Path, sample_rate: int = 16_000, part_s: tuple[Fraction, Fraction] | None = None
+) -> Waveform:
     """The first audio stream as mono.
 
     Args:
         path: Audio or video file.
         sample_rate: Wanted rate, Hz.
+        part_s: Begin and end of the wanted part on the container's clock, seconds; all by
+            default. Whole packets are read, so up to a tenth of a second more is returned.
 
     Returns:
         Samples in [-1, 1]; NaN and infinity became 0. `start_s` is the stream's own start for a
@@ -46,9 +54,9 @@ def read_waveform(path: Path, sample_rate: int = 16_000) -> Waveform:
     start_s: Fraction | None = None
     with open_media(path) as container:
         has_video = find_video_stream(container) is not None
-        for frame in _audio_frames(path, container):
+        for frame in _part(path, container, part_s):
             if start_s is None:
-                start_s = _start_s(frame) if has_video else Fraction(0)
+                start_s = _start_s(frame) if has_video or part_s else Fraction(0)
             if resampler is None or frame.sample_rate != source_rate:
                 chunks += _resampled(resampler, None)
                 source_rate = frame.sample_rate
@@ -93,6 +101,25 @@ def is_silent(waveform: Waveform, threshold_db: float = -60.0) -> bool:
     sums = np.add.reduceat(power, np.arange(0, len(power), window))
     counts = np.diff([*range(0, len(power), window), len(power)])
     return bool(np.sqrt((sums / counts).max()) < 10 ** (threshold_db / 20))
+
+
+def _part(
+    path: Path, container: InputContainer, part_s: tuple[Fraction, Fraction] | None
+) -> Iterator[AudioFrame]:
+    """Decoded frames that overlap a part; undated ones cannot be placed, so they do not."""
+    if part_s is None:
+        yield from _audio_frames(path, container)
+        return
+    begin_s, end_s = part_s
+    with contextlib.suppress(FFmpegError):  # without a seek the same is found, later
+        container.seek(int((begin_s - _SEEK_AHEAD_S) * TIME_BASE))
+    for frame in _audio_frames(path, container):
+        if frame.pts is None:
+            continue
+        if _start_s(frame) >= end_s:
+            return
+        if _start_s(frame) + Fraction(frame.samples, frame.sample_rate) > begin_s:
+            yield frame
 
 
 def _audio_frames(path: Path, container: InputContainer) -> Iterator[AudioFrame]:

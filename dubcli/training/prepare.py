@@ -25,15 +25,18 @@ from dubcli.catalogue import clip_name, is_own_sound, list_videos, read_catalogu
 from dubcli.config import PrepareConfig
 from dubcli.errors import ConfigError, DubError, TrainingError
 from dubcli.face.align import (
+    Pose,
     apply_matrix,
     compose,
     crop_alignment,
+    invert_matrix,
     to_canonical,
     transform_pose,
 )
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.track import smooth_pose
+from dubcli.media.native import NativeFrame
 from dubcli.media.probe import probe, require_video
 from dubcli.media.read import FrameReader
 from dubcli.media.timeline import FrameTimes
@@ -53,7 +56,7 @@ from dubcli.training.clips import (
 )
 from dubcli.training.offsets import OffsetColumns, measure_offset
 from dubcli.training.voices import HeardVersions, hear_versions, no_sound
-from dubcli.types import F64, U8, Int, MediaInfo
+from dubcli.types import F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.weights import part_path
 
 Progress = Callable[[str, int, int], None]
@@ -69,7 +72,7 @@ _FIELDS: tuple[str, ...] = (
     "dropped",
     "source",
 )
-_MIN_USABLE = 20
+MIN_USABLE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,7 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
         if clip is None:
             clip = prepare_clip(source)
             save_clip(clip, path)
-        if clip.valid.sum() < _MIN_USABLE:
+        if clip.valid.sum() < MIN_USABLE:
             dropped = f"only {int(clip.valid.sum())} usable frames"
     except DubError as error:
         dropped = error.cause
@@ -213,11 +216,57 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
             found = analyse(reader, detector, 0, lambda stage, done, total: None)
         track = choose_face(found, 1)
         pose = smooth_pose(track)
-        matrices = crop_alignment(pose, CROP_SIZE).frame_to_crop.copy()
-        matrices[:, :, 2] += MARGIN[::-1]
-        jpeg = list(_pictures(reader, info, matrices))
-    crop_pose = transform_pose(pose, matrices)
+        matrices = stored_matrices(pose)
+        to_display = coded_to_display(require_video(info))
+        jpeg = [
+            cut_picture(native, compose(matrices[native.index], to_display))
+            for native in reader.native_frames()
+        ]
     steps, sound = _own_sound(source, info, found.times)
+    return assemble_clip(track, pose, jpeg, steps, sound)
+
+
+def stored_matrices(pose: Pose) -> F64:
+    """Display px to px of the stored crop, one per pose. Shape (T, 2, 3)."""
+    matrices = crop_alignment(pose, CROP_SIZE).frame_to_crop.copy()
+    matrices[:, :, 2] += MARGIN[::-1]
+    return matrices
+
+
+def cut_picture(native: NativeFrame, coded_to_crop: F64) -> U8:
+    """The stored crop of a frame as JPEG bytes (B,); `coded_to_crop` has the shape (2, 3)."""
+    x, y, width, height = _surroundings(coded_to_crop, (native.width, native.height))
+    matrix = compose(coded_to_crop, np.array([[1.0, 0, x], [0, 1.0, y]]))
+    return encode_picture(cut_crop(native.rgb_region(x, y, width, height), matrix, STORED_SIZE))
+
+
+def _surroundings(to_crop: F64, frame_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """All of a coded frame that the stored crop is made from: x, y, width, height."""
+    rows, columns = STORED_SIZE
+    corners = np.array([(0, 0), (columns, 0), (0, rows), (columns, rows)], np.float64)
+    back = invert_matrix(to_crop)
+    spots = corners @ back[:, :2].T + back[:, 2]
+    # What shrinks it smooths over 2 px of the crop.
+    margin = 2 * float(np.sqrt(np.abs(np.linalg.det(back[:, :2])))) + 4
+    low = np.clip(spots.min(0) - margin, 0, np.array(frame_size) - 1).astype(int) // 2 * 2
+    high = np.clip(np.ceil(spots.max(0) + margin).astype(int) + 1, low + 1, frame_size)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def assemble_clip(
+    track: FaceTrack, pose: Pose, jpeg: list[U8], steps: Int, sound: HeardVersions
+) -> PreparedClip:
+    """Put what was found of one face together.
+
+    Args:
+        track: The face.
+        pose: Its smoothed pose.
+        jpeg: `cut_picture` of each of its frames.
+        steps: Audio step of each frame. Shape (T,).
+        sound: The clip's own sound.
+    """
+    matrices = stored_matrices(pose)
+    crop_pose = transform_pose(pose, matrices)
     return PreparedClip(
         jpeg=np.concatenate(jpeg),
         jpeg_ends=np.cumsum([len(data) for data in jpeg]),
@@ -233,14 +282,6 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
         heard=sound.heard,
         fill=sound.fill,
     )
-
-
-def _pictures(reader: FrameReader, info: MediaInfo, matrices: F64) -> Iterator[U8]:
-    to_display = coded_to_display(require_video(info))
-    for native in reader.native_frames():
-        picture = native.rgb_region(0, 0, native.width, native.height)
-        matrix = compose(matrices[native.index], to_display)
-        yield encode_picture(cut_crop(picture, matrix, STORED_SIZE))
 
 
 def _own_sound(source: SourceClip, info: MediaInfo, times: FrameTimes) -> tuple[Int, HeardVersions]:

@@ -1,0 +1,172 @@
+"""Grouping faces by looks, joining tracks, counting seconds, spreading stretches."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from made_faces import face_at, looks_of, made_track, picture, seen
+
+from dubcli.face.appearance import describe
+from dubcli.media.timeline import FrameTimes
+from dubcli.training.people import (
+    LOOKS,
+    Appearance,
+    LooksRecorder,
+    chain_tracks,
+    group_people,
+    join_tracks,
+    spread_looks,
+    usable_seconds,
+)
+from dubcli.training.sampling import spread_stretches
+from dubcli.types import F32, FaceObservation, FaceTrack, Frame
+
+
+def _track(valid: list[bool], centre: float = 160.0, shot: list[int] | None = None) -> FaceTrack:
+    return made_track(np.stack([face_at((centre, 100.0))] * len(valid)), valid, shot)
+
+
+def _looks(person: int, noise: float = 0.0) -> F32:
+    rng = np.random.default_rng(person)
+    landmarks = face_at()
+    image = picture([(person, landmarks)]).astype(np.float32)
+    shaken = [
+        np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+        for _ in range(3)
+    ]
+    return np.stack([describe(one, landmarks) for one in shaken])
+
+
+def _appearance(
+    person: int, part: int, track: FaceTrack | None = None, seconds: int = 4, noise: float = 0.0
+) -> Appearance:
+    return Appearance(
+        video=part,
+        part=part,
+        track=track or _track([True] * 10),
+        looks=_looks(person, noise),
+        seconds=Fraction(seconds),
+        height_px=100.0,
+    )
+
+
+def test_faces_that_look_alike_are_one_person_and_the_largest_comes_first() -> None:
+    assert not np.array_equal(looks_of(1), looks_of(2))
+    faces = [
+        _appearance(1, 0, seconds=5),
+        _appearance(2, 1, seconds=4, noise=4),
+        _appearance(2, 2, seconds=3, noise=6),
+        _appearance(3, 3, seconds=1),
+    ]
+    people = group_people(faces)
+    assert [[face.part for face in person] for person in people] == [[1, 2], [0], [3]]
+    assert group_people([]) == []
+
+
+def test_faces_beside_each_other_are_never_one_person() -> None:
+    """Twins: alike, but in the same frames. A third picture may be of one of them."""
+    first = _appearance(1, 0, _track([True] * 10, 60.0))
+    second = _appearance(1, 0, _track([False] * 8 + [True] * 2, 260.0))
+    elsewhere = _appearance(1, 1)
+    people = group_people([first, second, elsewhere])
+    assert sorted(len(person) for person in people) == [1, 2]
+    assert not any(first in person and second in person for person in people)
+    after = _appearance(1, 0, _track([False] * 10, 260.0))
+    assert len(group_people([first, after])) == 1
+
+
+def test_joined_tracks_take_each_frame_from_the_one_that_can_use_it() -> None:
+    one = _track([True, True, False, False, False, False], 60.0, shot=[0, 0, 0, 1, 1, 1])
+    other = _track([False, False, False, True, True, False], 260.0, shot=[0, 0, 0, 1, 1, 1])
+    joined = join_tracks([one, other])
+    assert joined.valid.tolist() == [True, True, False, True, True, False]
+    from_other = np.abs(joined.boxes - other.boxes).max(1) == 0
+    assert from_other.tolist() == [False, False, False, True, True, False]
+    assert np.array_equal(joined.landmarks[3], other.landmarks[3])
+    assert [joined.reasons[index] for index in (0, 2, 4)] == ["", "no_face", ""]
+    # Nothing is smoothed over a change from one to the other.
+    assert joined.shot.tolist() == [0, 0, 0, 1, 1, 2]
+    alone = join_tracks([one])
+    assert alone.shot.tolist() == one.shot.tolist()
+    assert np.array_equal(alone.boxes, one.boxes)
+
+
+def test_chained_tracks_share_no_shot() -> None:
+    chain = chain_tracks([_track([True] * 3, shot=[0, 0, 1]), _track([True, False])])
+    assert chain.shot.tolist() == [0, 0, 1, 2, 2]
+    assert chain.valid.tolist() == [True, True, True, True, False]
+    assert len(chain.reasons) == len(chain.landmarks) == 5
+
+
+def test_usable_seconds_are_exact_and_a_slide_is_no_footage() -> None:
+    track = _track([True, True, False, True])
+    ntsc = FrameTimes(pts=[0, 1001, 2002, 3003], end_pts=4004, time_base=Fraction(1, 30000))
+    assert usable_seconds(track, ntsc) == Fraction(3003, 30000)
+    slides = FrameTimes(pts=[0, 40, 80, 1080], end_pts=61_080, time_base=Fraction(1, 1000))
+    assert usable_seconds(track, slides) == Fraction(280, 1000)
+
+
+class _Scripted:
+    """A detector that knows where the faces are."""
+
+    def __init__(self, faces: list[list[F32]]) -> None:
+        self._faces = faces
+
+    def detect(self, frame: Frame) -> list[FaceObservation]:
+        return [seen(landmarks) for landmarks in self._faces[frame.index]]
+
+    def close(self) -> None:
+        pass
+
+
+def test_looks_are_those_of_the_tracks_own_faces_spread_in_time() -> None:
+    left, right = face_at((80.0, 100.0), 30.0), face_at((240.0, 100.0), 30.0)
+    recorder = LooksRecorder(_Scripted([[left, right]] * 20))
+    for index in range(20):
+        # The one on the left becomes somebody else half way.
+        image = picture([(1 if index < 10 else 2, left), (3, right)])
+        recorder.detect(Frame(index=index, pts=index, image=image))
+    valid = [True] * 18 + [False] * 2
+    looks = recorder.looks_of(made_track(np.stack([left] * 20), valid))
+    before, after = (describe(picture([(person, left), (3, right)]), left) for person in (1, 2))
+    assert looks.shape == (LOOKS, len(before))
+    assert [np.array_equal(one, before) for one in looks[[0, 1, -1]]] == [True, True, False]
+    assert np.array_equal(looks[-1], after)
+    nothing = recorder.looks_of(made_track(np.stack([left] * 20), [False] * 20))
+    assert len(nothing) == 0
+
+
+def test_looks_of_a_person_come_from_all_appearances() -> None:
+    faces = [_appearance(person, person) for person in range(1, 7)]
+    looks = spread_looks(faces)
+    assert len(looks) == LOOKS
+    assert np.array_equal(looks[0], faces[0].looks[0])
+    assert np.array_equal(looks[-1], faces[-1].looks[-1])
+    assert len(spread_looks(faces[:1])) == 3
+
+
+@pytest.mark.parametrize("phase", [0.5, 0.17, 0.83])
+@pytest.mark.parametrize(
+    "lengths",
+    [[3600.0], [100.0], [91.0], [30.0, 3000.0], [3.0] * 200, [0.0, 0.5, 400.0], [45.0, 50.0]],
+)
+def test_stretches_are_spread_over_all_and_keep_to_the_limit(
+    lengths: list[float], phase: float
+) -> None:
+    found = spread_stretches(lengths, 90.0, phase)
+    total = sum(end - begin for _, begin, end in found)
+    assert 80 < total <= 90.001
+    for (video, begin, end), following in zip(found, [*found[1:], None], strict=True):
+        assert 0 <= begin < end <= lengths[video]
+        assert following is None or (video, end) < following[:2]
+    starts = np.cumsum([0, *lengths[:-1]])
+    places = np.array([starts[video] + (begin + end) / 2 for video, begin, end in found])
+    # No part of the whole is far from a stretch.
+    gaps = np.diff([0, *places, sum(lengths)])
+    assert gaps.max() < 0.2 * sum(lengths) + 12
+
+
+def test_what_fits_is_taken_whole() -> None:
+    assert spread_stretches([10.0, 0.0, 80.0], 90.0) == [(0, 0.0, 10.0), (2, 0.0, 80.0)]
