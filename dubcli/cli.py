@@ -1,4 +1,4 @@
-"""The `dub` command: parse, call, show. Only this and `cli_view` import typer or rich.
+"""The `dub` command: parse, call, show. Only the modules `cli*` import typer or rich.
 
 `dub VIDEO --audio AUDIO` is the default command of the group: a first word that names no command
 belongs to it. Options are made from the fields of the configurations in `dubcli.config`, so a
@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_type_hints
@@ -22,12 +22,13 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from dubcli.cli_view import View, as_json, emit, emit_table, say
+from dubcli.cli_help import HELP
+from dubcli.cli_identities import identities_app
+from dubcli.cli_view import View, as_json, emit, emit_table, is_asked_by_a_person, say
 from dubcli.config import (
-    DEVICES,
-    SYNC_MODES,
     DubConfig,
     EvaluateConfig,
+    FinetuneConfig,
     PrepareConfig,
     SyncTrainConfig,
     TrainConfig,
@@ -36,6 +37,7 @@ from dubcli.doctor import examine, exit_code, library_error
 from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, WeightsError
 
 if TYPE_CHECKING:
+    from dubcli.types import FinetuneReport
     from dubcli.weights import WeightEntry
 
 TERMINATED_EXIT_CODE = 143
@@ -43,91 +45,6 @@ USAGE_EXIT_CODE = 2
 TRAIN_SYNC = "train sync"
 MAIN_JOB = "VIDEO --audio AUDIO"  # not one word, so no shell argument can be mistaken for it
 
-_HELP: dict[type, dict[str, str]] = {
-    DubConfig: {
-        "video": "The video to dub.",
-        "audio": "The new speech: any file with an audio stream.",
-        "output": "Where the result goes. Default: VIDEO.dubbed.EXT beside the video.",
-        "overwrite": "Replace the output if it exists.",
-        "model": "Model or model.tag, as in `dub models list`.",
-        "device": f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
-        "face": "Which face, counted from 1 by size.",
-        "sync_mode": (
-            f"When the lengths differ: {', '.join(SYNC_MODES)}. The first three extend the video "
-            "under longer audio; cut ends with the shorter; pad keeps the video's length."
-        ),
-        "crf": "Quality of the video: 0 is lossless, 51 the worst.",
-        "seed": "Seed of everything random.",
-        "threads": "CPU threads; 0 takes all cores.",
-        "allow_silence": "Dub although the audio is silent: the mouth stays closed.",
-    },
-    PrepareConfig: {
-        "clips": "Folder of video clips.",
-        "output": "Folder of the training set.",
-        "overwrite": "Replace the training set if it exists.",
-        "jobs": "Clips prepared at the same time.",
-        "catalogue": "CSV that names clips, people and whether the audio is theirs.",
-    },
-    TrainConfig: {
-        "model": "Architecture to train.",
-        "data": "Folder that `dub prepare` made.",
-        "output": "Folder of the run: checkpoints, log, sample pictures.",
-        "stage": "What is trained: geometry, render or joint.",
-        "preset": "Named model configuration.",
-        "losses": "Named loss weights: default, no-gan, paper or lip-identity.",
-        "perceptual": (
-            "What perceptual losses compare: vgg19 (downloaded), substitute, or auto: vgg19 where "
-            "it is downloaded already."
-        ),
-        "init": "What to start from: a run, a checkpoint, a .safetensors file or a model's name.",
-        "half_size": "Train at half the crop's height and width: faster, for a first stage.",
-        "steps": "Optimizer steps in all.",
-        "minutes": "Stop after this many minutes; 0 for no limit.",
-        "batch_clips": "Clips in a batch.",
-        "frames_per_clip": "Frames of each clip in a batch.",
-        "learning_rate": "Step size of the optimizer.",
-        "seed": "Seed of everything random.",
-        "device": f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
-        "precision": "Number format while training: auto, float32 or bfloat16.",
-        "threads": "CPU threads; 0 takes all cores.",
-        "checkpoint_every": "Steps between checkpoints.",
-        "sample_every": "Steps between sample pictures.",
-        "resume": "Go on from the last checkpoint in the output folder.",
-    },
-    SyncTrainConfig: {
-        "data": "Folder that `dub prepare` made.",
-        "output": "Folder of the run: offsets, checkpoints, log.",
-        "preset": "Which expert: expert (finds offsets, teaches) or judge (scores).",
-        "steps": "Optimizer steps of the last expert; those before it take 1.6 times as many.",
-        "minutes": "About how long it may take in all, in place of --steps; 0 to go by --steps.",
-        "batch_clips": "Clips in a batch.",
-        "moments_per_clip": "Moments of each clip in a batch, 25 a second.",
-        "learning_rate": "Step size of the optimizer.",
-        "seed": "Seed of everything random.",
-        "device": f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
-        "threads": "CPU threads; 0 takes all cores.",
-        "checkpoint_every": "Steps between checkpoints.",
-    },
-    EvaluateConfig: {
-        "clips": "Folder of videos, or a CSV with the column 'clip'.",
-        "output": "Folder of the scores: tables, plots, contact sheets.",
-        "settings": "What is dubbed: reconstruction, cross, silence.",
-        "models": "Models that are scored, as in `dub models list`; '' for none.",
-        "baselines": (
-            "What they are compared with: passthrough, best-reference, audio-reference, "
-            "ground-truth; '' for none."
-        ),
-        "catalogue": "CSV that names people and whether a clip's sound is theirs.",
-        "speech": "Folder of foreign recordings for the setting cross.",
-        "weights": "Folder with the networks of LPIPS, SyncNet and SFace, where you have them.",
-        "limit": "Score the first clips only; 0 for all.",
-        "device": f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU.",
-        "threads": "CPU threads; 0 takes all cores.",
-        "seed": "Seed of everything random.",
-        "keep": "Keep the dubbed videos.",
-        "overwrite": "Score again what an earlier run has scored.",
-    },
-}
 _ASSETS = Path(__file__).parent / "assets"
 _SHORT = {"output": "-o", "overwrite": "-y", "data": "-d"}
 
@@ -207,7 +124,7 @@ class _DubGroup(TyperGroup):
             say(f"dub: {known}")
             raise typer.Exit(known.exit_code) from error
         except KeyboardInterrupt as error:
-            resumes = ctx.invoked_subcommand in ("prepare", "train", "evaluate")
+            resumes = ctx.invoked_subcommand in ("prepare", "train", "evaluate", "finetune")
             rest = "run the same command again to go on" if resumes else "nothing was written"
             say(f"dub: interrupted; {rest}.")
             is_term = isinstance(error, _Terminated)
@@ -226,6 +143,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="What models there are.")
 app.add_typer(models_app, name="models")
+app.add_typer(identities_app, name="identities")
 
 
 def _show_version(value: bool) -> None:
@@ -257,10 +175,12 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 def _parameter(config_class: type, name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """One field of a configuration as a parameter of a command."""
-    text = _HELP[config_class].get(name, "")
+    text = HELP[config_class].get(name, "")
     is_required = default is MISSING
     if name == fields(config_class)[0].name:
         info: Any = typer.Argument(help=text, metavar=name.upper(), show_default=False)
+        # Several files are a tuple in a configuration; on the command line, words in a row.
+        annotation = list[Path] if annotation == tuple[Path, ...] else annotation
     else:
         flag = f"--{name.replace('_', '-')}"
         decls = [flag if default is not True else f"{flag}/--no-{flag[2:]}"]
@@ -306,6 +226,7 @@ def _options_of(
     def decorate(function: Callable[[ConfigT, View], None]) -> Callable[..., None]:
         def command(**values: Any) -> None:
             view = View(**{name: values.pop(name) for name in view_options})
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             with view.logging():
                 function(config_class(**preset, **values), view)
 
@@ -326,9 +247,62 @@ def _dub(config: DubConfig, view: View) -> None:
 def _dub_and_report(config: DubConfig, view: View) -> None:
     from dubcli.pipeline import dub
 
+    if config.finetune:
+        config = _learn_first(config, view)
     with view.progress("frames") as progress:
         report = dub(config, progress=progress)
     view.report(report)
+
+
+def _learn_first(config: DubConfig, view: View) -> DubConfig:
+    """Learn the person of the video; the same job with what was learned."""
+    from dubcli.identities.store import locate
+    from dubcli.pipeline.dub import check
+
+    check(config)
+    name = config.identity or config.video.stem
+    if locate(name).exists():
+        raise ConfigError(
+            f"The identity '{name}' exists already.",
+            "Leave out --finetune to use it, or name another with --identity.",
+        )
+    learning = FinetuneConfig(
+        videos=(config.video,),
+        name=name,
+        model=config.model,
+        consent=config.consent,
+        face=config.face,
+        seed=config.seed,
+        device=config.device,
+        threads=config.threads,
+    )
+    path = _learn(learning, view).path
+    return replace(config, identity=path, finetune=False, consent=False)
+
+
+def _learn(config: FinetuneConfig, view: View) -> FinetuneReport:
+    """Ask whether the person agreed, learn, and tell."""
+    asked = not config.consent and is_asked_by_a_person()
+    if asked:
+        question = "Did the person in this footage agree that their face is learned and dubbed?"
+        if not typer.confirm(question, err=True):
+            raise ConfigError("Without consent nobody is learned.", "Ask the person first.")
+        config = replace(config, consent=True)
+    from dubcli.training.finetune import finetune
+
+    with view.progress("steps") as progress:
+        report = finetune(config, progress, announce=view.say, asked=asked)
+    view.learned(report)
+    return report
+
+
+@app.command("finetune")
+@_options_of(FinetuneConfig, "quiet", "verbose", "json")
+def _finetune(config: FinetuneConfig, view: View) -> None:
+    """Learn one person from their own video; use it with --identity."""
+    report = _learn(config, view)
+    if view.json:
+        emit(as_json(asdict(report)))
 
 
 @app.command("demo")
@@ -393,7 +367,7 @@ def _evaluate(config: EvaluateConfig, view: View) -> None:
         return
     for run in result.runs:
         header, rows = tables.table_rows(result, run)
-        table = Table(*header, title=f"{run}: {tables.ABOUT[run]}")
+        table = Table(*header, title=f"{run}: {tables.about(run, config)}")
         for row in rows:
             table.add_row(*row)
         emit_table(table)

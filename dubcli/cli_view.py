@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dubcli.types import DubReport
+    from dubcli.types import DubReport, FinetuneReport
 
 LINE_INTERVAL_S = 5.0
 _STDERR_DESCRIPTOR = 2
@@ -53,6 +53,11 @@ def emit(text: str) -> None:
 def as_json(value: Any) -> str:
     """Text for programs: indented, and readable in any language."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def is_asked_by_a_person() -> bool:
+    """Whether somebody sits there who could answer a question."""
+    return sys.stdin.isatty()
 
 
 def emit_table(table: Table) -> None:
@@ -161,6 +166,10 @@ def _without_native_chatter() -> Iterator[None]:
             os.dup2(kept, _STDERR_DESCRIPTOR)
 
 
+def _figure(value: float | None, digits: int) -> str:
+    return "?" if value is None else f"{value:.{digits}f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """How much a command says, and in which form."""
@@ -192,6 +201,24 @@ class View:
         )
         if self.json:
             emit(as_json(asdict(report)))
+
+    def learned(self, report: FinetuneReport) -> None:
+        """What was learned of a person, in sentences on stderr."""
+        for what, why in report.left_out.items():
+            self.say(f"left out: {what}: {why}")
+        for note in report.notes:
+            self.say(f"note: {note}")
+        gains = ", ".join(
+            f"{title} {_figure(report.before[key], digits)} -> {_figure(report.after[key], digits)}"
+            for key, title, digits in (
+                ("texture", "texture", 2),
+                ("sync", "lips follow", 2),
+                ("psnr", "dB", 1),
+            )
+        )
+        self.say(f"kept step {report.kept_step} of {report.last_step} ({report.stopped})")
+        self.say(f"on footage kept apart: {gains}")
+        self.say(f"the identity '{report.name}' is in {report.path}")
 
     @contextmanager
     def logging(self) -> Iterator[None]:

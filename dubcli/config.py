@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dubcli.errors import ConfigError
 
@@ -15,6 +15,31 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def _check(condition: bool, cause: str, next_step: str) -> None:
     if not condition:
         raise ConfigError(cause, next_step)
+
+
+def _check_device(device: str) -> None:
+    _check(
+        device.split(":")[0] in DEVICES,
+        f"Unknown device '{device}'.",
+        "Use auto, cpu, cuda, cuda:N or mps.",
+    )
+
+
+def _check_precision(precision: str) -> None:
+    _check(
+        precision in ("auto", "float32", "bfloat16"),
+        f"Unknown precision '{precision}'.",
+        "Use auto, float32 or bfloat16.",
+    )
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(item) for item in cast("tuple[Any, ...]", value)]
+        return str(value) if isinstance(value, Path) else value
+
+    return {key: plain(value) for key, value in asdict(config).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +58,9 @@ class DubConfig:
     seed: int = 0
     threads: int = 0
     allow_silence: bool = False
+    identity: str | None = None
+    finetune: bool = False
+    consent: bool = False
 
     def __post_init__(self) -> None:
         _check(
@@ -40,21 +68,19 @@ class DubConfig:
             f"Unknown sync mode '{self.sync_mode}'.",
             f"Use one of {', '.join(SYNC_MODES)}.",
         )
-        _check(
-            self.device.split(":")[0] in DEVICES,
-            f"Unknown device '{self.device}'.",
-            "Use auto, cpu, cuda, cuda:N or mps.",
-        )
+        _check_device(self.device)
         _check(self.face >= 1, f"Face {self.face} does not exist.", "Faces count from 1.")
         _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        _check(
+            self.finetune or not self.consent,
+            "Consent is for learning a person.",
+            "Add --finetune, or leave out --consent.",
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""
-        return {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self).items()
-        }
+        return _as_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +139,7 @@ class TrainConfig:
             "A checkpoint or sample picture every 0 steps.",
             "Use 1 or more.",
         )
-        _check(
-            self.device.split(":")[0] in DEVICES,
-            f"Unknown device '{self.device}'.",
-            "Use auto, cpu, cuda, cuda:N or mps.",
-        )
+        _check_device(self.device)
         _check(
             self.stage in ("geometry", "render", "joint"),
             f"Unknown stage '{self.stage}'.",
@@ -128,11 +150,41 @@ class TrainConfig:
             f"Unknown perceptual features '{self.perceptual}'.",
             "Use auto, vgg19 or substitute.",
         )
-        _check(
-            self.precision in ("auto", "float32", "bfloat16"),
-            f"Unknown precision '{self.precision}'.",
-            "Use auto, float32 or bfloat16.",
-        )
+        _check_precision(self.precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Everything that `dub finetune` can be told."""
+
+    videos: tuple[Path, ...]
+    name: str
+    model: str = "iptalker"
+    consent: bool = False
+    steps: int = 200
+    minutes: float = 0.0
+    half: bool = False
+    face: int = 0
+    learn_sound: bool = False
+    overwrite: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _check(bool(self.videos), "No video to learn from.", "Name one or more videos.")
+        _check(bool(self.name.strip()), "The identity has no name.", "Use --name, such as anna.")
+        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more; 200 is usual.")
+        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
+        _check(self.face >= 0, f"Face {self.face} does not exist.", "Faces count from 1.")
+        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        _check_device(self.device)
+        _check_precision(self.precision)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return _as_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +217,7 @@ class SyncTrainConfig:
         _check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 1e-3.")
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         _check(self.checkpoint_every >= 1, "A checkpoint every 0 steps.", "Use 1 or more.")
-        _check(
-            self.device.split(":")[0] in DEVICES,
-            f"Unknown device '{self.device}'.",
-            "Use auto, cpu, cuda, cuda:N or mps.",
-        )
+        _check_device(self.device)
 
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
@@ -184,7 +232,9 @@ class EvaluateConfig:
     output: Path
     settings: str = "reconstruction,cross,silence"
     models: str = "iptalker"
+    identities: str = ""
     baselines: str = "passthrough,best-reference,audio-reference,ground-truth"
+    half: bool = False
     catalogue: Path | None = None
     speech: Path | None = None
     weights: Path | None = None
@@ -208,15 +258,11 @@ class EvaluateConfig:
             )
         _check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
         _check(
-            bool(self.model_names or self.baseline_names),
-            "Neither a model nor a baseline.",
-            "Name one with --models or --baselines.",
+            bool(self.model_names or self.identity_names or self.baseline_names),
+            "Neither a model nor an identity nor a baseline.",
+            "Name one with --models, --identities or --baselines.",
         )
-        _check(
-            self.device.split(":")[0] in DEVICES,
-            f"Unknown device '{self.device}'.",
-            "Use auto, cpu, cuda, cuda:N or mps.",
-        )
+        _check_device(self.device)
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         _check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
 
@@ -231,16 +277,18 @@ class EvaluateConfig:
         return _names(self.models)
 
     @property
+    def identity_names(self) -> tuple[str, ...]:
+        """The identities that are scored beside the models: names, paths, folders of several."""
+        return _names(self.identities)
+
+    @property
     def baseline_names(self) -> tuple[str, ...]:
         """The chosen baselines."""
         return _names(self.baselines)
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""
-        return {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self).items()
-        }
+        return _as_json(self)
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -310,6 +310,7 @@ class DubReport:
     height: int = 0
     model: str = ""
     weights_sha256: str | None = None
+    identity: str | None = None
     device: str = ""
     sync_mode: str = ""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -321,3 +322,40 @@ class DubReport:
     duration_s: float = 0.0
     source_offset_ms: int | None = None
     version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneReport:
+    """What was learned.
+
+    Attributes:
+        name: Of the identity.
+        path: Where it lies.
+        kept_step: The step that was kept.
+        last_step: The last one that was made.
+        stopped: Why there were no more.
+        before: Scores on the footage kept apart without anything learned.
+        after: The same at the kept step.
+        checks: All looks at it.
+        footage: Seconds, frames, faces and what else is known of the footage.
+        left_out: Files and faces that were not used, and why.
+        notes: What else is to be told.
+        seconds: Time spent, by stage.
+        config: What was asked for.
+        megabytes: Size of the adapter.
+    """
+
+    name: str
+    path: str
+    kept_step: int
+    last_step: int
+    stopped: str
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    checks: list[dict[str, float | None]]
+    footage: dict[str, Any]
+    left_out: dict[str, str]
+    notes: list[str]
+    seconds: dict[str, float]
+    config: dict[str, Any]
+    megabytes: float

@@ -11,20 +11,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from dubcli import __version__
 from dubcli.audio.features import SAMPLE_RATE
 from dubcli.config import DubConfig
 from dubcli.errors import ConfigError, DecodeError, EncodeError, ProbeError
 from dubcli.face.align import crop_alignment, to_canonical
+from dubcli.face.appearance import describe
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.references import cut_references, select_references
 from dubcli.face.rest import rest_shape
 from dubcli.face.track import fade, smooth_pose
+from dubcli.identities.adapter import apply_adapter
+from dubcli.identities.identity import Identity
 from dubcli.media.containers import container_of, default_output
 from dubcli.media.native import NativeFrame
 from dubcli.media.probe import probe, require_audio, require_video
@@ -37,11 +42,13 @@ from dubcli.models.base import LipSyncModel
 from dubcli.pipeline.analyse import Analysis, analyse, choose_face
 from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.hearing import hear
+from dubcli.pipeline.person import in_this_video, read_identity, remarks
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock, Renderer, Subject
 from dubcli.pipeline.spaces import coded_to_display
 from dubcli.pipeline.sync_check import SyncScore, source_offset, source_warning
 from dubcli.types import (
+    F32,
     U8,
     Bool,
     DubReport,
@@ -67,6 +74,7 @@ class _Job:
         audio_s: Its exact length, seconds.
         model: The lip-sync model, on `device`.
         model_name: Name and tag of its manifest entry.
+        identity: The person that it was adapted to, None for the model as it ships.
         weights_sha256: None for a model without weights.
         device: Where the model runs.
         encode: How frames are encoded.
@@ -79,6 +87,7 @@ class _Job:
     audio_s: Fraction
     model: LipSyncModel
     model_name: str
+    identity: Identity | None
     weights_sha256: str | None
     device: torch.device
     encode: EncodeOptions
@@ -136,7 +145,7 @@ def dub(
         began = clock.add("analyse", began)
         schedule = _schedule(job, found.times)
         track = choose_face(found, config.face)
-        subject = _subject(reader, job.info, track, job.model, reference_frames)
+        subject, looks = _subject(reader, job, track, reference_frames)
         features = hear(job.waveform, job.model.spec.audio_kind)
         own = source_offset(config.video, track, subject.pose, found.times, job.device)
         clock.add("references", began)
@@ -146,11 +155,24 @@ def dub(
         )
         with tempfile.TemporaryDirectory(prefix=".dub-", dir=job.output.parent) as folder:
             picture = Path(folder) / "picture.mov"
-            notes = _render(reader, renderer, timeline, picture, job, clock, tell)
+            notes = remarks(looks, job.identity)
+            notes += _render(reader, renderer, timeline, picture, job, clock, tell)
             notes += _join(picture, job, schedule, clock, tell)
     report = _report(job, found, subject, timeline, clock, own, notes)
     _write_report(report, report_path(job.output))
     return report
+
+
+def check(config: DubConfig) -> None:
+    """Look at files and options alone, before something slow that a dub will need.
+
+    Raises:
+        DubError: The dub could not begin.
+    """
+    info = probe(config.video)
+    require_video(info)
+    _check_output(config, info)
+    _read_audio(config)
 
 
 def report_path(output: Path) -> Path:
@@ -160,16 +182,26 @@ def report_path(output: Path) -> Path:
 
 def _prepare(config: DubConfig, encode: EncodeOptions | None) -> _Job:
     """Look at everything that can be wrong before the slow part."""
+    if config.finetune:
+        raise ConfigError(
+            "A dub does not learn the person by itself.",
+            "Call dubcli.training.finetune first, and give the dub its identity.",
+        )
     info = probe(config.video)
     require_video(info)
     output = _check_output(config, info)
     waveform, audio_s = _read_audio(config)
-    entry = resolve(config.model)
+    identity, wanted = None, config.model
+    if config.identity is not None:
+        identity, wanted = read_identity(config.identity, config.model)
+    entry = resolve(wanted)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
-    model, sha256 = load_model(config.model, str(device))
+    model, sha256 = load_model(entry.name, str(device))
+    if identity is not None:
+        apply_adapter(cast(nn.Module, model), identity, sha256)
     default = EncodeOptions(output=output, crf=config.crf, threads=config.threads)
     return _Job(
         config=config,
@@ -179,6 +211,7 @@ def _prepare(config: DubConfig, encode: EncodeOptions | None) -> _Job:
         audio_s=audio_s,
         model=model,
         model_name=entry.name,
+        identity=identity,
         weights_sha256=sha256,
         device=device,
         encode=encode or default,
@@ -243,37 +276,47 @@ def _audio_origin(info: MediaInfo, times: FrameTimes) -> Fraction:
 
 
 def _subject(
-    reader: FrameReader,
-    info: MediaInfo,
-    track: FaceTrack,
-    model: LipSyncModel,
-    reference_frames: range | None,
-) -> Subject:
-    video = require_video(info)
+    reader: FrameReader, job: _Job, track: FaceTrack, reference_frames: range | None
+) -> tuple[Subject, F32]:
+    """The person over the video's frames, and what the face looks like in a few of them (L, D)."""
+    video, identity = job.video, job.identity
     pose = smooth_pose(track)
-    alignment = crop_alignment(pose, model.spec.crop_size)
+    alignment = crop_alignment(pose, job.model.spec.crop_size)
     allowed: Bool = np.ones(len(track), np.bool_)
     if reference_frames is not None:
         allowed = np.isin(np.arange(len(track)), list(reference_frames))
-    chosen = select_references(track, pose, model.spec.num_references, allowed)
+    chosen = select_references(track, pose, job.model.spec.num_references, allowed)
     to_display = coded_to_display(video)
     width, height = video.display_size
-    distinct = sorted(set(chosen))
+    looks: dict[int, F32] = {}
 
     def upright(native: NativeFrame) -> U8:
         whole = native.rgb_region(0, 0, native.width, native.height)
-        return cut_crop(whole, to_display, (height, width))
+        picture = cut_crop(whole, to_display, (height, width))
+        looks[native.index] = describe(picture, track.landmarks[native.index - track.start])
+        return picture
 
+    distinct = sorted(set(chosen))
     pictures = ((native.index, upright(native)) for native in reader.native_sequence(distinct))
-    return Subject(
+    references = cut_references(pictures, chosen, track, alignment)
+    if identity is None:
+        neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
+        state = None
+    else:
+        neutral, own = identity.neutral, references
+        references = in_this_video(identity.references, own, alignment, np.flatnonzero(track.valid))
+        state = identity.state if references.crops is identity.references.crops else None
+    subject = Subject(
         track=track,
         pose=pose,
         alignment=alignment,
         coded_to_display=to_display,
         strength=fade(track.valid, track.shot),
-        neutral=rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed),
-        references=cut_references(pictures, chosen, track, alignment),
+        neutral=neutral,
+        references=references,
+        state=state,
     )
+    return subject, np.stack(list(looks.values()))
 
 
 def _render(
@@ -359,7 +402,8 @@ def _report(
         seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},
         config=job.config.as_json(),
         warnings=warnings + notes,
-        references=subject.references.frame_indices.tolist(),
+        identity=job.identity.name if job.identity else None,
+        references=[] if job.identity else subject.references.frame_indices.tolist(),
         shots=int(subject.track.shot.max()) + 1,
         faces=len(found.tracks),
         duration_s=round(float(timeline.duration_s), 6),

@@ -51,6 +51,7 @@ class Subject:
         strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         references: Pictures of the mouth.
+        state: They as encoded before, see `LipSyncModel.state_tensors`; None encodes them now.
     """
 
     track: FaceTrack
@@ -60,6 +61,7 @@ class Subject:
     strength: F32
     neutral: F32
     references: References
+    state: dict[str, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,11 @@ class Renderer:
         self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
         with torch.inference_mode(), autocast(device):
             crops, points = reference_tensors(subject.references, SPEAKING, device)
-            self._state: Any = model.encode_references(crops, points)
+            self._state: Any = (
+                model.encode_references(crops, points)
+                if subject.state is None
+                else model.state_from_tensors(subject.state, crops)
+            )
         self._detail = self._reference_detail()
 
     def frames(self, source: Iterator[NativeFrame]) -> Iterator[NativeFrame]:

@@ -74,6 +74,12 @@ LOSS_PRESETS: dict[str, LossWeights] = {
 }
 
 
+# For `dub finetune`: texture without a discriminator, which would have to learn the person first.
+PERSON_LOSSES = LossWeights(
+    picture=1.0, ssim=0.15, warp=0.5, painted=0.5, texture=0.03, geometry=1.0, sync_to_real=0.1
+)
+
+
 def weighted_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Mean |a - b| of pictures (B, C, H, W) under weights (B, 1, H, W)."""
     return ((a - b).abs() * weight).sum() / (weight.sum() * a.shape[1]).clamp_min(1e-6)

@@ -17,7 +17,7 @@ from dubcli.models.masks import mouth_mask
 from dubcli.models.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
 from dubcli.models.perceptual import VGG19
 from dubcli.models.sync_expert import SyncExpert
-from dubcli.training.data import RenderSample, RenderSamples, TrainClip, with_sound
+from dubcli.training.data import TrainClip, with_sound
 from dubcli.training.discriminators import Adversary, cut_mouths, ramp
 from dubcli.training.losses import (
     LOSS_PRESETS,
@@ -33,12 +33,12 @@ from dubcli.training.losses import (
     warp_loss,
 )
 from dubcli.training.modes import device_of, evaluating
+from dubcli.training.samples import RenderSample, RenderSamples, Variation
 from dubcli.training.sync_runs import SyncRuns
 from dubcli.training.tasks import coefficients_of, point_loss, prepare_model, resize_pictures
 from dubcli.types import U8
 
 _MOUTH_WEIGHT = 4.0
-_COEFFICIENT_NOISE = 0.1
 # Side of the windows in which texture is compared, inter-ocular distances.
 _TEXTURE_WINDOW = 0.2
 _MOUTH_SURROUNDINGS = 0.2
@@ -107,6 +107,7 @@ class RenderTask:
         joint: Stage `joint` instead of `render`.
         weights: λ of each loss.
         judges: The adversary is needed where `weights.gan` is above 0.
+        variation: How samples differ from the footage.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class RenderTask:
         joint: bool,
         weights: LossWeights = LOSS_PRESETS["no-gan"],
         judges: Judges | None = None,
+        variation: Variation | None = None,
     ) -> None:
         judges = Judges() if judges is None else judges
         prepare_model(model, clips)
@@ -127,6 +129,8 @@ class RenderTask:
         self._batch = config.batch_clips
         self._weights = weights
         self._adversary, self._vgg = judges.adversary, judges.vgg
+        variation = Variation() if variation is None else variation
+        self._noise = variation.noise
         expert = judges.sync
         self._runs = None if expert is None else SyncRuns(model, clips, expert, config.seed)
         self._samples = RenderSamples(
@@ -136,6 +140,7 @@ class RenderTask:
             audio_kind=model.config.audio_kind,
             audio_width=model.config.audio_width,
             seed=config.seed,
+            variation=variation,
         )
 
     def parameters(self) -> list[nn.Parameter]:
@@ -250,7 +255,7 @@ class RenderTask:
         true = coefficients_of(sample.departure, model).to(device)
         if not self._joint:
             rng = np.random.default_rng((self._seed, index, 1))
-            noise = rng.standard_normal(true.shape) * _COEFFICIENT_NOISE
+            noise = rng.standard_normal(true.shape) * self._noise
             noisy = true + torch.from_numpy(noise.astype(np.float32)).to(device)
             return noisy, model.coefficient_code(noisy), None
         v_alg = model.alignment(torch.from_numpy(sample.audio).to(device), state.tokens)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from dubcli.errors import TrainingError
 from dubcli.types import U8
@@ -107,6 +108,12 @@ def save_picture(picture: U8, path: Path) -> None:
         path.write_bytes(data.tobytes())
     except OSError as error:
         raise _unwritable(path, str(error.strerror)) from error
+
+
+def encode_rows(rows: list[list[U8]]) -> bytes:
+    """PNG of rows of RGB pictures of one size (H, W, 3)."""
+    sheet = np.concatenate([np.concatenate(row, 1) for row in rows])
+    return cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _unwritable(path: Path, reason: str) -> TrainingError:

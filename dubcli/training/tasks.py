@@ -36,8 +36,6 @@ from dubcli.training.losses import (
 from dubcli.training.modes import device_of
 from dubcli.types import F32, U8
 
-_MOUTH_WEIGHT = 4.0
-_COEFFICIENT_NOISE = 0.1
 _TOKEN_DROPOUT = 0.5
 # A shift of the audio by up to this many steps, both ways, that costs nothing.
 _JITTER_STEPS = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dubcli.config import TrainConfig
 from dubcli.errors import ConfigError, TrainingError
@@ -35,13 +35,13 @@ from dubcli.training.offsets import correct_offsets
 from dubcli.training.render_task import Judges, RenderTask
 from dubcli.training.run_log import Notes, append_row, drop_rows_after, save_picture
 from dubcli.training.start import start_from
+from dubcli.training.step import take_step
 from dubcli.training.tasks import GeometryTask, Task, half_size
 from dubcli.training.vgg import PART, choose_features, require_vgg19, told
 
 Progress = Callable[[str, int, int], None]
 _AVERAGE_DECAY = 0.998
 _WARM_UP_STEPS = 100
-_CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,24 +300,19 @@ def _save(run: _Run, step: int) -> Path:
 
 def _step(run: _Run, step: int) -> dict[str, float]:
     """One update; the weights stay as they were if it cannot be computed."""
-    config, device = run.config, device_of(run.task.model)
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
-    is_half = use_bfloat16(config.precision, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
-        losses = run.task.losses(step)
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    if not math.isfinite(values["loss"]):
-        raise _diverged(config, f"The loss is {values['loss']}", step)
-    run.optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    norm = float(nn.utils.clip_grad_norm_(run.task.parameters(), _CLIP_NORM))
-    if not math.isfinite(norm):
-        raise _diverged(config, f"The gradient is {norm}", step)
-    run.optimizer.step()
+    config = run.config
+    rate = learning_rate(config, step)
+    values = take_step(
+        run.task,
+        run.optimizer,
+        step,
+        rate=rate,
+        is_half=use_bfloat16(config.precision, device_of(run.task.model)),
+        fail=lambda what: _diverged(config, what, step),
+    )
     if run.adversary is None:
         return values
-    values |= run.adversary.learn(learning_rate(config, step))
+    values |= run.adversary.learn(rate)
     if not math.isfinite(values["critic"]):
         raise _diverged(config, "The discriminator's loss or gradient is not finite", step)
     return values

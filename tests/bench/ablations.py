@@ -36,11 +36,12 @@ from dubcli.config import TrainConfig
 from dubcli.errors import ConfigError, DubError
 from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 from dubcli.training.checkpoints import load_into, read_state
-from dubcli.training.data import RenderSamples, TrainClip, load_clips, with_sound
+from dubcli.training.data import TrainClip, load_clips, with_sound
 from dubcli.training.losses import LOSS_PRESETS, LossWeights, luma
 from dubcli.training.modes import evaluating
 from dubcli.training.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
 from dubcli.training.render_task import render_scene, set_scene
+from dubcli.training.samples import RenderSamples
 from dubcli.training.start import start_from
 from dubcli.training.tasks import coefficients_of, half_size, reference_boxes
 from dubcli.training.train import Overrides, train

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dubcli.cli import app
-from dubcli.config import DubConfig, PrepareConfig, TrainConfig
+from dubcli.config import DubConfig, FinetuneConfig, PrepareConfig, TrainConfig
 from dubcli.types import DubReport
 
 # Field -> words on the command line, value in the configuration; none is the default.
@@ -29,7 +29,10 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "seed": (["--seed", "9"], 9),
     "threads": (["--threads", "3"], 3),
     "allow_silence": (["--allow-silence"], True),
+    "identity": (["--identity", "anna"], "anna"),
 }
+# What is done before the dub: see test_cli_finetune.py.
+BEFORE_THE_DUB = {"finetune", "consent"}
 Run = Callable[..., Any]
 
 
@@ -60,7 +63,7 @@ def _invoke(*arguments: str) -> Any:
 
 def test_every_field_of_the_main_job_has_a_flag_that_arrives(seen: dict[str, Any]) -> None:
     names = {entry.name for entry in fields(DubConfig)}
-    assert set(DUB_FLAGS) | {"video"} == names
+    assert set(DUB_FLAGS) | {"video"} == names - BEFORE_THE_DUB
     words = [word for flag, _ in DUB_FLAGS.values() for word in flag]
     result = _invoke("clip.mp4", *words)
     assert result.exit_code == 0, result.output
@@ -89,9 +92,14 @@ def test_short_flags(seen: dict[str, Any]) -> None:
     assert seen["dub"].overwrite
 
 
-@pytest.mark.parametrize("config_class", [DubConfig, PrepareConfig, TrainConfig])
+@pytest.mark.parametrize("config_class", [DubConfig, PrepareConfig, TrainConfig, FinetuneConfig])
 def test_every_option_is_explained(config_class: type) -> None:
-    command = {DubConfig: [], PrepareConfig: ["prepare"], TrainConfig: ["train"]}[config_class]
+    command = {
+        DubConfig: [],
+        PrepareConfig: ["prepare"],
+        TrainConfig: ["train"],
+        FinetuneConfig: ["finetune"],
+    }[config_class]
     text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "400"}).stdout
     for entry in fields(config_class)[1:]:
         flag = f"--{entry.name.replace('_', '-')}"

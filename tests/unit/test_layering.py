@@ -25,45 +25,53 @@ def _rule(third_party: str | None, forbidden: str) -> Rule:
     return Rule(allowed, frozenset(forbidden.split()))
 
 
-STAGES = "audio catalogue composite evaluation face media models pipeline training weights"
+STAGES = (
+    "audio catalogue composite evaluation face identities media models pipeline training weights"
+)
+# What puts stages together, and what the terminal shows of it.
+JOBS = "identities pipeline training evaluation"
+TERMINAL = "cli cli_help cli_identities cli_view"
 RULES = {
-    "types": _rule("numpy", f"{STAGES} cli cli_view doctor config errors"),
-    "errors": _rule("", f"{STAGES} cli cli_view doctor config types"),
-    "config": _rule("numpy", f"{STAGES} cli cli_view doctor"),
-    "catalogue": _rule("", f"{STAGES.replace('catalogue ', '')} cli cli_view doctor config types"),
+    "types": _rule("numpy", f"{STAGES} {TERMINAL} doctor config errors"),
+    "errors": _rule("", f"{STAGES} {TERMINAL} doctor config types"),
+    "config": _rule("numpy", f"{STAGES} {TERMINAL} doctor"),
+    "catalogue": _rule("", f"{STAGES.replace('catalogue ', '')} {TERMINAL} doctor config types"),
     "media": _rule(
         "numpy av ffmpeg imageio_ffmpeg",
-        "audio composite face models weights pipeline training evaluation cli cli_view doctor",
+        f"audio composite face models weights {JOBS} {TERMINAL} doctor",
     ),
-    "face": _rule(
-        "numpy cv2 mediapipe",
-        "audio media models weights pipeline training evaluation cli cli_view doctor",
-    ),
-    "composite": _rule(
-        "numpy cv2", "audio media models weights pipeline training evaluation cli cli_view doctor"
-    ),
+    "face": _rule("numpy cv2 mediapipe", f"audio media models weights {JOBS} {TERMINAL} doctor"),
+    "composite": _rule("numpy cv2", f"audio media models weights {JOBS} {TERMINAL} doctor"),
     "audio": _rule(
-        "numpy onnxruntime",
-        "face models media composite weights pipeline training evaluation cli cli_view doctor",
+        "numpy onnxruntime", f"face models media composite weights {JOBS} {TERMINAL} doctor"
     ),
     "models": _rule(
-        "torch einops numpy",
-        "media face audio composite weights pipeline training evaluation cli cli_view doctor",
+        "torch einops numpy", f"media face audio composite weights {JOBS} {TERMINAL} doctor"
     ),
     "weights": _rule(
         "torch safetensors huggingface_hub",
-        "media face audio composite pipeline training evaluation cli cli_view doctor",
+        f"media face audio composite {JOBS} {TERMINAL} doctor",
     ),
-    "pipeline": _rule(None, "training evaluation cli cli_view doctor"),
-    "training": _rule(None, "evaluation cli cli_view doctor"),
-    "evaluation": _rule(None, "training cli cli_view doctor"),
-    "doctor": _rule("torch cv2 av", f"{STAGES.replace('media ', '').replace(' weights', '')} cli"),
-    "cli_view": _rule("rich", f"{STAGES} cli doctor"),
+    "identities": _rule(
+        "numpy torch safetensors cv2 platformdirs",
+        f"media audio composite pipeline training evaluation {TERMINAL} doctor",
+    ),
+    "pipeline": _rule(None, f"training evaluation {TERMINAL} doctor"),
+    "training": _rule(None, f"evaluation {TERMINAL} doctor"),
+    "evaluation": _rule(None, f"training {TERMINAL} doctor"),
+    "doctor": _rule(
+        "torch cv2 av", f"{STAGES.replace('media ', '').replace(' weights', '')} {TERMINAL}"
+    ),
+    "cli_view": _rule("rich", f"{STAGES} cli cli_help cli_identities doctor"),
+    "cli_help": _rule("", f"{STAGES} cli cli_view cli_identities doctor errors types"),
+    "cli_identities": _rule(
+        "typer rich", "face audio composite media models pipeline training evaluation cli doctor"
+    ),
     "cli": _rule("typer rich", "face audio composite media models"),
-    "__init__": _rule("", "cli cli_view"),
+    "__init__": _rule("", TERMINAL),
     "__main__": _rule("", STAGES),
 }
-TERMINAL_LAYERS = {"cli", "cli_view"}
+TERMINAL_LAYERS = {"cli", "cli_identities", "cli_view"}
 
 
 def _layer(path: Path) -> str:

@@ -14,8 +14,6 @@ from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order
 from dubcli.face.rest import rest_shape
 from dubcli.training.clips import CROP_SIZE, MARGIN, STORED_SIZE, PreparedClip, encode_picture
 from dubcli.training.data import (
-    RenderSample,
-    RenderSamples,
     TrainClip,
     audio_windows,
     augment_audio,
@@ -24,6 +22,7 @@ from dubcli.training.data import (
     project,
     stored_to_crop,
 )
+from dubcli.training.samples import RenderSample, RenderSamples
 from dubcli.types import F32
 
 NUM_FRAMES, WIDTH = 30, 16

@@ -1,0 +1,330 @@
+"""`dub finetune` from footage to a stored identity, with a small network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_clips import NUM_FRAMES, made_clip
+
+from dubcli.config import FinetuneConfig
+from dubcli.errors import ConfigError, IdentityError, TrainingError
+from dubcli.face.landmarks import NUM_KEPT, mouth_open
+from dubcli.identities.adapter import apply_adapter
+from dubcli.identities.store import load_identity
+from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+from dubcli.training import finetune as module
+from dubcli.training import learned
+from dubcli.training.clips import CROP_SIZE, MARGIN, PreparedClip
+from dubcli.training.data import derive_clip, stored_to_crop
+from dubcli.training.finetune import finetune
+from dubcli.training.footage import Footage, PersonClip
+from dubcli.training.person import rest_of
+from dubcli.training.tasks import prepare_model
+from dubcli.types import FaceObservation, FinetuneReport, Frame, References
+from dubcli.weights import WeightEntry
+
+# The tiny network on crops of the size that footage has.
+SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])
+ENTRY = WeightEntry(
+    name="iptalker.test", architecture="iptalker", package="x", sha256="ab" * 32, config={}
+)
+Learn = Callable[..., FinetuneReport]
+
+
+def base_model() -> IPTalker:
+    torch.manual_seed(5)
+    model = IPTalker(SIZES)
+    clip = made_clip(0)
+    prepare_model(model, [derive_clip("c", "c", clip, rest_of([clip]))])
+    return model.eval()
+
+
+def made_footage(*clips: PreparedClip) -> Footage:
+    first = clips[0]
+    indices = np.array([0, NUM_FRAMES // 2])
+    crops = np.stack([stored_to_crop(first.picture(int(i))) for i in indices])
+    landmarks = first.landmarks[indices] - np.array([*MARGIN[::-1], 0], np.float32)
+    return Footage(
+        clips=tuple(
+            PersonClip(
+                source=Path("anna.mp4"),
+                clip=clip,
+                frame_numbers=np.arange(len(clip)),
+                seconds=len(clip) / 25,
+            )
+            for clip in clips
+        ),
+        references=References(
+            crops=crops,
+            detail_crops=crops,
+            landmarks=landmarks,
+            frame_indices=indices,
+            mouth_open=mouth_open(landmarks),
+        ),
+        reference_clips=np.zeros(2, np.int64),
+        looks=np.ones((2, 176), np.float32),
+        left_out={"other.mp4": "shows another person"},
+        sampled=False,
+        has_sound=all(len(clip.voices) for clip in clips),
+        facts={"seconds_used": len(first) / 25, "seconds_available": len(first) / 25},
+    )
+
+
+class SeenAsDrawn:
+    """Finds the drawn mouth: its dark pixels' height, on landmarks of a still face."""
+
+    def __init__(self, max_faces: int = 1) -> None:
+        self.max_faces = max_faces
+
+    def detect(self, frame: Frame) -> list[FaceObservation]:
+        marks = made_clip(0).landmarks[frame.index % NUM_FRAMES]
+        assert marks.shape == (NUM_KEPT, 3)
+        box = np.array([0, 0, 100, 100], np.float32)
+        return [FaceObservation(frame_index=frame.index, box=box, landmarks=marks, score=1.0)]
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def footage() -> list[Footage]:
+    """What the videos show; a test may put other footage in."""
+    return [made_footage(made_clip(0))]
+
+
+@pytest.fixture
+def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, footage: list[Footage]) -> Learn:
+    """Learn anna in a folder of the test."""
+    monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
+    monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
+    monkeypatch.setattr(module, "gather_footage", lambda request, num, tell: footage[0])
+    monkeypatch.setattr(module, "SyncJudge", SimpleNamespace(load=lambda role, device: None))
+    monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
+    monkeypatch.setattr(module, "CHECK_EVERY", 2)
+    monkeypatch.setattr(module, "_FRAMES", 2)
+    video = tmp_path / "anna.mp4"
+    video.write_bytes(b"video")
+
+    def run(progress: Any = None, snapshots: Any = None, **changes: Any) -> FinetuneReport:
+        defaults: dict[str, Any] = {
+            "videos": (video,),
+            "name": str(tmp_path / "people" / "anna"),
+            "consent": True,
+            "steps": 4,
+            "device": "cpu",
+        }
+        return finetune(FinetuneConfig(**{**defaults, **changes}), progress, snapshots=snapshots)
+
+    return run
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _adapter(path: str | Path) -> dict[str, torch.Tensor]:
+    return load_identity(Path(path)).adapter
+
+
+def _stop_after(steps: int) -> Callable[[str, int, int], None]:
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "learn" and done == steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_identity_is_stored_with_all_that_was_learned(learn: Learn, tmp_path: Path) -> None:
+    report = learn()
+    identity = load_identity(tmp_path / "people" / "anna")
+    assert identity.base.sha256 == ENTRY.sha256
+    assert identity.consent.agreed
+    assert identity.consent.how == "--consent"
+    assert identity.report["kept_step"] == report.kept_step
+    assert report.last_step == 4
+    assert [check["step"] for check in report.checks] == [0, 2, 4]
+    assert report.left_out == {"other.mp4": "shows another person"}
+    names = {file.name for file in (tmp_path / "people" / "anna").iterdir()}
+    assert {"before.png", "after.png", "log.csv"} <= names
+    # Nothing is left of the work.
+    assert [path.name for path in (tmp_path / "people").iterdir()] == ["anna"]
+
+
+def test_the_sound_half_is_frozen_but_for_its_last_layer(learn: Learn) -> None:
+    changed = {name for name, delta in _adapter(learn().path).items() if bool(delta.any())}
+    sound = {name for name in changed if name.startswith("alignment.")}
+    assert sound <= {"alignment.to_coefficients.3.weight", "alignment.to_coefficients.3.bias"}
+
+
+def test_the_stored_references_are_encoded_by_the_learned_model(learn: Learn) -> None:
+    identity = load_identity(Path(learn().path))
+    model = base_model()
+    apply_adapter(model, identity, ENTRY.sha256)
+    crops = torch.from_numpy(identity.references.crops).permute(0, 3, 1, 2).float() / 255
+    points = torch.from_numpy(identity.references.landmarks[:, 27:129, :2].copy())
+    with torch.no_grad():
+        again = model.state_tensors(model.encode_references(crops, points))
+    for name, stored in identity.state.items():
+        assert torch.allclose(again[name], stored, atol=1e-5), name
+
+
+def test_learning_without_consent_is_refused(learn: Learn, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--consent"):
+        learn(consent=False)
+    assert not (tmp_path / "people").exists()
+
+
+def test_a_name_in_use_is_refused_before_the_slow_part(learn: Learn) -> None:
+    learn()
+    with pytest.raises(ConfigError, match="exists"):
+        learn(_stop_after(1))
+
+
+def test_replacing_keeps_the_old_identity_until_the_new_one_is_whole(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(learn().path)
+    before = _content(path)
+    with pytest.raises(KeyboardInterrupt):
+        learn(_stop_after(3), overwrite=True, seed=2)
+    assert _content(path) == before
+    monkeypatch.setattr(module, "take_step", _not_a_number)
+    with pytest.raises(TrainingError, match="nan"):
+        learn(overwrite=True, seed=3)
+    assert _content(path) == before
+
+
+def _not_a_number(*args: Any, fail: Callable[[str], Exception], **rest: Any) -> dict[str, float]:
+    raise fail("The loss is nan")
+
+
+def test_an_interrupted_run_goes_on_to_the_same_identity(learn: Learn, tmp_path: Path) -> None:
+    whole = _adapter(learn(name=str(tmp_path / "whole")).path)
+    again = str(tmp_path / "again")
+    for stop in (3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            learn(_stop_after(stop), name=again)
+    assert not (tmp_path / "again").exists()
+    report = learn(name=again)
+    assert [check["step"] for check in report.checks] == [0, 2, 4]
+    rebuilt = _adapter(report.path)
+    assert rebuilt.keys() == whole.keys()
+    assert all(torch.equal(rebuilt[name], whole[name]) for name in whole)
+
+
+def test_an_unfinished_run_is_not_mixed_with_another(learn: Learn) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        learn(_stop_after(3))
+    with pytest.raises(ConfigError, match="unfinished"):
+        learn(steps=6)
+    assert learn(steps=6, overwrite=True).last_step == 6
+
+
+def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        learn(_stop_after(3))
+    (tmp_path / "people" / ".anna.learning" / "checks.json").write_text("{")
+    with pytest.raises(TrainingError, match="damaged"):
+        learn()
+
+
+def test_footage_that_cannot_be_learned_leaves_nothing_behind(
+    learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(request: Any, num: int, tell: Any) -> Footage:
+        raise TrainingError("Too little footage.")
+
+    monkeypatch.setattr(module, "gather_footage", none)
+    with pytest.raises(TrainingError, match="Too little"):
+        learn()
+    assert not (tmp_path / "people").exists()
+
+
+def test_a_time_budget_ends_the_run_and_is_told(learn: Learn) -> None:
+    report = learn(minutes=1e-9, steps=50)
+    assert report.last_step == 1
+    assert "minutes" in report.stopped
+
+
+def test_a_run_stops_when_the_lips_no_longer_follow(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.History, "has_lost_sync", property(lambda self: True))
+    report = learn(steps=50)
+    assert report.last_step == 2
+    assert "lips" in report.stopped
+
+
+def test_silent_footage_teaches_looks_and_says_so(learn: Learn, footage: list[Footage]) -> None:
+    footage[0] = made_footage(made_clip(0, with_sound=False))
+    report = learn()
+    assert any("no sound" in note for note in report.notes)
+    sound = [name for name in _adapter(report.path) if name.startswith("alignment.")]
+    assert all(not bool(_adapter(report.path)[name].any()) for name in sound)
+
+
+def test_the_sound_half_cannot_be_learned_from_silence(
+    learn: Learn, footage: list[Footage], tmp_path: Path
+) -> None:
+    footage[0] = made_footage(made_clip(0, with_sound=False))
+    with pytest.raises(TrainingError, match="--learn-sound"):
+        learn(learn_sound=True)
+    assert not (tmp_path / "people" / "anna").exists()
+
+
+def test_the_sound_half_is_learned_when_asked_for(learn: Learn) -> None:
+    changed = {
+        name for name, delta in _adapter(learn(learn_sound=True).path).items() if bool(delta.any())
+    }
+    assert any(name.startswith("alignment.audio_encoder") for name in changed)
+
+
+def test_little_footage_is_learned_with_a_word_of_warning(learn: Learn) -> None:
+    assert any("Only 1.6 s" in note for note in learn().notes)
+
+
+def test_a_full_disk_while_learning_leaves_no_identity(
+    learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **rest: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dubcli.training.learning.WorkFolder._write", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        learn()
+    assert not (tmp_path / "people" / "anna").exists()
+
+
+def test_a_full_disk_at_the_end_can_be_gone_on_from(
+    learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **rest: Any) -> None:
+        raise IdentityError("The identity cannot be written: No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learned, "save_identity", full)
+        with pytest.raises(IdentityError):
+            learn()
+    steps: list[int] = []
+    learn(lambda stage, done, total: steps.append(done) if stage == "learn" else None)
+    assert steps == []
+    assert (tmp_path / "people" / "anna").is_dir()
+
+
+def test_snapshots_are_identities_as_they_were_at_those_steps(learn: Learn, tmp_path: Path) -> None:
+    places = {2: tmp_path / "2" / "anna", 4: tmp_path / "4" / "anna"}
+    learn(snapshots=places)
+    early, late = (_adapter(place) for place in places.values())
+    assert json.loads((places[2] / "identity.json").read_text())["report"]["kept_step"] == 2
+    assert any(not torch.equal(early[name], late[name]) for name in early)
