@@ -48,6 +48,7 @@ from dubcli.models.masks import SPEAKING, mouth_mask
 from dubcli.models.mouth_map import (
     NUM_CHANNELS,
     OUTER,
+    closed_not_crossed,
     draw_mouth,
     landmark_displacement,
     normalised,
@@ -323,8 +324,8 @@ class IPTalker(nn.Module):
         if coefficients is not None:
             # Sub-pixel positions need more digits than mixed precision has.
             with torch.autocast(window.crops.device.type, enabled=False):
-                canonical = self.alignment.speaking_points(
-                    coefficients.float(), window.geometry.neutral
+                canonical = closed_not_crossed(
+                    self.alignment.speaking_points(coefficients.float(), window.geometry.neutral)
                 )
                 speaking = window.geometry.place(canonical)
                 field = self._own_field(window, speaking)

@@ -55,6 +55,25 @@ def draw_mouth(points: Tensor, grid: Tensor, softness_px: float, refine: int = 2
     return torch.cat([filled, curve], 1)
 
 
+def closed_not_crossed(points: Tensor) -> Tensor:
+    """Speaking points whose inner lips touch where they would pass through each other.
+
+    A mouth that is wanted more than closed would be drawn as an opening turned inside out.
+
+    Args:
+        points: Canonical or placed, y downwards. Shape (T, S, 2 or 3).
+    """
+    ring = points[:, INNER]
+    half = ring.shape[1] // 2
+    lower, upper = ring[:, 1:half], ring[:, half + 1 :].flip(1)
+    overlap = (upper[..., 1] - lower[..., 1]).clamp_min(0) / 2
+    moved = torch.zeros_like(ring[..., 1])
+    moved[:, 1:half], moved[:, half + 1 :] = overlap, -overlap.flip(1)
+    out = points.clone()
+    out[:, INNER, 1] += moved
+    return out
+
+
 def outline_distance(polygon: Tensor, grid: Tensor) -> Tensor:
     """Distance to a closed outline, positive inside. Shape (T, h, w)."""
     distance = _segment_distance(polygon, grid, closed=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dubcli.config import FinetuneConfig, TrainConfig
 from dubcli.errors import ConfigError, TrainingError
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent
 from dubcli.identities.store import locate, require_free
@@ -48,6 +48,7 @@ from dubcli.training.person import (
     keep_apart,
     person_clips,
     teach_mouth,
+    widen_mouth,
 )
 from dubcli.training.render_task import Judges, RenderTask
 from dubcli.training.run_log import LOG_NAME, append_row, drop_rows_after
@@ -66,8 +67,8 @@ _AVERAGE_DECAY = 0.96
 CHECK_EVERY = 25
 # One person varies less than all people: the camera's frame, not the light or the side.
 _JITTER = 0.5
-# The picture half must please with mouths that the sound half predicts, not with true ones alone.
-_NOISE = 0.3
+# More makes pictures distrust their landmarks: mouths open less.
+_NOISE = 0.05
 _FEW_SECONDS = 4.0
 
 
@@ -220,7 +221,7 @@ def _begin(
             device=device,
             footage=footage,
             learned=learned,
-            held=HeldOut(held, footage.references, lambda: MediaPipeDetector(max_faces=1)),
+            held=HeldOut(held, footage.references, _find_faces),
             consent=consent,
         ),
         path=path,
@@ -319,12 +320,24 @@ def _start(run: _Run, checkpoint: Path | None) -> tuple[History, dict[str, Tenso
     run.work.create()
     run.tell("check", 0, 1)
     history = History(run.person.held.score(run.model))
-    teach_mouth(run.model, run.person.learned)
+    _teach_mouth(run)
     run.average = begin_average(run.model)
     best = _look(run, history, 0, math.nan, {})
     run.tell("check", 1, 1)
     drop_rows_after(run.work.path, 0)
     return history, best, 0
+
+
+def _teach_mouth(run: _Run) -> None:
+    """Take the person's mouth over, as it shows in pictures."""
+    learned, references = run.person.learned, run.person.footage.references
+    if teach_mouth(run.model, learned):
+        shown = HeldOut(learned, references, _find_faces).shown_spread(run.model)
+        widen_mouth(run.model, learned, shown)
+
+
+def _find_faces() -> FaceDetector:
+    return MediaPipeDetector(max_faces=1)
 
 
 def _learn(

@@ -94,6 +94,18 @@ class HeldOut:
             sync=_correlation(openings),
         )
 
+    def shown_spread(self, model: IPTalker) -> float:
+        """Spread of the opening found in generated pictures over the true one; NaN if unknown."""
+        seen, true = [], []
+        for clip, frames in self._parts:
+            seen.append(self._seen_openings(clip, frames, self._paint(model, clip, frames)))
+            true.append(clip.opening[frames])
+        both = np.stack([np.concatenate(seen), np.concatenate(true)])
+        both = both[:, np.isfinite(both).all(0)]
+        if both.shape[1] < _LEAST_FOR_R or both[1].std() < _LEAST_MOTION:
+            return math.nan
+        return float(both[0].std() / both[1].std())
+
     def pictures(self, model: IPTalker) -> list[U8]:
         """A few generated crops, the same frames at every call."""
         return [

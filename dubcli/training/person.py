@@ -28,6 +28,9 @@ _HELD_SHARE, _LEAST_HELD, _MOST_HELD, _GAP_FRAMES = 0.2, 10, 250, 5
 _BETWEEN, _WITHIN, _MEMORY_S = 0.15, 0.37, 0.4
 # Independent moments that the gain's prior, 1, is worth; and its limits.
 _GAIN_PRIOR, _GAIN_RANGE = 20.0, (0.5, 2.0)
+# What of a spread that pictures do not show is made up for (all of it costs 0.5 dB, this much 0.2),
+# and its limits.
+_WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
 _BATCH = 64
 
 
@@ -132,6 +135,26 @@ def teach_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
         last.weight.mul_(gain)
         last.bias.mul_(gain).add_(torch.from_numpy(shift / ARTICULATION).to(last.bias))
     return True
+
+
+def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
+    """Make up for pictures that open less than their landmarks, as far as that costs little.
+
+    Args:
+        model: After `teach_mouth`.
+        clips: What was learned from.
+        shown: Spread of the opening in generated pictures over the true one; NaN changes nothing.
+    """
+    heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
+    if not heard or not shown > 0:
+        return
+    factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
+    mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0) / ARTICULATION
+    last = model.alignment.to_coefficients[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.mul_(factor)
+        last.bias.mul_(factor).add_((1 - factor) * torch.from_numpy(mean).to(last.bias))
 
 
 def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:

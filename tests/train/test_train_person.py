@@ -23,6 +23,7 @@ from dubcli.training.person import (
     person_clips,
     rest_of,
     teach_mouth,
+    widen_mouth,
 )
 from dubcli.training.samples import RenderSamples, Variation
 from dubcli.training.tasks import prepare_model
@@ -108,6 +109,38 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
         model.alignment.basis.flatten(1)
     )
     assert (now - true).square().mean() < (was - true).square().mean()
+
+
+def _coefficients(model: IPTalker, clip: TrainClip) -> torch.Tensor:
+    spec = model.spec
+    audio = audio_windows(clip, clip.frames, spec.audio_width, kind=spec.audio_kind)
+    tokens = torch.zeros(model.config.num_references, model.config.embedding)
+    with torch.no_grad():
+        return model.coefficients(torch.from_numpy(audio), tokens)
+
+
+@pytest.mark.parametrize(("shown", "wider"), [(0.7, True), (1.0, False), (1.3, False)])
+def test_mouths_that_pictures_show_too_small_are_asked_to_open_wider(
+    shown: float, wider: bool
+) -> None:
+    model, clip = IPTalker(NAMED_CONFIGS["tiny"]).eval(), _clip()
+    prepare_model(model, [clip])
+    before = _coefficients(model, clip)
+    widen_mouth(model, [clip], shown)
+    after = _coefficients(model, clip)
+    assert after.mean(0).allclose(before.mean(0), atol=1e-4)
+    ratio = float(after.std(0).mean() / before.std(0).mean())
+    assert (ratio > 1.05) == wider
+    assert (ratio < 0.95) == (shown > 1)
+
+
+def test_what_pictures_show_is_not_made_up_for_where_it_is_not_known() -> None:
+    model, clip = IPTalker(NAMED_CONFIGS["tiny"]).eval(), _clip()
+    prepare_model(model, [clip])
+    before = _coefficients(model, clip)
+    widen_mouth(model, [clip], float("nan"))
+    widen_mouth(model, [_clip(with_sound=False)], 0.5)
+    assert torch.equal(_coefficients(model, clip), before)
 
 
 def test_without_sound_the_mouth_stays_as_it_is() -> None:

@@ -15,6 +15,7 @@ from dubcli.models.mouth_map import (
     INNER_TOP,
     JAW,
     OUTER,
+    closed_not_crossed,
     draw_mouth,
     landmark_displacement,
     pixel_grid,
@@ -120,3 +121,19 @@ def test_cubic_sampling_keeps_texture_that_the_average_of_pixels_blurs() -> None
     whole = (2 * pixel_grid(40, 40, 1, (0, 0)) + 1) / 40 - 1
     for cubic in (False, True):
         torch.testing.assert_close(warp(picture, whole[None, None], cubic=cubic)[0], picture)
+
+
+def test_lips_that_would_cross_touch_and_draw_no_opening() -> None:
+    crossed = _points(-0.2)
+    assert crossed[INNER_BOTTOM, 1] < crossed[INNER_TOP, 1]
+    closed = closed_not_crossed(crossed[None])[0]
+    assert float(closed[INNER_BOTTOM, 1]) == pytest.approx(float(closed[INNER_TOP, 1]), abs=1e-3)
+    assert float(_drawn(closed)[1].sum()) < 0.5 * float(_drawn(crossed)[1].sum())
+    others = [index for index in range(len(closed)) if not INNER.start <= index < INNER.stop]
+    assert torch.equal(closed[others], crossed[others])
+
+
+@pytest.mark.parametrize("opening", [0.05, 0.3])
+def test_lips_that_do_not_cross_stay(opening: float) -> None:
+    points = _points(opening)[None]
+    assert torch.equal(closed_not_crossed(points), points)
