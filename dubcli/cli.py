@@ -32,6 +32,7 @@ from dubcli.config import (
     PrepareConfig,
     SyncTrainConfig,
     TrainConfig,
+    face_number,
 )
 from dubcli.doctor import examine, exit_code, library_error
 from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, WeightsError
@@ -182,6 +183,8 @@ def _parameter(config_class: type, name: str, annotation: Any, default: Any) -> 
         # Several files are a tuple in a configuration; on the command line, words in a row.
         annotation = list[Path] if annotation == tuple[Path, ...] else annotation
     else:
+        # What may be a number or a word comes as a word.
+        annotation = str if annotation == str | int else annotation
         flag = f"--{name.replace('_', '-')}"
         decls = [flag if default is not True else f"{flag}/--no-{flag[2:]}"]
         decls += [_SHORT[name]] if name in _SHORT else []
@@ -271,7 +274,7 @@ def _learn_first(config: DubConfig, view: View) -> DubConfig:
         name=name,
         model=config.model,
         consent=config.consent,
-        face=config.face,
+        face=face_number(config.face) or 0,
         seed=config.seed,
         device=config.device,
         threads=config.threads,

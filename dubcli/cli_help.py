@@ -21,7 +21,10 @@ HELP: dict[type, dict[str, str]] = {
         "overwrite": "Replace the output if it exists.",
         "model": "Model or model.tag, as in `dub models list`.",
         "device": f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
-        "face": "Which face, counted from 1 by size.",
+        "face": (
+            "Which face: a number from 1 by size; left, right, centre, top or bottom; a picture of "
+            "the person; or auto: whose lips follow the video's own sound, else the largest."
+        ),
         "sync_mode": (
             f"When the lengths differ: {', '.join(SYNC_MODES)}. The first three extend the video "
             "under longer audio; cut ends with the shorter; pad keeps the video's length."
@@ -36,6 +39,15 @@ HELP: dict[type, dict[str, str]] = {
             "video's name. Takes minutes."
         ),
         "consent": "With --finetune: the person agreed to be learned; no question is asked.",
+        "audio_offset": (
+            "Seconds by which the audio starts later, lips and sound alike; below 0 its beginning "
+            "is cut."
+        ),
+        "match_loudness": "Make the audio as loud as the video's own sound, short of clipping.",
+        "mix_original": (
+            "Mix the video's own sound below the new one at a level such as -20dB, -60dB to 0dB."
+        ),
+        "keep_silent_frames": "Leave the original picture while nobody speaks in the new audio.",
     },
     PrepareConfig: {
         "clips": "Folder of video clips.",

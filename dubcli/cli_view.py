@@ -193,6 +193,8 @@ class View:
         """What was done: the data on stdout if asked for, a sentence on stderr."""
         for warning in report.warnings:
             self.say(f"warning: {warning}")
+        if report.faces > 1:
+            self.say(f"face {report.face} of {report.faces}: {report.face_reason}")
         passed = sum(report.frames_passed_through.values())
         reasons = ", ".join(f"{key}: {num}" for key, num in report.frames_passed_through.items())
         self.say(

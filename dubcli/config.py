@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
 from dubcli.errors import ConfigError
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
+FACE_PLACES = ("left", "right", "centre", "center", "top", "bottom")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_MOST_OFFSET_S = 86_400
 
 
 def _check(condition: bool, cause: str, next_step: str) -> None:
@@ -33,6 +38,41 @@ def _check_precision(precision: str) -> None:
     )
 
 
+def face_number(face: str | int) -> int | None:
+    """The number in a choice of a face such as `DubConfig.face`; None where it is no number."""
+    try:
+        return int(face)
+    except ValueError:
+        return None
+
+
+def _check_face(face: str | int) -> None:
+    number = face_number(face)
+    _check(number is None or number >= 1, f"Face {face} does not exist.", "Faces count from 1.")
+    _check(
+        number is not None
+        or face in ("auto", *FACE_PLACES)
+        # What may be a path; a picture's name has at least an ending.
+        or any(mark in str(face) for mark in "./\\"),
+        f"Unknown face '{face}'.",
+        "Use auto, a number from 1, left, right, centre, top, bottom, or a picture's file.",
+    )
+
+
+def decibels(text: str) -> float:
+    """A level such as `-20dB` or `-20`.
+
+    Raises:
+        ConfigError: It is none, or not from -60 to 0.
+    """
+    try:
+        level = float(re.sub(r"\s*dB$", "", text.strip(), flags=re.IGNORECASE))
+    except ValueError:
+        level = math.nan
+    _check(-60 <= level <= 0, f"A level of '{text}'.", "Use -60dB to 0dB, such as -20dB.")
+    return level
+
+
 def _as_json(config: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -52,7 +92,7 @@ class DubConfig:
     overwrite: bool = False
     model: str = "iptalker"
     device: str = "auto"
-    face: int = 1
+    face: str | int = "auto"
     sync_mode: str = "bounce"
     crf: int = 16
     seed: int = 0
@@ -61,6 +101,10 @@ class DubConfig:
     identity: str | None = None
     finetune: bool = False
     consent: bool = False
+    audio_offset: float = 0.0
+    match_loudness: bool = False
+    mix_original: str | None = None
+    keep_silent_frames: bool = False
 
     def __post_init__(self) -> None:
         _check(
@@ -69,7 +113,7 @@ class DubConfig:
             f"Use one of {', '.join(SYNC_MODES)}.",
         )
         _check_device(self.device)
-        _check(self.face >= 1, f"Face {self.face} does not exist.", "Faces count from 1.")
+        _check_face(self.face)
         _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         _check(
@@ -77,6 +121,23 @@ class DubConfig:
             "Consent is for learning a person.",
             "Add --finetune, or leave out --consent.",
         )
+        _check(
+            not self.finetune or self.face == "auto" or face_number(self.face) is not None,
+            f"--finetune cannot learn from '--face {self.face}'.",
+            "Use --face auto or a number, or learn with dub finetune first.",
+        )
+        _check(
+            abs(self.audio_offset) <= _MOST_OFFSET_S,  # not so for NaN
+            f"An audio offset of {self.audio_offset} s.",
+            "Use seconds such as 0.25 or -0.1, a day at most.",
+        )
+        if self.mix_original is not None:
+            decibels(self.mix_original)
+
+    @property
+    def audio_offset_s(self) -> Fraction:
+        """`audio_offset` as the decimal that was given, without a float's error."""
+        return Fraction(str(self.audio_offset))
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""

@@ -188,6 +188,8 @@ class FaceTrack:
         shot: Shot number of each frame. Shape (T,).
         reasons: Why a frame is not valid, '' where it is. Length T.
         sharpness: Variance of the Laplacian inside the face, grey levels squared. Shape (T,).
+        looks: Descriptors of `face.appearance.describe` from a few frames, however long the track
+            is. Shape (L, D), (0, 0) where none were kept.
     """
 
     start: int
@@ -198,9 +200,11 @@ class FaceTrack:
     shot: Int
     reasons: tuple[str, ...]
     sharpness: F32
+    looks: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def __post_init__(self) -> None:
         num = len(self.boxes)
+        _require(self.looks.ndim == 2, f"looks shape {self.looks.shape}, expected (L, D)")
         for name in ("landmarks", "valid", "interpolated", "shot", "reasons", "sharpness"):
             length = len(getattr(self, name))
             _require(length == num, f"{name} has {length} entries, boxes {num}")
@@ -298,6 +302,11 @@ class FramePatch:
 class DubReport:
     """What was done, as written beside the result.
 
+    `face` is the number of the dubbed face by size, `face_reason` why it was this one, `faces` how
+    many there are.
+    `audio_offset_s` is how much later the audio starts than it would by itself, `audio_gain_db` how
+    much louder it was made, `original_mixed_db` how loud the source's own sound was left below it,
+    None where it was not.
     `source_offset_ms` is how much later the source's own picture comes than its own sound, None
     where that is not sure.
     """
@@ -319,8 +328,13 @@ class DubReport:
     references: list[int] = field(default_factory=list[int])
     shots: int = 0
     faces: int = 0
+    face: int = 0
+    face_reason: str = ""
     duration_s: float = 0.0
     source_offset_ms: int | None = None
+    audio_offset_s: float = 0.0
+    audio_gain_db: float = 0.0
+    original_mixed_db: float | None = None
     version: str = ""
 
 

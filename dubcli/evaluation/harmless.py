@@ -45,7 +45,7 @@ def score_harm(source: Source, result: Path, config: DubConfig, folder: Path) ->
     excerpt = _first_second(config.audio, folder / "excerpt.wav")
     lossless = folder / "excerpt.mov"
     settings = {"output": lossless, "audio": excerpt, "sync_mode": "cut", "overwrite": True}
-    kept = ("video", "model", "identity", "device", "threads")
+    kept = ("video", "model", "identity", "face", "device", "threads")
     fields = {name: getattr(config, name) for name in kept}
     dub(
         DubConfig(**fields, **settings, allow_silence=True, seed=config.seed),

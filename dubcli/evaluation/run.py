@@ -374,6 +374,8 @@ def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig
         video=task.clip.path,
         audio=audio,
         output=output,
+        # The face that `analyse_source` measures.
+        face=1,
         device=work.config.device,
         threads=work.config.threads,
         seed=work.config.seed,

@@ -34,6 +34,8 @@ _LEAST_CLOSENESS, _LEAST_LIKENESS = 0.3, 0.3
 # Likeness that makes two stretches one person, and how far the same place lowers it.
 _SAME_PERSON, _SAME_PLACE_BONUS = 0.8, 0.1
 _EXEMPLARS = 8
+# Looks that are kept of a stretch and of a person.
+_STRETCH_LOOKS, _PERSON_LOOKS = 4, 8
 
 
 class Reason(StrEnum):
@@ -195,6 +197,25 @@ class _Column:
         return self._data[: self._length]
 
 
+class _Spread:
+    """A few values of a stream of unknown length, evenly spread over it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen = 0
+        self._step = 1
+        self.values: list[F32] = []
+
+    def append(self, value: F32) -> None:
+        if self._seen % self._step == 0:
+            if len(self.values) == self._most:
+                # Every other one goes; `most` is even, so this value is next in the wider step.
+                self.values = self.values[::2]
+                self._step *= 2
+            self.values.append(value)
+        self._seen += 1
+
+
 @dataclass
 class _Stretch:
     """One face followed inside one shot."""
@@ -205,12 +226,14 @@ class _Stretch:
     landmarks: _Column = field(default_factory=lambda: _Column((NUM_KEPT, 3)))
     sharpness: _Column = field(default_factory=lambda: _Column(()))
     looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    few_looks: _Spread = field(default_factory=lambda: _Spread(_STRETCH_LOOKS))
 
     def add(self, sighting: _Sighting) -> None:
         self.frames.append(sighting.frame_index)
         self.boxes.append(sighting.box)
         self.landmarks.append(sighting.landmarks)
         self.sharpness.append(sighting.sharpness)
+        self.few_looks.append(sighting.looks)
         count = len(self.frames)
         # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
         share = max(1 / count, 0.05)
@@ -247,6 +270,13 @@ class _Person:
     def weight(self) -> float:
         boxes = np.concatenate([stretch.boxes.values for stretch in self.stretches])
         return float(np.median(boxes[:, 3] - boxes[:, 1])) * self.num_seen
+
+    @property
+    def few_looks(self) -> F32:
+        """Descriptors from all over its longest stretches. Shape (L, D)."""
+        every = [look for own in self.stretches[:_EXEMPLARS] for look in own.few_looks.values]
+        chosen = np.linspace(0, len(every) - 1, min(_PERSON_LOOKS, len(every))).round()
+        return np.stack([every[int(index)] for index in chosen])
 
     def affinity(self, stretch: _Stretch) -> float:
         """How well a stretch fits, likeness plus a bonus for the same place; < 0: it cannot."""
@@ -350,6 +380,7 @@ def _dense(person: _Person, shot: Int, size: tuple[float, float]) -> FaceTrack:
         shot=shot,
         reasons=reasons,
         sharpness=sharp,
+        looks=person.few_looks,
     )
 
 

@@ -1,4 +1,8 @@
-"""How the driving audio gets into the result: copied, or encoded with exact sample counts."""
+"""How the driving audio gets into the result: copied, or encoded with exact sample counts.
+
+It is copied when nothing about it changes. Cut, padded, louder, or mixed with the source's own
+sound, it is decoded and encoded once, by counting samples.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.layout import AudioLayout
 from av.error import FFmpegError
 
 from dubcli.errors import DecodeError, ProbeError
@@ -21,7 +27,13 @@ _AAC_RATES = (
     7350,
 )
 _OPUS_RATE = 48000
-_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+# By the number of channels: what Opus and FLAC hold, and what libav takes unnamed channels for.
+_USUAL_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+_GUESSED_LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
+# What every ffmpeg's AAC encoder holds without moving a channel; the side speakers of 5.0 and 5.1
+# are its back ones.
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)")
+_MOST_CHANNELS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +46,7 @@ class DrivingAudio:
         channels: Number of channels.
         num_samples: Samples per channel.
         first_s: Time of the first sample on the file's own clock, s.
+        layout: libav's name of its channels' places, empty where it has none.
     """
 
     codec: str
@@ -41,11 +54,51 @@ class DrivingAudio:
     channels: int
     num_samples: int
     first_s: Fraction
+    layout: str = ""
 
     @property
     def duration_s(self) -> Fraction:
         """Length in s."""
         return Fraction(self.num_samples, self.sample_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSound:
+    """The source's own sound, mixed below the new one.
+
+    Attributes:
+        index: Its stream in the source.
+        sample_rate: Hz.
+        channels: Number of channels.
+        layout: libav's name of their places, empty where it has none.
+        gain_db: Factor on it, dB.
+        begin_s: Where the mix begins on the video's clock, s; not after the new audio.
+    """
+
+    index: int
+    sample_rate: int
+    channels: int
+    layout: str
+    gain_db: float
+    begin_s: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundEdit:
+    """What is done to the driving audio besides cutting and padding its end.
+
+    Attributes:
+        skip_s: How much of its beginning is left out, s.
+        gain_db: Factor on it, dB.
+        own: What is mixed below it.
+    """
+
+    skip_s: Fraction = Fraction(0)
+    gain_db: float = 0.0
+    own: OwnSound | None = None
+
+
+Filters = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +109,23 @@ class AudioPlan:
         encoder: `copy` or an audio encoder.
         sample_rate: Of the result, Hz.
         bit_rate: bit/s; None for the encoder's own.
+        channels: Number of them when it is encoded.
         filters: Name and settings of each filter, in order; none for a copy.
         delay_s: Added to the file's own clock when copying, s.
         end_s: Where it ends on the output's clock, s.
+        own_index: The source's stream that is mixed below it; None without one.
+        own_filters: Filters of that stream before the two are added.
     """
 
     encoder: str
     sample_rate: int
     bit_rate: int | None = None
-    filters: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    channels: int | None = None
+    filters: Filters = ()
     delay_s: Fraction = Fraction(0)
     end_s: Fraction = Fraction(0)
+    own_index: int | None = None
+    own_filters: Filters = ()
 
 
 def read_driving_audio(path: Path) -> DrivingAudio:
@@ -98,6 +157,26 @@ def read_driving_audio(path: Path) -> DrivingAudio:
             channels=stream.codec_context.channels,
             num_samples=num_samples,
             first_s=first_s,
+            layout=stream.codec_context.layout.name,
+        )
+
+
+def read_own_sound(path: Path, index: int, gain_db: float, begin_s: Fraction) -> OwnSound:
+    """Look at the header of a source's own sound that is to be mixed below the new one.
+
+    Raises:
+        ProbeError: The file cannot be read.
+    """
+    with open_media(path) as container:
+        context = container.streams[index].codec_context
+        assert isinstance(context, AudioCodecContext)
+        return OwnSound(
+            index=index,
+            sample_rate=context.sample_rate,
+            channels=context.channels,
+            layout=context.layout.name,
+            gain_db=gain_db,
+            begin_s=begin_s,
         )
 
 
@@ -107,62 +186,154 @@ def plan_audio(
     audio_s: Fraction,
     pad_s: Fraction,
     start_s: Fraction,
+    edit: SoundEdit | None = None,
 ) -> tuple[AudioPlan, list[str]]:
     """Decide between copy and encode, and where to cut, pad and start.
 
     Args:
         audio: The driving audio.
         container: The result's.
-        audio_s: How much of it is used, s.
+        audio_s: Where it is cut, s from its own start.
         pad_s: Silence after it, s.
-        start_s: Time of its first sample on the output's clock, s.
+        start_s: Time on the output's clock of its first sample that is used, s.
+        edit: What else is done to it; nothing by default.
 
     Returns:
         The plan, and notes on what is not kept.
     """
-    wanted_s = audio_s + pad_s
-    is_whole = abs(wanted_s - audio.duration_s) <= _TOLERANCE_S
-    if is_whole and audio.codec in container.exact_audio:
+    edit = edit or SoundEdit()
+    wanted_s = audio_s - edit.skip_s + pad_s
+    is_whole = abs(wanted_s - audio.duration_s) <= _TOLERANCE_S and not edit.skip_s
+    is_edited = edit.gain_db != 0 or edit.own is not None
+    if is_whole and not is_edited and audio.codec in container.exact_audio:
         return AudioPlan(
             encoder="copy",
             sample_rate=audio.sample_rate,
             delay_s=start_s - audio.first_s,
             end_s=start_s + audio.duration_s,
         ), []
-    is_lossless = audio.codec in LOSSLESS_AUDIO
-    encoder = container.lossless_encoder if is_lossless else container.lossy_encoder
-    rate = _encoder_rate(encoder, audio.sample_rate)
-    notes = []
-    if rate != audio.sample_rate:
-        notes.append(f"Audio resampled from {audio.sample_rate} to {rate} Hz: {encoder} needs it.")
+    own = edit.own
+    form, notes = _form(audio, container, own)
+    channels = AudioLayout(form.layout).nb_channels
     return AudioPlan(
-        encoder=encoder,
-        sample_rate=rate,
-        bit_rate=_bit_rate(encoder, rate, audio.channels),
-        filters=_filters(audio, encoder, rate, (audio_s, wanted_s, start_s)),
+        encoder=form.encoder,
+        sample_rate=form.rate,
+        bit_rate=_bit_rate(form.encoder, form.rate, channels),
+        channels=channels,
+        filters=_filters(audio, form, edit, (audio_s, wanted_s, start_s)),
         end_s=start_s + max(wanted_s, Fraction(0)),
+        own_index=None if own is None else own.index,
+        own_filters=() if own is None else _own_filters(own, form),
     ), notes
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How the sound is encoded. `layout` is one that `encoder` holds, unless that is AAC's."""
+
+    encoder: str
+    rate: int
+    layout: str
+
+
+def _form(
+    audio: DrivingAudio, container: Container, own: OwnSound | None
+) -> tuple[_Form, list[str]]:
+    """Encoder, rate and channels of the result, and notes on what these change."""
+    rate, layout = audio.sample_rate, _known_layout(audio.layout, audio.channels)
+    notes: list[str] = []
+    if own is not None and (own.sample_rate > rate or own.channels > audio.channels):
+        rate = max(rate, own.sample_rate)
+        if own.channels > audio.channels:
+            layout = _known_layout(own.layout, own.channels)
+        notes.append(f"The sound is {rate} Hz {layout}, as the source's own that is mixed in.")
+    is_lossless = audio.codec in LOSSLESS_AUDIO
+    encoder = container.lossless_encoder if is_lossless else container.lossy_encoder
+    if encoder == "aac" and layout not in _AAC_LAYOUTS:
+        encoder = container.layout_encoder
+        notes.append(f"The sound is {encoder}, not AAC, which has no {layout}.")
+    count = AudioLayout(layout).nb_channels
+    if encoder == "libopus" or (encoder == "flac" and count > _MOST_CHANNELS):
+        held = _USUAL_LAYOUTS[min(count, _MOST_CHANNELS) - 1]
+        if layout not in (held, f"{held}(side)", f"{held}(back)"):
+            notes.append(f"The channels were changed from {layout} to {held}: {encoder} needs it.")
+        layout = held
+    allowed = _encoder_rate(encoder, rate)
+    if allowed != rate:
+        notes.append(f"Audio resampled from {rate} to {allowed} Hz: {encoder} needs it.")
+    return _Form(encoder, allowed, layout), notes
+
+
+def _known_layout(name: str, channels: int) -> str:
+    """A layout by its name; the usual one of so many channels where their places are unknown."""
+    guessed = _GUESSED_LAYOUTS[min(channels, _MOST_CHANNELS) - 1]
+    try:
+        layout = AudioLayout(name)
+    except ValueError:
+        return guessed
+    return guessed if any(place.name == "NONE" for place in layout.channels) else layout.name
+
+
 def _filters(
-    audio: DrivingAudio,
-    encoder: str,
-    rate: int,
-    times: tuple[Fraction, Fraction, Fraction],
-) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    audio: DrivingAudio, form: _Form, edit: SoundEdit, times: tuple[Fraction, Fraction, Fraction]
+) -> Filters:
     audio_s, wanted_s, start_s = times
+    rate, own = form.rate, edit.own
     filters: list[tuple[str, Mapping[str, Any]]] = []
     if rate != audio.sample_rate:
         filters.append(("aresample", {"sample_rate": rate}))
-    if encoder == "libopus":
-        filters.append(("aformat", {"channel_layouts": _OPUS_LAYOUTS}))
+    filters += _channels(audio.layout, audio.channels, form)
+    filters += _gain(edit.gain_db)
+    trim: dict[str, Any] = {}
+    if edit.skip_s:
+        trim["start_sample"] = round(edit.skip_s * rate)
     if audio.duration_s - audio_s > _TOLERANCE_S:
-        filters.append(("atrim", {"end_sample": round(audio_s * rate)}))
-    if wanted_s - min(audio.duration_s, audio_s) > _TOLERANCE_S:
-        filters.append(("apad", {"whole_len": round(wanted_s * rate)}))
-    # Samples counted, not times taken over: the input's clock may have gaps and a start of its own.
-    filters.append(("asetpts", {"expr": f"(N+{round(start_s * rate)})/SR/TB"}))
+        trim["end_sample"] = round(audio_s * rate)
+    filters += [("atrim", trim)] if trim else []
+    before_s = Fraction(0) if own is None else start_s - own.begin_s
+    if before_s:
+        # `adelay` reads the first time that it is given, so the cut's must be gone.
+        filters.append(("asetpts", {"expr": "N/SR/TB"}))
+        filters.append(("adelay", {"delays": f"{round(before_s * rate)}S", "all": 1}))
+    given_s = min(audio.duration_s, audio_s) - edit.skip_s
+    if wanted_s - given_s > _TOLERANCE_S:
+        filters.append(("apad", {"whole_len": round((before_s + wanted_s) * rate)}))
+    filters.append(_clock(start_s - before_s, rate))
     return tuple(filters)
+
+
+def _own_filters(own: OwnSound, form: _Form) -> Filters:
+    """Bring the source's own sound to the mix's start, rate and channels.
+
+    Its times are kept: it is filled or cut up to where the mix begins, and gaps in it are filled.
+    """
+    first = round(own.begin_s * form.rate)
+    align = {"sample_rate": form.rate, "async": 1, "first_pts": first}
+    filters = [("aresample", align), *_channels(own.layout, own.channels, form)]
+    return (*filters, *_gain(own.gain_db), _clock(own.begin_s, form.rate))
+
+
+def _clock(start_s: Fraction, rate: int) -> tuple[str, Mapping[str, Any]]:
+    # Samples counted, not times taken over: the input's clock may have gaps and a start of its own.
+    return "asetpts", {"expr": f"(N+{round(start_s * rate)})/SR/TB"}
+
+
+def _gain(gain_db: float) -> list[tuple[str, Mapping[str, Any]]]:
+    settings = {"volume": f"{gain_db:.3f}dB", "precision": "double"}
+    return [("volume", settings)] if gain_db else []
+
+
+def _channels(name: str, channels: int, form: _Form) -> list[tuple[str, Mapping[str, Any]]]:
+    """Filters from one layout to the result's, each channel as loud as before."""
+    if _known_layout(name, channels) == form.layout:
+        return []
+    places = [place.name for place in AudioLayout(form.layout).channels]
+    if channels == 1:
+        # A voice is heard from where the voices are; libav would make it 3 dB quieter.
+        to = ["FC"] if "FC" in places else places[:2]
+        words = "|".join([form.layout, *(f"{place}=c0" for place in to)])
+        return [("pan", {"args": words})]
+    return [("aformat", {"channel_layouts": form.layout})]
 
 
 def _encoder_rate(encoder: str, rate: int) -> int:

@@ -27,6 +27,7 @@ class Container:
         other_audio: Codecs that further audio streams may have.
         lossy_encoder: Audio encoder for lossy input.
         lossless_encoder: Audio encoder for lossless input.
+        layout_encoder: Audio encoder for channel layouts that AAC cannot hold, such as 7.1.
         subtitles: Subtitle codecs that are copied.
         text_encoder: Subtitle encoder for text of another kind.
         attachments: Fonts and other files can be attached.
@@ -40,6 +41,7 @@ class Container:
     other_audio: tuple[str, ...]
     lossy_encoder: str
     lossless_encoder: str
+    layout_encoder: str
     subtitles: tuple[str, ...]
     text_encoder: str
     attachments: bool = False
@@ -54,6 +56,7 @@ _MP4 = Container(
     other_audio=("aac", "alac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "dts"),
     lossy_encoder="aac",
     lossless_encoder="aac",
+    layout_encoder="flac",
     subtitles=("mov_text", "dvd_subtitle"),
     text_encoder="mov_text",
     pictures=True,
@@ -65,6 +68,7 @@ _MOV = Container(
     other_audio=("aac", "alac", "mp3", "ac3", "eac3", *PCM, "pcm_s16be", "pcm_s24be"),
     lossy_encoder="aac",
     lossless_encoder="aac",
+    layout_encoder="pcm_s24le",
     subtitles=("mov_text",),
     text_encoder="mov_text",
 )
@@ -78,6 +82,7 @@ _MATROSKA = Container(
     ),
     lossy_encoder="aac",
     lossless_encoder="flac",
+    layout_encoder="flac",
     subtitles=(
         *("subrip", "ass", "ssa", "webvtt", "text", "dvd_subtitle", "dvb_subtitle"),
         *("hdmv_pgs_subtitle", "hdmv_text_subtitle"),
@@ -93,6 +98,7 @@ _WEBM = Container(
     other_audio=("opus", "vorbis"),
     lossy_encoder="libopus",
     lossless_encoder="libopus",
+    layout_encoder="libopus",
     subtitles=("webvtt",),
     text_encoder="webvtt",
     ticks_per_s=1000,

@@ -69,6 +69,22 @@ def run(argv: list[str]) -> bytes:
         EncodeError: The disk is full.
         FfmpegError: The program failed.
     """
+    return _finished(argv)[0]
+
+
+def run_for_messages(argv: list[str]) -> str:
+    """The same, for what a command says on standard error.
+
+    Raises:
+        MediaError: The program cannot be started.
+        EncodeError: The disk is full.
+        FfmpegError: The program failed.
+    """
+    return _finished(argv)[1].decode("utf-8", "replace")
+
+
+def _finished(argv: list[str]) -> tuple[bytes, bytes]:
+    """Standard output and error of a command that succeeded."""
     _log.debug("running %s", argv)
     try:
         process = subprocess.Popen(
@@ -92,7 +108,7 @@ def run(argv: list[str]) -> bytes:
         if os.strerror(28) in message:  # ENOSPC
             raise EncodeError("The disk is full.", "Free some space, or choose another folder.")
         raise FfmpegError(argv, message or f"exit status {process.returncode}")
-    return output
+    return output, errors
 
 
 def _is_new_enough(binary: str) -> bool:

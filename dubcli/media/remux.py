@@ -14,7 +14,13 @@ from typing import Any
 from av.stream import Disposition
 
 from dubcli.errors import EncodeError, FfmpegError
-from dubcli.media.audio_plan import AudioPlan, plan_audio, read_driving_audio
+from dubcli.media.audio_plan import (
+    AudioPlan,
+    Filters,
+    SoundEdit,
+    plan_audio,
+    read_driving_audio,
+)
 from dubcli.media.containers import TEXT_SUBTITLES, Container, container_of, default_output
 from dubcli.media.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
 from dubcli.media.probe import open_media
@@ -89,6 +95,7 @@ def remux(
     start_s: Fraction,
     metadata: dict[str, str] | None = None,
     audio_start_s: Fraction | None = None,
+    edit: SoundEdit | None = None,
 ) -> list[str]:
     """Join the encoded picture, the driving audio and the source's other streams.
 
@@ -100,12 +107,13 @@ def remux(
         source: The video that was dubbed.
         source_info: Its facts.
         audio: File with the driving audio.
-        audio_s: How much of the driving audio is used, from its start, s.
+        audio_s: Where the driving audio is cut, s from its own start.
         pad_s: Silence after it, s.
         output: Final name; an existing file is replaced, at the very end and at once.
         start_s: Time of the first video frame on the output's clock, s.
         metadata: Tags to set on the file besides the source's.
-        audio_start_s: Time of the first audio sample on that clock, s; None for `start_s`.
+        audio_start_s: Time of the first used audio sample on that clock, s; None for `start_s`.
+        edit: What is done to the driving audio besides; nothing by default.
 
     Returns:
         Notes on what could not be kept.
@@ -117,7 +125,7 @@ def remux(
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
     facts = read_driving_audio(audio)
-    audio_plan, audio_notes = plan_audio(facts, container, audio_s, pad_s, begin_s)
+    audio_plan, audio_notes = plan_audio(facts, container, audio_s, pad_s, begin_s, edit)
     streams = _read_source_streams(source)
     others, stream_notes = plan_streams(streams, container, source_info)
     shape = _read_picture(picture)
@@ -183,10 +191,12 @@ def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
     turn = {"display_rotation": -rotation} if rotation else {}
     picture = graph.input(file_url(job.picture_path), **turn)
     delay = {"itsoffset": _seconds(job.audio.delay_s)} if job.audio.delay_s else {}
-    audio: Any = graph.input(file_url(job.audio_path), **delay)["a:0"]
-    for name, settings in job.audio.filters:
-        audio = audio.filter(name, **settings)
     source = graph.input(file_url(job.source_path))
+    audio = _filtered(graph.input(file_url(job.audio_path), **delay)["a:0"], job.audio.filters)
+    if job.audio.own_index is not None:
+        own = _filtered(source[str(job.audio.own_index)], job.audio.own_filters)
+        # Neither is made quieter, and the mix ends with the new audio.
+        audio = graph.filter([audio, own], "amix", inputs=2, duration="first", normalize=0)
     kept = [source[str(plan.stream.index)] for plan in job.others]
     # An optional stream that no file has: the source must be an input for its tags and chapters
     # even when no stream of it is kept.
@@ -196,6 +206,12 @@ def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
     inputs = [argv[place + 1] for place, word in enumerate(argv) if word == "-i"]
     index = max(i for i, name in enumerate(inputs) if name == file_url(job.source_path))
     return [*argv[:-1], *_tag_options(job, index), argv[-1]]
+
+
+def _filtered(stream: Any, filters: Filters) -> Any:
+    for name, settings in filters:
+        stream = stream.filter(name, **settings)
+    return stream
 
 
 def _output_options(job: Job) -> dict[str, Any]:
@@ -212,6 +228,9 @@ def _output_options(job: Job) -> dict[str, Any]:
     if job.audio.encoder == "aac":
         # Noise is encoded as it is, not replaced by other noise of the same loudness.
         options["aac_pns:1"] = 0
+    if job.audio.encoder == "libopus" and (job.audio.channels or 0) > 2:
+        # Left to itself, ffmpeg writes the channels of 5.0 and 6.1 in another order.
+        options["mapping_family:1"] = 1
     for number, plan in enumerate(job.others, start=2):
         options[f"c:{number}"] = plan.encoder
         # Only the new audio is the default one.

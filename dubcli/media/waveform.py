@@ -24,6 +24,7 @@ from dubcli.types import F32, Waveform
 _CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
 _OTHER_CHANNEL_WEIGHT = 0.5
 _SILENCE_WINDOW_S = 0.05
+_PLANES_IN_FRAME = 8
 # Lossy codecs need some packets before what they decode next is right.
 _SEEK_AHEAD_S = 1
 
@@ -157,6 +158,7 @@ def _start_s(frame: AudioFrame) -> Fraction:
 
 def _mono(path: Path, frame: AudioFrame) -> AudioFrame:
     """One channel of float32. libav's own mixing would be up to 3 dB louder for stereo."""
+    frame = _readable(frame)
     try:
         samples = frame.to_ndarray()
     except (ValueError, KeyError) as error:
@@ -171,6 +173,18 @@ def _mono(path: Path, frame: AudioFrame) -> AudioFrame:
     mono = AudioFrame.from_ndarray(mixed[None], format="fltp", layout="mono")
     mono.sample_rate = frame.sample_rate
     return mono
+
+
+def _readable(frame: AudioFrame) -> AudioFrame:
+    """The frame with its channels interleaved where PyAV cannot read them one by one.
+
+    It looks for the end of a list of planes that holds eight and has no end mark: from 7.1 on it
+    reads past it.
+    """
+    if frame.format.is_packed or frame.layout.nb_channels < _PLANES_IN_FRAME:
+        return frame
+    (packed,) = AudioResampler(format=frame.format.packed.name).resample(frame)
+    return packed
 
 
 def _unit_floats(samples: np.ndarray) -> F32:

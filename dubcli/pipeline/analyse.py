@@ -40,16 +40,11 @@ def analyse(
     return Analysis(times=reader.times, tracks=tracker.finish(), num_corrupt=reader.num_corrupt)
 
 
-def choose_face(analysis: Analysis, number: int) -> FaceTrack:
-    """The track that the user asked for.
-
-    Args:
-        analysis: Result of pass 1.
-        number: 1 for the largest face.
+def usable_faces(analysis: Analysis) -> list[FaceTrack]:
+    """The tracks that can be dubbed, numbered from 1 in this order, largest first.
 
     Raises:
         NoFaceError: No face, or none that can be dubbed.
-        ConfigError: Fewer faces than `number`.
     """
     usable = [track for track in analysis.tracks if track.valid.any()]
     if not usable:
@@ -59,6 +54,21 @@ def choose_face(analysis: Analysis, number: int) -> FaceTrack:
             f"No frame of the video shows a usable face{why}.",
             "Use footage in which a face is at least 40 px high and turned to the camera.",
         )
+    return usable
+
+
+def choose_face(analysis: Analysis, number: int) -> FaceTrack:
+    """The track of a number; `pipeline.choose` knows other ways to say which.
+
+    Args:
+        analysis: Result of pass 1.
+        number: 1 for the largest face.
+
+    Raises:
+        NoFaceError: No face, or none that can be dubbed.
+        ConfigError: Fewer faces than `number`.
+    """
+    usable = usable_faces(analysis)
     if number > len(usable):
         raise ConfigError(
             f"Face {number} does not exist: the video shows {len(usable)}.",

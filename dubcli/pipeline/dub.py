@@ -18,9 +18,8 @@ import torch
 from torch import nn
 
 from dubcli import __version__
-from dubcli.audio.features import SAMPLE_RATE
 from dubcli.config import DubConfig
-from dubcli.errors import ConfigError, DecodeError, EncodeError, ProbeError
+from dubcli.errors import ConfigError, EncodeError
 from dubcli.face.align import crop_alignment, to_canonical
 from dubcli.face.appearance import describe
 from dubcli.face.crop import cut_crop
@@ -32,19 +31,29 @@ from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.media.containers import container_of, default_output
 from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe, require_audio, require_video
+from dubcli.media.probe import probe, require_video
 from dubcli.media.read import FrameReader
 from dubcli.media.remux import remux
-from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
-from dubcli.media.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.timeline import Timeline
 from dubcli.media.write import EncodeOptions, FrameWriter
 from dubcli.models.base import LipSyncModel
-from dubcli.pipeline.analyse import Analysis, analyse, choose_face
+from dubcli.pipeline.analyse import Analysis, analyse
+from dubcli.pipeline.choose import Choice, choose, known_person, own_sound
 from dubcli.pipeline.device import choose_device
 from dubcli.pipeline.hearing import hear
 from dubcli.pipeline.person import in_this_video, read_identity, remarks
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.render import Clock, Renderer, Subject
+from dubcli.pipeline.render import Clock, Renderer, Subject, picture_jumps
+from dubcli.pipeline.sound import (
+    Levels,
+    Schedule,
+    plan_levels,
+    plan_sound,
+    read_audio,
+    sound_edit,
+    sound_notes,
+    speech_strength,
+)
 from dubcli.pipeline.spaces import coded_to_display
 from dubcli.pipeline.sync_check import SyncScore, source_offset, source_warning
 from dubcli.types import (
@@ -72,6 +81,7 @@ class _Job:
         output: Where the result goes.
         waveform: Driving audio at the features' rate.
         audio_s: Its exact length, seconds.
+        levels: How loud it and the source's own sound become.
         model: The lip-sync model, on `device`.
         model_name: Name and tag of its manifest entry.
         identity: The person that it was adapted to, None for the model as it ships.
@@ -85,6 +95,7 @@ class _Job:
     output: Path
     waveform: Waveform
     audio_s: Fraction
+    levels: Levels
     model: LipSyncModel
     model_name: str
     identity: Identity | None
@@ -95,21 +106,6 @@ class _Job:
     @property
     def video(self) -> VideoStreamInfo:
         return require_video(self.info)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Schedule:
-    """When which frame and which sound is there.
-
-    Attributes:
-        timeline: Frames of the result.
-        origin_s: Where the driving audio begins on the video's clock, seconds.
-        lead_s: How much of it comes before the first frame, seconds.
-    """
-
-    timeline: Timeline
-    origin_s: Fraction
-    lead_s: Fraction
 
 
 def dub(
@@ -138,27 +134,32 @@ def dub(
     clock = Clock()
     began = time.perf_counter()
     job = _prepare(config, encode)
+    known = known_person(config.face, job.identity)
     began = clock.add("prepare", began)
     with FrameReader(config.video, job.info, config.threads) as reader:
         with MediaPipeDetector() as detector:
             found = analyse(reader, detector, job.video.num_frames_from_header or 0, tell)
         began = clock.add("analyse", began)
-        schedule = _schedule(job, found.times)
-        track = choose_face(found, config.face)
+        schedule = plan_sound(config, job.info, job.audio_s, found.times)
+        listen = own_sound(config.video, found.times, job.device)
+        choice = choose(found, config.face, job.video.display_size, known, listen)
+        track = choice.track
         subject, looks = _subject(reader, job, track, reference_frames)
         features = hear(job.waveform, job.model.spec.audio_kind)
         own = source_offset(config.video, track, subject.pose, found.times, job.device)
         clock.add("references", began)
         timeline = schedule.timeline
+        strength = _strength(job, schedule, subject)
         renderer = Renderer(
-            job.model, subject, features, timeline, schedule.origin_s, job.device, clock
+            job.model, subject, features, timeline, schedule.begin_s, strength, job.device, clock
         )
         with tempfile.TemporaryDirectory(prefix=".dub-", dir=job.output.parent) as folder:
             picture = Path(folder) / "picture.mov"
             notes = remarks(looks, job.identity)
+            notes += sound_notes(job.levels, schedule, found.times)
             notes += _render(reader, renderer, timeline, picture, job, clock, tell)
             notes += _join(picture, job, schedule, clock, tell)
-    report = _report(job, found, subject, timeline, clock, own, notes)
+    report = _report(job, found, choice, subject, timeline, strength, clock, own, notes)
     _write_report(report, report_path(job.output))
     return report
 
@@ -172,7 +173,7 @@ def check(config: DubConfig) -> None:
     info = probe(config.video)
     require_video(info)
     _check_output(config, info)
-    _read_audio(config)
+    read_audio(config)
 
 
 def report_path(output: Path) -> Path:
@@ -190,7 +191,8 @@ def _prepare(config: DubConfig, encode: EncodeOptions | None) -> _Job:
     info = probe(config.video)
     require_video(info)
     output = _check_output(config, info)
-    waveform, audio_s = _read_audio(config)
+    waveform, audio_s = read_audio(config)
+    levels = plan_levels(config, info)
     identity, wanted = None, config.model
     if config.identity is not None:
         identity, wanted = read_identity(config.identity, config.model)
@@ -209,6 +211,7 @@ def _prepare(config: DubConfig, encode: EncodeOptions | None) -> _Job:
         output=output,
         waveform=waveform,
         audio_s=audio_s,
+        levels=levels,
         model=model,
         model_name=entry.name,
         identity=identity,
@@ -239,40 +242,6 @@ def _check_output(config: DubConfig, info: MediaInfo) -> Path:
         if path.exists() and not config.overwrite:
             raise ConfigError(f"'{path}' exists.", "Use -y to replace it or -o for another name.")
     return output
-
-
-def _read_audio(config: DubConfig) -> tuple[Waveform, Fraction]:
-    """The driving audio at the features' rate, and its exact length."""
-    require_audio(probe(config.audio))
-    waveform = read_waveform(config.audio, SAMPLE_RATE)
-    if len(waveform.samples) == 0:
-        raise DecodeError(f"'{config.audio}' holds no sound.", "Name another recording.")
-    if is_silent(waveform) and not config.allow_silence:
-        raise ProbeError(
-            f"'{config.audio}' is silent throughout.",
-            "Name another recording, or add --allow-silence for a resting mouth.",
-        )
-    return waveform, audio_duration(config.audio)
-
-
-def _schedule(job: _Job, times: FrameTimes) -> _Schedule:
-    origin_s = _audio_origin(job.info, times)
-    lead_s = times.pts[0] * times.time_base - origin_s
-    heard_s = max(Fraction(0), job.audio_s - lead_s)
-    timeline = plan_timeline(times, heard_s, job.config.sync_mode)
-    return _Schedule(timeline=timeline, origin_s=origin_s, lead_s=lead_s)
-
-
-def _audio_origin(info: MediaInfo, times: FrameTimes) -> Fraction:
-    """Where the driving audio begins on the video's clock, seconds.
-
-    With the source's own sound or picture, whichever is first: a recording made over the source,
-    or taken from it, then stays in step.
-    """
-    first_s = times.pts[0] * times.time_base
-    if info.audio is None:
-        return first_s
-    return min(first_s, info.audio.start_pts * info.audio.time_base)
 
 
 def _subject(
@@ -319,6 +288,16 @@ def _subject(
     return subject, np.stack(list(looks.values()))
 
 
+def _strength(job: _Job, schedule: Schedule, subject: Subject) -> F32:
+    """Weight of the dub at each position of the timeline. Shape (N,)."""
+    timeline = schedule.timeline
+    strength = subject.strength[timeline.source_index]
+    if not job.config.keep_silent_frames:
+        return strength
+    jumps = picture_jumps(subject.track, timeline)
+    return np.minimum(strength, speech_strength(job.waveform, schedule, jumps))
+
+
 def _render(
     reader: FrameReader,
     renderer: Renderer,
@@ -347,7 +326,7 @@ def _render(
     return writer.notes
 
 
-def _join(picture: Path, job: _Job, schedule: _Schedule, clock: Clock, tell: Progress) -> list[str]:
+def _join(picture: Path, job: _Job, schedule: Schedule, clock: Clock, tell: Progress) -> list[str]:
     """Put picture, driving audio and the source's other streams together; returns notes."""
     timeline = schedule.timeline
     began = time.perf_counter()
@@ -357,11 +336,12 @@ def _join(picture: Path, job: _Job, schedule: _Schedule, clock: Clock, tell: Pro
         source=job.config.video,
         source_info=job.info,
         audio=job.config.audio,
-        audio_s=min(job.audio_s, timeline.audio_s + schedule.lead_s),
-        pad_s=timeline.pad_s,
+        audio_s=schedule.audio_s,
+        pad_s=schedule.pad_s,
         output=job.output,
         start_s=int(timeline.pts[0]) * timeline.time_base,
-        audio_start_s=schedule.origin_s,
+        audio_start_s=schedule.begin_s + schedule.skip_s,
+        edit=sound_edit(job.config, job.info, job.levels, schedule),
         metadata={"comment": f"Lips dubbed by dub {__version__} ({job.model_name})"},
     )
     tell("join", 1, 1)
@@ -372,19 +352,23 @@ def _join(picture: Path, job: _Job, schedule: _Schedule, clock: Clock, tell: Pro
 def _report(
     job: _Job,
     found: Analysis,
+    choice: Choice,
     subject: Subject,
     timeline: Timeline,
+    strength: F32,
     clock: Clock,
     own: SyncScore | None,
     notes: list[str],
 ) -> DubReport:
-    strength = subject.strength[timeline.source_index]
-    passed = timeline.source_index[strength <= 0].tolist()
-    reasons = Counter(subject.track.reasons[index] or "fade" for index in passed)
+    passed = timeline.source_index[strength <= 0]
+    unusable = passed[subject.strength[passed] <= 0].tolist()
+    reasons = Counter(subject.track.reasons[index] or "fade" for index in unusable)
+    if len(passed) > len(unusable):
+        reasons["silence"] = len(passed) - len(unusable)
     warnings = [timeline.description] if "match" not in timeline.description else []
     if found.num_corrupt:
         warnings.append(f"{found.num_corrupt} damaged packets of the source were left out.")
-    if len(passed) * 2 > len(timeline):
+    if len(unusable) * 2 > len(timeline):
         warnings.append("More than half of the frames were left as they are.")
     out_of_step = source_warning(own)
     warnings += [out_of_step] if out_of_step else []
@@ -406,8 +390,13 @@ def _report(
         references=[] if job.identity else subject.references.frame_indices.tolist(),
         shots=int(subject.track.shot.max()) + 1,
         faces=len(found.tracks),
+        face=choice.number,
+        face_reason=choice.reason,
         duration_s=round(float(timeline.duration_s), 6),
         source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
+        audio_offset_s=job.config.audio_offset,
+        audio_gain_db=round(job.levels.gain_db, 2),
+        original_mixed_db=None if job.levels.own_db is None else round(job.levels.own_db, 2),
         version=__version__,
     )
 

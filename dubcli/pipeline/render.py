@@ -33,7 +33,17 @@ from dubcli.models.base import (
     to_tensor,
 )
 from dubcli.pipeline.device import autocast
-from dubcli.types import F32, F64, U8, Alignment, AudioFeatures, FaceTrack, Int, References
+from dubcli.types import (
+    F32,
+    F64,
+    U8,
+    Alignment,
+    AudioFeatures,
+    Bool,
+    FaceTrack,
+    Int,
+    References,
+)
 
 # Softness of the paste, as a share of the crop's height.
 _FEATHER = 10 / 208
@@ -107,6 +117,17 @@ class Clock:
         return now
 
 
+def picture_jumps(track: FaceTrack, timeline: Timeline) -> Bool:
+    """Where the picture does not go on from the one before: a cut, or the video starts over.
+
+    Returns:
+        Whether it jumps before each position of the timeline. Shape (N,).
+    """
+    jumps = np.abs(np.diff(timeline.source_index)) > 1
+    cuts = np.diff(track.shot[timeline.source_index]) != 0
+    return np.concatenate([[False], jumps | cuts])
+
+
 class Renderer:
     """Turns source frames into dubbed frames.
 
@@ -116,6 +137,8 @@ class Renderer:
         features: Driving audio.
         timeline: What is shown when.
         origin_s: Video time at which the driving audio begins.
+        strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
+            than `Subject.strength` of the frame that is shown. Shape (N,).
         device: Where the model runs.
         clock: Collects seconds per stage.
     """
@@ -127,10 +150,12 @@ class Renderer:
         features: AudioFeatures,
         timeline: Timeline,
         origin_s: Fraction,
+        strength: F32,
         device: torch.device,
         clock: Clock,
     ) -> None:
         self._model, self._subject, self._device = model, subject, device
+        self._strength = strength
         self._features, self._timeline, self._clock = features, timeline, clock
         self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
         with torch.inference_mode(), autocast(device):
@@ -149,9 +174,7 @@ class Renderer:
             source: The timeline's source frames, in its order.
         """
         spec = self._model.spec
-        shots = self._subject.track.shot[self._timeline.source_index]
-        jumps = np.abs(np.diff(self._timeline.source_index)) > 1
-        cuts = (np.flatnonzero(jumps | (np.diff(shots) != 0)) + 1).tolist()
+        cuts = np.flatnonzero(picture_jumps(self._subject.track, self._timeline)).tolist()
         for window in iter_windows(len(self._timeline), spec.window, 0, cuts):
             began = time.perf_counter()
             held = list(islice(source, window.emit_stop - window.emit_start))
@@ -160,7 +183,7 @@ class Renderer:
 
     def _window(self, held: Sequence[NativeFrame], positions: Int) -> Iterator[NativeFrame]:
         source = self._timeline.source_index[positions]
-        active = np.flatnonzero(self._subject.strength[source] > 0)
+        active = np.flatnonzero(self._strength[positions] > 0)
         if len(active) == 0:
             yield from held
             return
@@ -177,7 +200,8 @@ class Renderer:
                 yield native
                 continue
             began = time.perf_counter()
-            pasted = self._paste(views[order[place]], images, patches, order[place])
+            strength = float(self._strength[positions[place]])
+            pasted = self._paste(views[order[place]], images, patches, order[place], strength)
             self._clock.add("paste", began)
             yield pasted
 
@@ -237,7 +261,9 @@ class Renderer:
             neutral=tensor(self._subject.neutral),
         )
 
-    def _paste(self, view: _View, images: U8, patches: Patches, number: int) -> NativeFrame:
+    def _paste(
+        self, view: _View, images: U8, patches: Patches, number: int, strength: float
+    ) -> NativeFrame:
         subject, native, index = self._subject, view.native, view.index
         matrix = subject.alignment.frame_to_crop[index]
         shown = apply_matrix(subject.track.landmarks[index][None], matrix[None])[0]
@@ -252,7 +278,6 @@ class Renderer:
             return native
         patch = self._with_detail(view, images[number], patches, number)
         region = view.part(box)
-        strength = float(subject.strength[index])
         return native.blend(place_patch(patch, mask.alpha, to_coded, box, region, strength))
 
     def _reference_detail(self) -> F32 | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -301,18 +302,34 @@ def source_offset(
     Returns:
         None where there is no sound, no expert, or not enough of a mouth.
     """
+    return source_offsets(video, [mouth_of_track(track, pose, times)], device)[0]
+
+
+def source_offsets(
+    video: Path, mouths: Sequence[MouthClip], device: torch.device
+) -> list[SyncScore | None]:
+    """`source_offset` of several mouths of one source, each by its own liveliest seconds."""
+    unknown: list[SyncScore | None] = [None] * len(mouths)
     try:
         judge = SyncJudge.load("train", device)
-        mouths = _liveliest(mouth_of_track(track, pose, times))
-        if judge is None or len(mouths) < _LEAST_WINDOWS or probe(video).audio is None:
-            return None
-        waveform = _part(read_waveform(video, SAMPLE_RATE), mouths.times[0], mouths.times[-1])
-        if not len(waveform.samples) or is_silent(waveform):
-            return None
-        return judge.score(mouths, hear(waveform, judge.audio_kind))
+        lively = [_liveliest(mouth) for mouth in mouths]
+        is_enough = any(len(mouth) >= _LEAST_WINDOWS for mouth in lively)
+        if judge is None or not is_enough or probe(video).audio is None:
+            return unknown
+        waveform = read_waveform(video, SAMPLE_RATE)
+        return [_own_offset(judge, mouth, waveform) for mouth in lively]
     except DubError as error:
         _LOG.info("Whether the source is in step is not known: %s", error)
+        return unknown
+
+
+def _own_offset(judge: SyncJudge, mouth: MouthClip, waveform: Waveform) -> SyncScore | None:
+    if len(mouth) < _LEAST_WINDOWS:
         return None
+    heard = _part(waveform, mouth.times[0], mouth.times[-1])
+    if not len(heard.samples) or is_silent(heard):
+        return None
+    return judge.score(mouth, hear(heard, judge.audio_kind))
 
 
 def source_warning(score: SyncScore | None) -> str | None:

@@ -219,6 +219,16 @@ def test_unknown_face(kitchen: Kitchen) -> None:
     kitchen.fails(2, "face.mp4", "--audio", "speech.wav", "--face", "9", named="9", process=True)
 
 
+@pytest.mark.parametrize(("picture", "code"), [("absent.png", 3), ("text.mp4", 3), ("wall.png", 5)])
+def test_unusable_picture_of_a_face(picture: str, code: int, kitchen: Kitchen) -> None:
+    for name in ("face.mp4", "speech.wav", "text.mp4"):
+        kitchen.copy(name)
+    _ffmpeg(
+        "-f", "lavfi", "-i", "color=gray:s=160x120", "-frames:v", "1", kitchen.folder / "wall.png"
+    )
+    kitchen.fails(code, "face.mp4", "--audio", "speech.wav", "--face", picture, named=picture)
+
+
 def test_absent_device(kitchen: Kitchen) -> None:
     kitchen.copy("face.mp4")
     kitchen.copy("speech.wav")

@@ -51,6 +51,19 @@ def test_a_dub_uses_the_identity_and_reports_it(learned: Path, tmp_path: Path) -
     assert times(tmp_path / "out.mp4") == times(tmp_path / "clip.mp4")
 
 
+def test_of_two_faces_the_one_of_the_identity_is_dubbed(learned: Path, tmp_path: Path) -> None:
+    """A larger mirror image stands beside the person."""
+    beside = "[a]hflip,scale=240:240[l];[b]scale=180:180,pad=240:240:0:60[r];[l][r]hstack"
+    face_clip(tmp_path / "clip.mp4", f"split[a][b];{beside}", frames=8)
+    speech(tmp_path / "speech.wav", 0.3)
+    words = ("--identity", learned, "-o", "out.mp4", "--device", "cpu", "--threads", 1)
+    done = run("clip.mp4", "--audio", "speech.wav", *words)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["face"] == 2
+    assert report["face_reason"].startswith("most like the identity 'lee'")
+
+
 def test_the_identity_changes_the_picture(learned: Path, tmp_path: Path) -> None:
     assert _dubbed(tmp_path, "--identity", learned).exit_code == 0
     with_identity = (tmp_path / "out.mp4").read_bytes()

@@ -23,6 +23,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "height": int,
     "model": str,
     "weights_sha256": (str, type(None)),
+    "identity": (str, type(None)),
     "device": str,
     "sync_mode": str,
     "seconds": dict,
@@ -31,8 +32,13 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "references": list,
     "shots": int,
     "faces": int,
+    "face": int,
+    "face_reason": str,
     "duration_s": float,
     "source_offset_ms": (int, type(None)),
+    "audio_offset_s": float,
+    "audio_gain_db": float,
+    "original_mixed_db": (float, type(None)),
     "version": str,
 }
 STAGES = {

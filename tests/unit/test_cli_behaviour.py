@@ -172,6 +172,7 @@ def test_termination_unwinds_like_an_interrupt(run_job: Callable[..., Any]) -> N
         ([*JOB, "--crf", "high"], "--crf"),
         ([*JOB, "--crf", "52"], "0 to 51"),
         ([*JOB, "--face", "0"], "from 1"),
+        ([*JOB, "--face", "anna"], "picture"),
         ([*JOB, "--sync-mode", "stretch"], "bounce"),
         ([*JOB, "--device", "tpu"], "cuda"),
         ([*JOB, "--num-references", "0"], "reference"),

@@ -195,11 +195,25 @@ def test_learning_and_dubbing_in_one_go(seen: dict[str, Any]) -> None:
     learned = FinetuneConfig(videos=(Path("talk.mp4"),), name="talk", consent=True, face=2, seed=4)
     assert seen["finetune"] == learned
     expected = DubConfig(
-        video=Path("talk.mp4"), audio=Path("a.wav"), face=2, seed=4, identity="/people/anna"
+        video=Path("talk.mp4"), audio=Path("a.wav"), face="2", seed=4, identity="/people/anna"
     )
     assert seen["dub"] == expected
     # What can be wrong with the dub is known before the minutes of learning.
     assert seen["check"] == replace(expected, identity=None, finetune=True, consent=True)
+
+
+def test_one_go_leaves_the_face_to_both_where_none_is_named(seen: dict[str, Any]) -> None:
+    _run("talk.mp4", "--audio", "a.wav", "--finetune", "--consent")
+    assert (seen["finetune"].face, seen["dub"].face) == (0, "auto")
+
+
+@pytest.mark.parametrize("face", ["left", "anna.png"])
+def test_one_go_refuses_a_face_that_learning_cannot_find(face: str, seen: dict[str, Any]) -> None:
+    result = _run("talk.mp4", "--audio", "a.wav", "--finetune", "--consent", "--face", face)
+    assert result.exit_code == 2
+    assert "dub finetune" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not seen
 
 
 def test_the_identity_of_one_go_may_be_named(seen: dict[str, Any]) -> None:

@@ -23,13 +23,17 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "overwrite": (["--overwrite"], True),
     "model": (["--model", "passthrough"], "passthrough"),
     "device": (["--device", "cuda:1"], "cuda:1"),
-    "face": (["--face", "2"], 2),
+    "face": (["--face", "2"], "2"),
     "sync_mode": (["--sync-mode", "pad"], "pad"),
     "crf": (["--crf", "30"], 30),
     "seed": (["--seed", "9"], 9),
     "threads": (["--threads", "3"], 3),
     "allow_silence": (["--allow-silence"], True),
     "identity": (["--identity", "anna"], "anna"),
+    "audio_offset": (["--audio-offset", "-0.25"], -0.25),
+    "match_loudness": (["--match-loudness"], True),
+    "mix_original": (["--mix-original", "-20dB"], "-20dB"),
+    "keep_silent_frames": (["--keep-silent-frames"], True),
 }
 # What is done before the dub: see test_cli_finetune.py.
 BEFORE_THE_DUB = {"finetune", "consent"}

@@ -5,6 +5,7 @@ import pytest
 from made_faces import face_at, frame, made_track, picture, rotation, seen
 
 from dubcli.face.align import fit_pose
+from dubcli.face.appearance import likeness
 from dubcli.face.track import MAX_GAP_FRAMES, Tracker, fade, smooth_pose
 from dubcli.types import F32, FaceTrack, Frame
 
@@ -234,3 +235,27 @@ def test_a_run_between_two_gaps_fades_both_ways() -> None:
     valid = np.array([False, True, True, True, False])
     weights = fade(valid, np.zeros(5, np.int64), length=5)
     np.testing.assert_allclose(weights, [0, 1 / 6, 2 / 6, 1 / 6, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("num", [3, 40, 300])
+def test_a_few_looks_are_kept_however_long_a_face_is_seen(num: int) -> None:
+    both: list[People] = [[(1, face_at((90, 100))), (2, face_at((230, 100)))] for _ in range(num)]
+    tracks = follow(both)
+    people = sorted(tracks, key=lambda track: float(track.boxes[0, 0]))
+    assert all(0 < len(track.looks) <= 8 for track in people)
+    one, other = (track.looks for track in people)
+    assert min(likeness(one[0], look) for look in one) > 0.95
+    assert max(likeness(a, b) for a in one for b in other) < 0.8
+
+
+def test_looks_come_from_all_over_a_video() -> None:
+    """Somebody whose light changes is remembered in both."""
+    dark, bright = ([(person, face_at())] for person in (1, 5))
+    before, after = follow([dark] * 30)[0].looks[0], follow([bright] * 30)[0].looks[0]
+    tracker = Tracker()
+    for index in range(100):
+        people = dark if index < 50 else bright
+        tracker.update(frame(index, people), [seen(people[0][1])], False)
+    looks = np.concatenate([track.looks for track in tracker.finish()])
+    for wanted in (before, after):
+        assert max(likeness(wanted, look) for look in looks) > 0.95
