@@ -32,6 +32,9 @@ class Loudness:
 def measure_loudness(path: Path, stream: str = "a:0") -> Loudness:
     """Measure a whole stream with ffmpeg's ebur128.
 
+    A single channel is taken as played by two speakers, which is what players do with it; so mono
+    and stereo of the same level are as loud as each other.
+
     Args:
         path: The file.
         stream: Which of its streams, as ffmpeg counts: `a:0` is the first audio, `3` stream 3.
@@ -40,7 +43,8 @@ def measure_loudness(path: Path, stream: str = "a:0") -> Loudness:
         FfmpegError: ffmpeg cannot decode it.
         MediaError: ffmpeg cannot be started.
     """
-    sound = graph.input(file_url(path))[stream].filter("ebur128", peak="true", framelog="quiet")
+    settings = {"peak": "true", "dualmono": "true", "framelog": "quiet"}
+    sound = graph.input(file_url(path))[stream].filter("ebur128", **settings)
     words = graph.get_args(graph.output(sound, "-", f="null"))
     # The figures are said as information, so not with the quiet options of every other call.
     argv = [ffmpeg_binary(), *("-hide_banner", "-nostdin", "-nostats", "-loglevel", "info"), *words]

@@ -119,13 +119,11 @@ def remux(
         Notes on what could not be kept.
 
     Raises:
-        EncodeError: The extension or the folder cannot be used, or the disk is full.
-        ProbeError, DecodeError, FfmpegError: An input is damaged, or ffmpeg failed.
+        MediaError: The output cannot be written, an input is damaged, or ffmpeg failed.
     """
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
-    facts = read_driving_audio(audio)
-    audio_plan, audio_notes = plan_audio(facts, container, audio_s, pad_s, begin_s, edit)
+    plan, said = plan_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
     streams = _read_source_streams(source)
     others, stream_notes = plan_streams(streams, container, source_info)
     shape = _read_picture(picture)
@@ -133,18 +131,18 @@ def remux(
         picture_path=picture,
         picture=shape,
         audio_path=audio,
-        audio=audio_plan,
+        audio=plan,
         source=source_info,
         source_path=source,
         video_tags=_tags_of_video(streams, source_info),
         others=tuple(others),
-        cut_s=_cut_time(streams, source_info, max(shape.end_s, audio_plan.end_s)),
+        cut_s=_cut_time(streams, source_info, max(shape.end_s, plan.end_s)),
         shift_s=max(Fraction(0), -start_s),
         container=container,
         metadata=metadata or {},
     )
     _write_atomically(output, lambda target: _run_job(job, target))
-    return [*_clock_notes(job, output), *audio_notes, *stream_notes]
+    return [*_clock_notes(job, output), *said, *stream_notes]
 
 
 def plan_streams(

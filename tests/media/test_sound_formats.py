@@ -168,9 +168,11 @@ def test_a_gain_is_what_numpy_measures(gain_db: float) -> None:
     assert found == pytest.approx(given * 10 ** (gain_db / 20), abs=1e-5)
 
 
-def test_loudness_is_the_standards() -> None:
-    """EBU Tech 3341, case 1: a stereo sine of 1 kHz at -23 dBFS measures -23 LUFS."""
-    sine = "aevalsrc=exprs=0.070795*sin(2*PI*1000*t)|0.070795*sin(2*PI*1000*t):s=48000:d=3"
+@pytest.mark.parametrize("channels", [1, 2])
+def test_loudness_is_the_standards(channels: int) -> None:
+    """EBU Tech 3341, case 1: a stereo sine of 1 kHz at -23 dBFS is -23 LUFS; mono plays so too."""
+    tones = "|".join(["0.070795*sin(2*PI*1000*t)"] * channels)
+    sine = f"aevalsrc=exprs={tones}:s=48000:d=3"
     run_ffmpeg("-f", "lavfi", "-i", sine, Path("a.wav"))
     found = measure_loudness(Path("a.wav"))
     assert found.integrated == pytest.approx(-23, abs=0.2)
