@@ -32,7 +32,9 @@ from dubcli.config import (
     PrepareConfig,
     SyncTrainConfig,
     TrainConfig,
+    Voice,
     face_number,
+    voices_from,
 )
 from dubcli.doctor import examine, exit_code, library_error
 from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, WeightsError
@@ -66,6 +68,11 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to an error on its way: which finished parts were kept, and where."""
+    return list(getattr(error, "__notes__", []))
 
 
 class _DubGroup(TyperGroup):
@@ -116,7 +123,8 @@ class _DubGroup(TyperGroup):
             with _sigterm_as_interrupt():
                 return super().invoke(ctx)
         except DubError as error:
-            say(f"dub: {error}")
+            said = [f"{note[0].upper()}{note[1:]}." for note in _notes(error)]
+            say(" ".join([f"dub: {error}", *said]))
             raise typer.Exit(error.exit_code) from error
         except ImportError as error:
             known = library_error(error)
@@ -127,7 +135,7 @@ class _DubGroup(TyperGroup):
         except KeyboardInterrupt as error:
             resumes = ctx.invoked_subcommand in ("prepare", "train", "evaluate", "finetune")
             rest = "run the same command again to go on" if resumes else "nothing was written"
-            say(f"dub: interrupted; {rest}.")
+            say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)
             raise typer.Exit(TERMINATED_EXIT_CODE if is_term else INTERRUPTED_EXIT_CODE) from error
 
@@ -183,8 +191,9 @@ def _parameter(config_class: type, name: str, annotation: Any, default: Any) -> 
         # Several files are a tuple in a configuration; on the command line, words in a row.
         annotation = list[Path] if annotation == tuple[Path, ...] else annotation
     else:
-        # What may be a number or a word comes as a word.
+        # What may be a number or a word comes as a word; voices as several words.
         annotation = str if annotation == str | int else annotation
+        annotation = list[str] if annotation == Path | tuple[Voice, ...] else annotation
         flag = f"--{name.replace('_', '-')}"
         decls = [flag if default is not True else f"{flag}/--no-{flag[2:]}"]
         decls += [_SHORT[name]] if name in _SHORT else []
@@ -230,6 +239,8 @@ def _options_of(
         def command(**values: Any) -> None:
             view = View(**{name: values.pop(name) for name in view_options})
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            if config_class is DubConfig and "audio" in values:
+                values["audio"] = voices_from(values["audio"])
             with view.logging():
                 function(config_class(**preset, **values), view)
 
@@ -260,7 +271,7 @@ def _dub_and_report(config: DubConfig, view: View) -> None:
 def _learn_first(config: DubConfig, view: View) -> DubConfig:
     """Learn the person of the video; the same job with what was learned."""
     from dubcli.identities.store import locate
-    from dubcli.pipeline.dub import check
+    from dubcli.pipeline.job import check
 
     check(config)
     name = config.identity or config.video.stem

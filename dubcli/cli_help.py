@@ -16,7 +16,10 @@ from dubcli.config import (
 HELP: dict[type, dict[str, str]] = {
     DubConfig: {
         "video": "The video to dub.",
-        "audio": "The new speech: any file with an audio stream.",
+        "audio": (
+            "The new speech: any file with an audio stream. For several people, once for each: "
+            "FACE=FILE, such as 1=anna.wav or left=ben.wav; they sound together."
+        ),
         "output": "Where the result goes. Default: VIDEO.dubbed.EXT beside the video.",
         "overwrite": "Replace the output if it exists.",
         "model": "Model or model.tag, as in `dub models list`.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +76,9 @@ def decibels(text: str) -> float:
 
 def _as_json(config: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            items = cast("dict[str, Any]", value).items()
+            return {key: plain(item) for key, item in items}
         if isinstance(value, tuple):
             return [plain(item) for item in cast("tuple[Any, ...]", value)]
         return str(value) if isinstance(value, Path) else value
@@ -82,12 +86,53 @@ def _as_json(config: Any) -> dict[str, Any]:
     return {key: plain(value) for key, value in asdict(config).items()}
 
 
+@dataclass(frozen=True)
+class Voice:
+    """Who says what, where several people are dubbed at once.
+
+    Attributes:
+        face: A number, a place or a picture, as `DubConfig.face` has them.
+        audio: What this person says; all recordings begin together.
+    """
+
+    face: str | int
+    audio: Path
+
+
+def voices_from(words: Sequence[str]) -> Path | tuple[Voice, ...]:
+    """What `--audio` was given: one file, or FACE=FILE for each of several people.
+
+    A word that names a file which exists is that file, whatever its name looks like.
+
+    Raises:
+        ConfigError: Several files, not each with a face.
+    """
+    voices = [_voice(word) for word in words]
+    if len(words) == 1 and voices[0] is None:
+        return Path(words[0])
+    bare = [word for word, voice in zip(words, voices, strict=True) if voice is None]
+    _check(
+        not bare,
+        f"--audio '{''.join(bare[:1])}' does not say whose it is.",
+        "Use --audio 1=ANNA.wav --audio 2=BEN.wav; dub plan shows the faces' numbers.",
+    )
+    return tuple(voice for voice in voices if voice is not None)
+
+
+def _voice(word: str) -> Voice | None:
+    face, mark, audio = word.partition("=")
+    if not mark or not audio or Path(word).exists():
+        return None
+    number = face_number(face)
+    return Voice(face if number is None else number, Path(audio))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DubConfig:
     """Everything that `dub VIDEO --audio AUDIO` can be told."""
 
     video: Path
-    audio: Path
+    audio: Path | tuple[Voice, ...]
     output: Path | None = None
     overwrite: bool = False
     model: str = "iptalker"
@@ -114,6 +159,7 @@ class DubConfig:
         )
         _check_device(self.device)
         _check_face(self.face)
+        self._check_voices()
         _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
         _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         _check(
@@ -133,6 +179,33 @@ class DubConfig:
         )
         if self.mix_original is not None:
             decibels(self.mix_original)
+
+    def _check_voices(self) -> None:
+        if isinstance(self.audio, Path):
+            return
+        _check(bool(self.audio), "No audio.", "Use --audio FILE.")
+        for voice in self.audio:
+            _check_face(voice.face)
+            _check(
+                voice.face != "auto",
+                "A voice of its own needs a face of its own, not auto.",
+                "Use --audio 1=FILE; dub plan shows the faces' numbers.",
+            )
+        for flag, value in (
+            ("--face", self.face != "auto"),
+            ("--identity", self.identity is not None),
+            ("--finetune", self.finetune),
+        ):
+            _check(
+                not value,
+                f"{flag} does not go with --audio FACE=FILE.",
+                "Leave it out, or dub one person after the other.",
+            )
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """Who says what; one entry with `face` where `audio` is a single file."""
+        return (Voice(self.face, self.audio),) if isinstance(self.audio, Path) else self.audio
 
     @property
     def audio_offset_s(self) -> Fraction:

@@ -298,12 +298,23 @@ class FramePatch:
     alpha: F32
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeakerReport:
+    """One person who was dubbed: number of the face by size, why it was this one, what they say."""
+
+    face: int
+    reason: str
+    audio: str
+    frames_dubbed: int
+    references: list[int]
+
+
 @dataclass(kw_only=True)
 class DubReport:
     """What was done, as written beside the result.
 
     `face` is the number of the dubbed face by size, `face_reason` why it was this one, `faces` how
-    many there are.
+    many there are; `speakers` tells it of each where several were dubbed, the first one first.
     `audio_offset_s` is how much later the audio starts than it would by itself, `audio_gain_db` how
     much louder it was made, `original_mixed_db` how loud the source's own sound was left below it,
     None where it was not.
@@ -330,6 +341,7 @@ class DubReport:
     faces: int = 0
     face: int = 0
     face_reason: str = ""
+    speakers: list[SpeakerReport] = field(default_factory=list[SpeakerReport])
     duration_s: float = 0.0
     source_offset_ms: int | None = None
     audio_offset_s: float = 0.0

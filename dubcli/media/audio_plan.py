@@ -240,12 +240,12 @@ def _form(
     audio: DrivingAudio, container: Container, own: OwnSound | None
 ) -> tuple[_Form, list[str]]:
     """Encoder, rate and channels of the result, and notes on what these change."""
-    rate, layout = audio.sample_rate, _known_layout(audio.layout, audio.channels)
+    rate, layout = audio.sample_rate, known_layout(audio.layout, audio.channels)
     notes: list[str] = []
     if own is not None and (own.sample_rate > rate or own.channels > audio.channels):
         rate = max(rate, own.sample_rate)
         if own.channels > audio.channels:
-            layout = _known_layout(own.layout, own.channels)
+            layout = known_layout(own.layout, own.channels)
         notes.append(f"The sound is {rate} Hz {layout}, as the source's own that is mixed in.")
     is_lossless = audio.codec in LOSSLESS_AUDIO
     encoder = container.lossless_encoder if is_lossless else container.lossy_encoder
@@ -264,7 +264,7 @@ def _form(
     return _Form(encoder, allowed, layout), notes
 
 
-def _known_layout(name: str, channels: int) -> str:
+def known_layout(name: str, channels: int) -> str:
     """A layout by its name; the usual one of so many channels where their places are unknown."""
     guessed = _GUESSED_LAYOUTS[min(channels, _MOST_CHANNELS) - 1]
     try:
@@ -282,7 +282,7 @@ def _filters(
     filters: list[tuple[str, Mapping[str, Any]]] = []
     if rate != audio.sample_rate:
         filters.append(("aresample", {"sample_rate": rate}))
-    filters += _channels(audio.layout, audio.channels, form)
+    filters += channel_filters(audio.layout, audio.channels, form.layout)
     filters += _gain(edit.gain_db)
     trim: dict[str, Any] = {}
     if edit.skip_s:
@@ -309,7 +309,7 @@ def _own_filters(own: OwnSound, form: _Form) -> Filters:
     """
     first = round(own.begin_s * form.rate)
     align = {"sample_rate": form.rate, "async": 1, "first_pts": first}
-    filters = [("aresample", align), *_channels(own.layout, own.channels, form)]
+    filters = [("aresample", align), *channel_filters(own.layout, own.channels, form.layout)]
     return (*filters, *_gain(own.gain_db), _clock(own.begin_s, form.rate))
 
 
@@ -323,17 +323,25 @@ def _gain(gain_db: float) -> list[tuple[str, Mapping[str, Any]]]:
     return [("volume", settings)] if gain_db else []
 
 
-def _channels(name: str, channels: int, form: _Form) -> list[tuple[str, Mapping[str, Any]]]:
-    """Filters from one layout to the result's, each channel as loud as before."""
-    if _known_layout(name, channels) == form.layout:
+def channel_filters(
+    name: str, channels: int, layout: str
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Filters from one channel layout to another, each channel as loud as before.
+
+    Args:
+        name: libav's name of the layout that there is; empty where it has none.
+        channels: How many it has.
+        layout: Name of the wanted one.
+    """
+    if known_layout(name, channels) == layout:
         return []
-    places = [place.name for place in AudioLayout(form.layout).channels]
+    places = [place.name for place in AudioLayout(layout).channels]
     if channels == 1:
         # A voice is heard from where the voices are; libav would make it 3 dB quieter.
         to = ["FC"] if "FC" in places else places[:2]
-        words = "|".join([form.layout, *(f"{place}=c0" for place in to)])
+        words = "|".join([layout, *(f"{place}=c0" for place in to)])
         return [("pan", {"args": words})]
-    return [("aformat", {"channel_layouts": form.layout})]
+    return [("aformat", {"channel_layouts": layout})]
 
 
 def _encoder_rate(encoder: str, rate: int) -> int:

@@ -101,6 +101,17 @@ class FrameReader:
             pts=list(self._pts), end_pts=self._end_pts, time_base=self._video.time_base
         )
 
+    def recall(self, times: FrameTimes, num_corrupt: int) -> None:
+        """Take over what an earlier pass over the same file found, in place of a pass.
+
+        Args:
+            times: When each frame is shown.
+            num_corrupt: Packets that could not be decoded.
+        """
+        self._pts, self._end_pts = list(times.pts), times.end_pts
+        self.num_corrupt = num_corrupt
+        self._is_damaged = num_corrupt > 0
+
     def frames(self, max_side: int | None = None) -> Iterator[Frame]:
         """Pictures for analysis: RGB, upright, square pixels.
 

@@ -30,11 +30,10 @@ _REORDER_DEPTH = 4  # frames; no preset of x265 reorders further
 _NEEDS_EVEN = ("libx264", "libx265")
 # mov and mp4 carry decode times beside presentation times and take any clock. What neither holds
 # ends in Matroska anyway, whose clock is 1 ms.
+# By the names of encoders and of their codecs.
 _INTERMEDIATE = {
-    "libsvtav1": "mp4",
-    "libvpx-vp9": "mp4",
-    "libvpx": "matroska",
-    "ffv1": "matroska",
+    **dict.fromkeys(("libsvtav1", "av1", "libvpx-vp9", "vp9"), "mp4"),
+    **dict.fromkeys(("libvpx", "vp8", "ffv1"), "matroska"),
 }
 _LOSSLESS = ("ffv1", "libx264", "libvpx-vp9")
 _KEEPS_ALPHA = ("ffv1", "prores_ks")
@@ -96,7 +95,7 @@ class FrameWriter:
         self._time_base = Fraction(1, stream.time_base.denominator)
         self.encoder, self.pix_fmt, notes = choose_encoder(stream, options)
         self.notes += notes
-        self._container = _open_container(path, self.encoder, self._time_base)
+        self._container = open_intermediate(path, self.encoder, self._time_base)
         try:
             self._stream = self._open_stream(options)
         except BaseException:
@@ -234,7 +233,7 @@ class FrameWriter:
             yield
         except (FFmpegError, OSError, ValueError) as error:
             self._discard()
-            raise _encode_error(self.path, error) from error
+            raise encode_error(self.path, error) from error
 
 
 def choose_encoder(stream: VideoStreamInfo, options: EncodeOptions) -> tuple[str, str, list[str]]:
@@ -380,7 +379,17 @@ def _encoder_settings(encoder: str, options: EncodeOptions, pix_fmt: str) -> dic
     return chosen
 
 
-def _open_container(path: Path, encoder: str, time_base: Fraction) -> Any:
+def open_intermediate(path: Path, encoder: str, time_base: Fraction) -> Any:
+    """A container for an intermediate file, whose clock is the source's.
+
+    Args:
+        path: File to write.
+        encoder: Name of the encoder, or of the codec, whose packets it will hold.
+        time_base: Seconds per unit; its numerator is 1.
+
+    Raises:
+        EncodeError: It cannot be written.
+    """
     muxer = _INTERMEDIATE.get(encoder, "mov")
     settings = {}
     if muxer != "matroska":
@@ -390,10 +399,11 @@ def _open_container(path: Path, encoder: str, time_base: Fraction) -> Any:
     try:
         return av.open(file_url(path), "w", format=muxer, container_options=settings)
     except (FFmpegError, OSError) as error:
-        raise _encode_error(path, error) from error
+        raise encode_error(path, error) from error
 
 
-def _encode_error(path: Path, error: Exception) -> EncodeError:
+def encode_error(path: Path, error: Exception) -> EncodeError:
+    """What libav or the system said of a file that is written, as one of our errors."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return EncodeError(

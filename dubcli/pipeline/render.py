@@ -43,6 +43,7 @@ from dubcli.types import (
     FaceTrack,
     Int,
     References,
+    Window,
 )
 
 # Softness of the paste, as a share of the crop's height.
@@ -167,15 +168,21 @@ class Renderer:
             )
         self._detail = self._reference_detail()
 
-    def frames(self, source: Iterator[NativeFrame]) -> Iterator[NativeFrame]:
-        """Dubbed or untouched frames, one for each position of the timeline, in order.
+    def windows(self) -> list[Window]:
+        """What is generated together: runs of positions that no cut divides, in order."""
+        cuts = np.flatnonzero(picture_jumps(self._subject.track, self._timeline)).tolist()
+        return list(iter_windows(len(self._timeline), self._model.spec.window, 0, cuts))
+
+    def frames(
+        self, source: Iterator[NativeFrame], windows: Sequence[Window] | None = None
+    ) -> Iterator[NativeFrame]:
+        """Dubbed or untouched frames, one for each position of some windows, in order.
 
         Args:
-            source: The timeline's source frames, in its order.
+            source: The source frames of these positions, in their order.
+            windows: Consecutive ones of `windows()`; all of them where None.
         """
-        spec = self._model.spec
-        cuts = np.flatnonzero(picture_jumps(self._subject.track, self._timeline)).tolist()
-        for window in iter_windows(len(self._timeline), spec.window, 0, cuts):
+        for window in self.windows() if windows is None else windows:
             began = time.perf_counter()
             held = list(islice(source, window.emit_stop - window.emit_start))
             self._clock.add("decode_wait", began)

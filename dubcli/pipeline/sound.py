@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -64,28 +65,28 @@ class Levels:
     notes: tuple[str, ...] = ()
 
 
-def read_audio(config: DubConfig) -> tuple[Waveform, Fraction]:
-    """The driving audio at the features' rate, and its exact length in seconds.
+def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
+    """A driving audio at the features' rate, and its exact length in seconds.
 
     Raises:
         ConfigError: The offset leaves nothing of it.
         ProbeError: It has no sound, or is silent without leave.
         DecodeError: It cannot be decoded.
     """
-    require_audio(probe(config.audio))
-    waveform = read_waveform(config.audio, SAMPLE_RATE)
+    require_audio(probe(audio))
+    waveform = read_waveform(audio, SAMPLE_RATE)
     if len(waveform.samples) == 0:
-        raise DecodeError(f"'{config.audio}' holds no sound.", "Name another recording.")
+        raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
     if is_silent(waveform) and not config.allow_silence:
         raise ProbeError(
-            f"'{config.audio}' is silent throughout.",
+            f"'{audio}' is silent throughout.",
             "Name another recording, or add --allow-silence for a resting mouth.",
         )
     # The result's sound begins with its first sample, whenever that is in the recording's own file.
     waveform = replace(waveform, start_s=Fraction(0))
-    audio_s = audio_duration(config.audio)
+    audio_s = audio_duration(audio)
     if -config.audio_offset_s >= audio_s:
-        raise _nothing_left(config, f"it lasts {float(audio_s):.2f} s")
+        raise _nothing_left(audio, config, f"it lasts {float(audio_s):.2f} s")
     return waveform, audio_s
 
 
@@ -117,7 +118,8 @@ def plan_sound(
     kept_s = min(audio_s, timeline.audio_s + lead_s)
     if kept_s <= skip_s:
         length = f"the video lasts {float(times.duration_s):.2f} s"
-        raise _nothing_left(config, f"{length} with --sync-mode {config.sync_mode}")
+        why = f"{length} with --sync-mode {config.sync_mode}"
+        raise _nothing_left(config.voices[0].audio, config, why)
     pad_s = Fraction(0)
     if timeline.pad_s:
         pad_s = first_s + timeline.audio_s + timeline.pad_s - (begin_s + kept_s)
@@ -131,15 +133,20 @@ def plan_sound(
     )
 
 
-def _nothing_left(config: DubConfig, why: str) -> ConfigError:
+def _nothing_left(audio: Path, config: DubConfig, why: str) -> ConfigError:
     return ConfigError(
-        f"With --audio-offset {config.audio_offset:g} nothing of '{config.audio}' is heard: {why}.",
+        f"With --audio-offset {config.audio_offset:g} nothing of '{audio}' is heard: {why}.",
         "Use a smaller offset.",
     )
 
 
-def plan_levels(config: DubConfig, info: MediaInfo) -> Levels:
+def plan_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
     """Measure what `--match-loudness` and `--mix-original` need to know of both sounds.
+
+    Args:
+        config: What the user asked for.
+        info: Facts of the source.
+        sound: The driving audio, mixed where there are several.
 
     Returns:
         Constant gains that no peak clips with. What cannot be done is left out and noted.
@@ -155,7 +162,7 @@ def plan_levels(config: DubConfig, info: MediaInfo) -> Levels:
         options = [("--match-loudness", config.match_loudness), ("--mix-original", mix_db)]
         named = " and ".join(name for name, value in options if value not in (None, False))
         return Levels(notes=(f"{missing}; {named} changed nothing.",))
-    new = measure_loudness(config.audio)
+    new = measure_loudness(sound)
     gain_db, notes = _matching_gain(new, own) if config.match_loudness else (0.0, [])
     if mix_db is not None:
         lower_db = _excess_db(new.peak + gain_db, own.peak + mix_db)

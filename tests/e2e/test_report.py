@@ -34,6 +34,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "faces": int,
     "face": int,
     "face_reason": str,
+    "speakers": list,
     "duration_s": float,
     "source_offset_ms": (int, type(None)),
     "audio_offset_s": float,

@@ -61,7 +61,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, functions in (
         ("dubcli.training.finetune", {"finetune": finetune}),
         ("dubcli.pipeline", {"dub": dub}),
-        ("dubcli.pipeline.dub", {"check": check}),
+        ("dubcli.pipeline.job", {"check": check}),
     ):
         stand_in = ModuleType(name)
         for function, call in functions.items():

@@ -29,6 +29,9 @@ def _config(**settings: Any) -> DubConfig:
     return DubConfig(video=Path("v.mp4"), audio=Path("a.wav"), **settings)
 
 
+AUDIO = Path("a.wav")
+
+
 def _info(sound_starts_s: Fraction | None = None) -> MediaInfo:
     audio = None
     if sound_starts_s is not None:
@@ -149,7 +152,7 @@ def test_loudness_is_matched_without_clipping(
     new: Loudness, own: Loudness, gain_db: float, said: str, measured: dict[str, Loudness]
 ) -> None:
     measured |= {"a.wav": new, "v.mp4": own}
-    levels = plan_levels(_config(match_loudness=True), _info(Fraction(0)))
+    levels = plan_levels(_config(match_loudness=True), _info(Fraction(0)), AUDIO)
     assert levels.gain_db == pytest.approx(gain_db)
     assert levels.own_db is None
     assert said in " ".join(levels.notes)
@@ -158,7 +161,7 @@ def test_loudness_is_matched_without_clipping(
 
 def test_a_mix_that_would_clip_is_lowered_as_a_whole(measured: dict[str, Loudness]) -> None:
     measured |= {"a.wav": Loudness(-14.0, -0.2), "v.mp4": Loudness(-20.0, -1.0)}
-    levels = plan_levels(_config(mix_original="-6dB"), _info(Fraction(0)))
+    levels = plan_levels(_config(mix_original="-6dB"), _info(Fraction(0)), AUDIO)
     assert levels.own_db is not None
     assert levels.own_db - levels.gain_db == pytest.approx(-6)
     peaks = [10 ** ((-0.2 + levels.gain_db) / 20), 10 ** ((-1.0 + levels.own_db) / 20)]
@@ -168,7 +171,7 @@ def test_a_mix_that_would_clip_is_lowered_as_a_whole(measured: dict[str, Loudnes
 
 def test_a_mix_with_room_keeps_the_speech_as_it_is(measured: dict[str, Loudness]) -> None:
     measured |= {"a.wav": Loudness(-24.0, -6.0), "v.mp4": Loudness(-20.0, -1.0)}
-    levels = plan_levels(_config(mix_original="-20"), _info(Fraction(0)))
+    levels = plan_levels(_config(mix_original="-20"), _info(Fraction(0)), AUDIO)
     assert (levels.gain_db, levels.own_db) == (0, -20)
 
 
@@ -178,7 +181,7 @@ def test_without_sound_of_its_own_nothing_changes_and_it_is_said(
 ) -> None:
     measured["a.wav"] = Loudness(-24.0, -6.0)  # the video's cannot be measured
     info = _info(Fraction(0) if has_sound else None)
-    levels = plan_levels(_config(mix_original="-20dB", match_loudness=True), info)
+    levels = plan_levels(_config(mix_original="-20dB", match_loudness=True), info, AUDIO)
     assert (levels.gain_db, levels.own_db) == (0, None)
     assert "--match-loudness and --mix-original changed nothing" in levels.notes[0]
 

@@ -1,0 +1,105 @@
+"""What was done, as a value and beside the result."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from dubcli import __version__
+from dubcli.pipeline.decide import Decision, Speaker
+from dubcli.pipeline.job import Job
+from dubcli.pipeline.render import Clock
+from dubcli.pipeline.sync_check import source_warning
+from dubcli.types import DubReport, SpeakerReport
+
+
+def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) -> DubReport:
+    """Put together what is told of a finished dub.
+
+    Args:
+        job: What was to be done.
+        decision: How.
+        clock: Seconds per stage.
+        notes: What the stages want to be told.
+    """
+    timeline, found = decision.schedule.timeline, decision.found
+    reasons = passed_reasons(decision)
+    num_passed = sum(reason != "" for reason in reasons)
+    first, own = decision.speakers[0], decision.own
+    return DubReport(
+        output=str(job.output),
+        frames=len(timeline),
+        frames_dubbed=len(timeline) - num_passed,
+        frames_passed_through=dict(Counter(reason for reason in reasons if reason)),
+        width=job.video.width,
+        height=job.video.height,
+        model=job.model_name,
+        weights_sha256=job.weights_sha256,
+        device=str(job.device),
+        sync_mode=job.config.sync_mode,
+        seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},
+        config=job.config.as_json(),
+        warnings=_warnings(decision, reasons) + notes,
+        identity=job.identity.name if job.identity else None,
+        references=[] if job.identity else first.subject.references.frame_indices.tolist(),
+        shots=int(first.subject.track.shot.max()) + 1,
+        faces=len(found.tracks),
+        face=first.choice.number,
+        face_reason=first.choice.reason,
+        speakers=[_of_speaker(speaker) for speaker in decision.speakers],
+        duration_s=round(float(timeline.duration_s), 6),
+        source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
+        audio_offset_s=job.config.audio_offset,
+        audio_gain_db=round(job.levels.gain_db, 2),
+        original_mixed_db=None if job.levels.own_db is None else round(job.levels.own_db, 2),
+        version=__version__,
+    )
+
+
+def passed_reasons(decision: Decision) -> list[str]:
+    """Why each position of the timeline shows the source's own picture, '' where it does not.
+
+    With several speakers it is the first one's reason.
+    """
+    timeline, first = decision.schedule.timeline, decision.speakers[0].subject
+    passed = decision.strength <= 0
+    reasons: list[str] = []
+    for index, is_passed in zip(timeline.source_index.tolist(), passed.tolist(), strict=True):
+        if not is_passed:
+            reasons.append("")
+        elif first.strength[index] <= 0:
+            reasons.append(first.track.reasons[index] or "fade")
+        else:
+            reasons.append("silence")
+    return reasons
+
+
+def write_report(report: DubReport, path: Path) -> None:
+    """The report as JSON."""
+    path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+
+
+def _warnings(decision: Decision, reasons: list[str]) -> list[str]:
+    timeline, found = decision.schedule.timeline, decision.found
+    warnings = [timeline.description] if "match" not in timeline.description else []
+    if found.num_corrupt:
+        warnings.append(f"{found.num_corrupt} damaged packets of the source were left out.")
+    unusable = sum(reason not in ("", "silence") for reason in reasons)
+    if unusable * 2 > len(timeline):
+        warnings.append("More than half of the frames were left as they are.")
+    out_of_step = source_warning(decision.own)
+    return [*warnings, out_of_step] if out_of_step else warnings
+
+
+def _of_speaker(speaker: Speaker) -> SpeakerReport:
+    return SpeakerReport(
+        face=speaker.choice.number,
+        reason=speaker.choice.reason,
+        audio=str(speaker.speech.voice.audio),
+        frames_dubbed=int(np.count_nonzero(speaker.strength > 0)),
+        references=speaker.subject.references.frame_indices.tolist(),
+    )

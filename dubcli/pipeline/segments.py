@@ -1,0 +1,132 @@
+"""Pass 2 in segments: each is a file of its own, so that a killed job loses at most one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from dubcli.media.native import NativeFrame
+from dubcli.media.read import FrameReader
+from dubcli.media.segments import count_packets, join_segments
+from dubcli.media.timeline import Timeline
+from dubcli.media.write import FrameWriter, choose_encoder
+from dubcli.pipeline.decide import Decision
+from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.job_folder import JobFolder
+from dubcli.pipeline.queues import Sink, prefetch
+from dubcli.pipeline.render import Clock
+from dubcli.types import Window
+
+SEGMENT_FRAMES = 512
+
+
+def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
+    """Group windows into segments of at least so many frames, but for the last."""
+    segments: list[list[Window]] = [[]]
+    for window in windows:
+        if segments[-1] and window.emit_start - segments[-1][0].emit_start >= least:
+            segments.append([])
+        segments[-1].append(window)
+    return segments
+
+
+def render_picture(
+    job: Job,
+    decision: Decision,
+    reader: FrameReader,
+    folder: JobFolder,
+    clock: Clock,
+    tell: Progress,
+    segment_frames: int = SEGMENT_FRAMES,
+) -> tuple[Path, list[str]]:
+    """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
+
+    Args:
+        job: What is to be done.
+        decision: How.
+        reader: Of the source.
+        folder: Where segments are kept.
+        clock: Collects seconds per stage.
+        tell: Called as (stage, done, total).
+        segment_frames: Least length of a segment, frames.
+
+    Returns:
+        The picture's file and the encoder's notes.
+
+    Raises:
+        MediaError: The source breaks off, or the picture cannot be encoded or written.
+        DeviceError: The device has too little memory.
+    """
+    timeline = decision.schedule.timeline
+    renderers = decision.renderers(job, clock)
+    segments = plan_segments(renderers[0].windows(), segment_frames)
+    first = _num_finished(folder, segments)
+    _, _, said = choose_encoder(job.video, job.encode)
+    notes: list[str] = []
+    if first:
+        frame = segments[first - 1][-1].emit_stop
+        notes.append(f"{frame} of {len(timeline)} frames were there from an interrupted run.")
+    if first < len(segments):
+        rest = segments[first:]
+        start = rest[0][0].emit_start
+        indices = timeline.source_index[start:].tolist()
+        with prefetch(reader.native_sequence(indices)) as source:
+            frames: Iterator[NativeFrame] = source
+            for renderer in renderers:
+                frames = renderer.frames(frames, list(chain.from_iterable(rest)))
+            for number, windows in enumerate(rest, first):
+                said = _write_segment(job, timeline, windows, frames, folder, number, clock, tell)
+    notes += said
+    paths = [folder.segment(number) for number in range(len(segments))]
+    if len(paths) == 1:
+        return paths[0], notes
+    picture = folder.path / "picture.mov"
+    join_segments(paths, picture, timeline.pts, timeline.end_pts, timeline.time_base)
+    return picture, notes
+
+
+def _num_finished(folder: JobFolder, segments: list[list[Window]]) -> int:
+    """How many segments from the first on an earlier run has finished."""
+    if not folder.is_resumed:
+        return 0
+    for number, windows in enumerate(segments):
+        if count_packets(folder.segment(number)) != _length(windows):
+            return number
+    return len(segments)
+
+
+def _length(windows: list[Window]) -> int:
+    return windows[-1].emit_stop - windows[0].emit_start
+
+
+def _write_segment(
+    job: Job,
+    timeline: Timeline,
+    windows: list[Window],
+    frames: Iterator[NativeFrame],
+    folder: JobFolder,
+    number: int,
+    clock: Clock,
+    tell: Progress,
+) -> list[str]:
+    """Write the next frames of a stream as one segment; returns the encoder's notes."""
+    partial = folder.path / "segment.part.mov"
+    position = windows[0].emit_start
+    with FrameWriter(partial, job.video, job.encode) as writer:
+        sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
+        try:
+            for native in islice(frames, _length(windows)):
+                began = time.perf_counter()
+                sink.put((native, int(timeline.pts[position])))
+                clock.add("encode_wait", began)
+                position += 1
+                tell("dub", position, len(timeline))
+            began = time.perf_counter()
+            sink.finish()
+            clock.add("encode_wait", began)
+        finally:
+            sink.stop()
+    partial.replace(folder.segment(number))
+    return writer.notes
