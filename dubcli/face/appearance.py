@@ -53,6 +53,21 @@ def likeness(one: F32, other: F32) -> float:
     return shape - colour
 
 
+def closest_likeness(ours: F32, theirs: F32) -> float:
+    """Likeness of the most alike pair of two sets of descriptors.
+
+    Args:
+        ours: Shape (L, D).
+        theirs: Shape (M, D).
+
+    Returns:
+        As `likeness`; -1 where there are none, or none of the same kind, to compare.
+    """
+    if ours.shape[1:] != theirs.shape[1:]:
+        return -1.0
+    return max((likeness(one, other) for one in ours for other in theirs), default=-1.0)
+
+
 def sharpness(image: U8, box: F32) -> float:
     """Variance of the Laplacian inside a face at a size that frames can be compared at.
 

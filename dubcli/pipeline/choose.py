@@ -22,7 +22,7 @@ import torch
 
 from dubcli.config import FACE_PLACES, face_number
 from dubcli.errors import ConfigError, NoFaceError, ProbeError
-from dubcli.face.appearance import describe, likeness
+from dubcli.face.appearance import closest_likeness, describe
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.face.track import smooth_pose
 from dubcli.identities.identity import Identity
@@ -157,7 +157,7 @@ def own_sound(video: Path, times: FrameTimes, device: torch.device) -> Listen:
 
 def _automatic(usable: list[FaceTrack], known: Known | None, listen: Listen) -> Choice:
     if known is not None:
-        alike = [_alike(track, known) for track in usable]
+        alike = [closest_likeness(track.looks, known.looks) for track in usable]
         best, lead = _first(alike)
         if alike[best] >= _LEAST_ALIKE and lead >= _LEAD_ALIKE:
             return _chosen(usable, best, f"most like {known.name} ({alike[best]:.2f})")
@@ -174,7 +174,7 @@ def _automatic(usable: list[FaceTrack], known: Known | None, listen: Listen) -> 
 
 
 def _pictured(usable: list[FaceTrack], known: Known) -> Choice:
-    alike = [_alike(track, known) for track in usable]
+    alike = [closest_likeness(track.looks, known.looks) for track in usable]
     best, _ = _first(alike)
     if alike[best] < _LEAST_ALIKE:
         figures = ", ".join(f"number {i}: {value:.2f}" for i, value in enumerate(alike, 1))
@@ -215,13 +215,6 @@ def _first(values: list[float]) -> tuple[int, float]:
     """Where the largest value is, and by how much it leads."""
     best = int(np.argmax(values))
     return best, values[best] - max(values[:best] + values[best + 1 :], default=-np.inf)
-
-
-def _alike(track: FaceTrack, known: Known) -> float:
-    """Likeness of the closest looks; -1 where there are none to compare."""
-    if track.looks.shape[1:] != known.looks.shape[1:]:
-        return -1.0
-    return max((likeness(a, b) for a in track.looks for b in known.looks), default=-1.0)
 
 
 def _several(numbers: Sequence[int]) -> str:

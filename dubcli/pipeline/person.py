@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dubcli.errors import DubError, IncompatibleAdapterError
-from dubcli.face.appearance import likeness
+from dubcli.face.appearance import closest_likeness
 from dubcli.face.landmarks import CHEEKS, LIPS_OUTER
 from dubcli.face.references import detail_factor
 from dubcli.identities.identity import Identity
@@ -111,7 +111,7 @@ def remarks(looks: F32, identity: Identity | None, home: Path | None = None) -> 
         home: Where identities live by name.
     """
     if identity is not None:
-        alike = max(likeness(one, other) for one in looks for other in identity.looks)
+        alike = closest_likeness(looks, identity.looks)
         if alike >= _STRANGER:
             return []
         return [

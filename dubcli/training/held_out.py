@@ -85,8 +85,7 @@ class HeldOut:
                 energies.append(
                     [texture_energy(fine_structure(x), inside) for x in (picture, truth)]
                 )
-            seen = self._seen_openings(clip, frames, made)
-            openings.append(np.stack([seen, clip.opening[frames]]))
+            openings.append(self._openings(clip, frames, made))
         both = np.nanmean(np.array(energies), 0)
         return HeldOutScore(
             psnr=float(np.mean(decibels)),
@@ -96,12 +95,13 @@ class HeldOut:
 
     def shown_spread(self, model: IPTalker) -> float:
         """Spread of the opening found in generated pictures over the true one; NaN if unknown."""
-        seen, true = [], []
-        for clip, frames in self._parts:
-            seen.append(self._seen_openings(clip, frames, self._paint(model, clip, frames)))
-            true.append(clip.opening[frames])
-        both = np.stack([np.concatenate(seen), np.concatenate(true)])
-        both = both[:, np.isfinite(both).all(0)]
+        both = np.concatenate(
+            [
+                self._openings(clip, frames, self._paint(model, clip, frames))
+                for clip, frames in self._parts
+            ],
+            axis=1,
+        )
         if both.shape[1] < _LEAST_FOR_R or both[1].std() < _LEAST_MOTION:
             return math.nan
         return float(both[0].std() / both[1].std())
@@ -139,8 +139,8 @@ class HeldOut:
                 parts.append(to_images(patches.rgb))
         return np.concatenate(parts)
 
-    def _seen_openings(self, clip: TrainClip, frames: Int, made: U8) -> F32:
-        """Mouth openings that a detector finds in generated pictures; NaN where it finds none."""
+    def _openings(self, clip: TrainClip, frames: Int, made: U8) -> F32:
+        """Mouth openings that a detector finds in generated pictures, and true. Shape (2, T)."""
         seen = np.full(len(frames), np.nan, np.float32)
         detector = self._find_faces()
         try:
@@ -153,7 +153,8 @@ class HeldOut:
                     seen[number] = mouth_open(largest.landmarks[None])[0]
         finally:
             detector.close()
-        return seen
+        both = np.stack([seen, clip.opening[frames]])
+        return both[:, np.isfinite(both).all(0)]
 
 
 def _window(model: IPTalker, clip: TrainClip, frames: Int) -> ModelWindow:
@@ -200,8 +201,7 @@ def _spread(clips: list[TrainClip], most: int) -> list[tuple[TrainClip, Int]]:
 
 def _correlation(openings: list[F32]) -> float:
     """Pearson r of (seen, true) openings (2, T) over all clips, each clip's mean taken out."""
-    known = [pair[:, np.isfinite(pair).all(0)] for pair in openings]
-    known = [pair - pair.mean(1, keepdims=True) for pair in known if pair.shape[1]]
+    known = [pair - pair.mean(1, keepdims=True) for pair in openings if pair.shape[1]]
     if sum(pair.shape[1] for pair in known) < _LEAST_FOR_R:
         return math.nan
     one, other = np.concatenate(known, 1).astype(np.float64)

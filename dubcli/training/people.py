@@ -21,7 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from dubcli.face.align import fit_pose
-from dubcli.face.appearance import describe, likeness
+from dubcli.face.appearance import closest_likeness, describe
 from dubcli.face.detect import FaceDetector
 from dubcli.face.track import Reason
 from dubcli.media.timeline import FrameTimes
@@ -211,7 +211,7 @@ def _alike(one: Appearance, other: Appearance) -> float:
     """Likeness of the closest pictures; minus infinity for faces beside each other."""
     if one.part == other.part and (_present(one.track) & _present(other.track)).any():
         return -np.inf
-    return max(likeness(a, b) for a in one.looks for b in other.looks)
+    return closest_likeness(one.looks, other.looks)
 
 
 def _present(track: FaceTrack) -> Bool:

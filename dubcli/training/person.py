@@ -129,11 +129,7 @@ def teach_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
     basis = model.alignment.basis.cpu().numpy()
     opening = basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1]
     gain, shift = mouth_mapping(predicted, true, opening, seconds)
-    last = model.alignment.to_coefficients[-1]
-    assert isinstance(last, nn.Linear)
-    with torch.no_grad():
-        last.weight.mul_(gain)
-        last.bias.mul_(gain).add_(torch.from_numpy(shift / ARTICULATION).to(last.bias))
+    _fold(model, gain, shift)
     return True
 
 
@@ -149,12 +145,17 @@ def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
     if not heard or not shown > 0:
         return
     factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
-    mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0) / ARTICULATION
+    mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0)
+    _fold(model, factor, (1 - factor) * mean)
+
+
+def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
+    """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
     last = model.alignment.to_coefficients[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        last.weight.mul_(factor)
-        last.bias.mul_(factor).add_((1 - factor) * torch.from_numpy(mean).to(last.bias))
+        last.weight.mul_(gain)
+        last.bias.mul_(gain).add_(torch.from_numpy(shift / ARTICULATION).to(last.bias))
 
 
 def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:
