@@ -16,7 +16,6 @@ from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
 from dubcli.composite.mask import paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
-from dubcli.errors import DeviceError
 from dubcli.face.align import Pose, apply_matrix, compose, invert_matrix, transform_pose
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
@@ -33,6 +32,7 @@ from dubcli.models.base import (
     to_tensor,
 )
 from dubcli.pipeline.device import autocast
+from dubcli.pipeline.generate import Generator
 from dubcli.types import (
     F32,
     F64,
@@ -161,11 +161,12 @@ class Renderer:
         self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
         with torch.inference_mode(), autocast(device):
             crops, points = reference_tensors(subject.references, SPEAKING, device)
-            self._state: Any = (
+            state: Any = (
                 model.encode_references(crops, points)
                 if subject.state is None
                 else model.state_from_tensors(subject.state, crops)
             )
+        self._generator = Generator(model, state, device)
         self._detail = self._reference_detail()
 
     def windows(self) -> list[Window]:
@@ -246,13 +247,7 @@ class Renderer:
             landmarks=torch.from_numpy(landmarks).to(self._device),
             geometry=self._geometry(source, matrices),
         )
-        try:
-            with torch.inference_mode(), autocast(self._device):
-                return self._model.generate(window, self._state)
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{self._device} has too little memory.", "Use --device cpu."
-            ) from error
+        return self._generator(window)
 
     def _geometry(self, source: Int, matrices: F64) -> FaceGeometry:
         """Poses in crop px: the alignment's similarity after the display pose."""

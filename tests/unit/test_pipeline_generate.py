@@ -1,0 +1,86 @@
+"""Too little memory: fewer frames at once, the same pictures; an error where one is too many."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+import torch
+
+from dubcli.errors import DeviceError
+from dubcli.models.base import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.models.passthrough import Passthrough
+from dubcli.pipeline.generate import Generator
+
+FRAMES = 16
+
+
+class _Small:
+    """A model on a device that holds only so many frames."""
+
+    spec = Passthrough().spec
+
+    def __init__(self, most: int, error: type[Exception], text: str = "") -> None:
+        self.most, self.error, self.text = most, error, text
+        self.sizes: list[int] = []
+
+    def generate(self, window: ModelWindow, state: Any) -> Patches:
+        self.sizes.append(len(window))
+        if len(window) > self.most:
+            raise self.error(self.text)
+        return Patches(rgb=window.crops + window.audio.mean((1, 2))[:, None, None, None])
+
+
+def _window() -> ModelWindow:
+    count = torch.arange(FRAMES, dtype=torch.float32)
+    return ModelWindow(
+        crops=count[:, None, None, None].expand(FRAMES, 3, 4, 4).clone(),
+        audio=count[:, None, None].expand(FRAMES, 2, 2).clone(),
+        landmarks=torch.zeros(FRAMES, 5, 2),
+        geometry=FaceGeometry(
+            scale=torch.ones(FRAMES),
+            rotation=torch.eye(3).expand(FRAMES, 3, 3),
+            translation=torch.zeros(FRAMES, 3),
+            neutral=torch.zeros(7, 3),
+        ),
+    )
+
+
+def _generator(model: _Small) -> Generator:
+    return Generator(cast(LipSyncModel, model), None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory."),
+        (MemoryError, ""),
+        (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        (RuntimeError, "MPS backend out of memory"),
+    ],
+)
+def test_the_batch_is_halved_until_it_fits_and_stays_so(
+    error: type[Exception], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = _Small(5, error, text)
+    generator = _generator(model)
+    with caplog.at_level(logging.WARNING):
+        patches = generator(_window())
+    assert torch.equal(patches.rgb[:, 0, 0, 0], 2 * torch.arange(FRAMES))
+    assert model.sizes == [16, 8, 4, 4, 4, 4]
+    assert [record.getMessage() for record in caplog.records][-1].endswith("going on with 4.")
+    generator(_window())
+    assert model.sizes[6:] == [4, 4, 4, 4]
+
+
+def test_one_frame_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="cpu has too little memory"):
+        _generator(_Small(0, torch.OutOfMemoryError))(_window())
+
+
+def test_another_error_is_not_taken_for_it() -> None:
+    model = _Small(0, RuntimeError, "shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes"):
+        _generator(model)(_window())
+    assert model.sizes == [16]
