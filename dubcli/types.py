@@ -41,6 +41,16 @@ class VideoStreamInfo:
 
     `width` and `height` are coded pixels. `rotation_deg` is the clockwise turn that a player
     applies (0, 90, 180, 270). `num_frames_from_header` may be wrong or absent.
+
+    Attributes:
+        profile: The codec's, in libav's words; empty where it has none.
+        field_order: libav's AVFieldOrder, as the stream says it; 0 unknown, 1 progressive.
+        is_interlaced: Frames hold two fields of different times.
+        mastering: Mastering display of SMPTE ST 2086: x, y of green, blue, red and white in
+            1/50000, then the highest and the lowest luminance in 1/10000 cd/m².
+        light_level: Highest brightness of a pixel, and of a frame's average, cd/m² (CTA-861.3).
+        dynamic_hdr: Kinds of HDR metadata that change from frame to frame.
+        crop: What a player cuts off at the left, right, top and bottom, coded px.
     """
 
     index: int
@@ -59,6 +69,13 @@ class VideoStreamInfo:
     color_transfer: int
     color_primaries: int
     bit_rate: int | None = None
+    profile: str = ""
+    field_order: int = 0
+    is_interlaced: bool = False
+    mastering: tuple[int, ...] | None = None
+    light_level: tuple[int, int] | None = None
+    dynamic_hdr: tuple[str, ...] = ()
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.height > 0, "video size must be positive")
@@ -84,6 +101,18 @@ class AudioStreamInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceStream:
+    """One stream of the source. `kind` is PyAV's: video, audio, subtitle, attachment, data."""
+
+    index: int
+    kind: str
+    codec: str
+    disposition: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    duration_s: Fraction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MediaInfo:
     """What a file holds. `duration_s` is the container's, None when unknown."""
 
@@ -95,6 +124,7 @@ class MediaInfo:
     num_audio: int = 0
     num_subtitles: int = 0
     num_video: int = 0
+    streams: tuple[SourceStream, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +220,10 @@ class FaceTrack:
         sharpness: Variance of the Laplacian inside the face, grey levels squared. Shape (T,).
         looks: Descriptors of `face.appearance.describe` from a few frames, however long the track
             is. Shape (L, D), (0, 0) where none were kept.
+        hidden: Share of the lips' surroundings that something hides, 0 where nobody looked.
+            Shape (T,).
+        touched: Something may lie before the lower face: it is told apart pixel by pixel and
+            stays. Shape (T,).
     """
 
     start: int
@@ -201,9 +235,15 @@ class FaceTrack:
     reasons: tuple[str, ...]
     sharpness: F32
     looks: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    hidden: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    touched: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         num = len(self.boxes)
+        for name, kind in (("hidden", np.float32), ("touched", np.bool_)):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros(num, kind))
+            _require(len(getattr(self, name)) == num, f"{name} is not of {num} frames")
         _require(self.looks.ndim == 2, f"looks shape {self.looks.shape}, expected (L, D)")
         for name in ("landmarks", "valid", "interpolated", "shot", "reasons", "sharpness"):
             length = len(getattr(self, name))
@@ -313,6 +353,8 @@ class SpeakerReport:
 class DubReport:
     """What was done, as written beside the result.
 
+    `frames_passed_through` counts the frames that show the source's own picture by reason,
+    `passed_through` lists them as ranges: start_s, end_s, frames, reason.
     `face` is the number of the dubbed face by size, `face_reason` why it was this one, `faces` how
     many there are; `speakers` tells it of each where several were dubbed, the first one first.
     `audio_offset_s` is how much later the audio starts than it would by itself, `audio_gain_db` how
@@ -326,6 +368,7 @@ class DubReport:
     frames: int = 0
     frames_dubbed: int = 0
     frames_passed_through: dict[str, int] = field(default_factory=dict[str, int])
+    passed_through: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     width: int = 0
     height: int = 0
     model: str = ""

@@ -27,6 +27,8 @@ _AAC_RATES = (
     7350,
 )
 _OPUS_RATE = 48000
+# How long the sounds of a part and of what lies around it take to change over.
+_FADE_S = Fraction(15, 1000)
 # By the number of channels: what Opus and FLAC hold, and what libav takes unnamed channels for.
 _USUAL_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 _GUESSED_LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
@@ -63,15 +65,37 @@ class DrivingAudio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """From when to when a video is dubbed.
+
+    Attributes:
+        begin_s: Its start on the video's clock, s.
+        end_s: Its end on that clock, s.
+        has_before: Frames come before it, so the source's own sound is heard up to it.
+        has_after: Frames come after it, so that sound is heard from there on.
+    """
+
+    begin_s: Fraction
+    end_s: Fraction
+    has_before: bool
+    has_after: bool
+
+    @property
+    def has_outside(self) -> bool:
+        """Some frames do not belong to it."""
+        return self.has_before or self.has_after
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnSound:
-    """The source's own sound, mixed below the new one.
+    """The source's own sound, mixed below the new one, or heard where that is not.
 
     Attributes:
         index: Its stream in the source.
         sample_rate: Hz.
         channels: Number of channels.
         layout: libav's name of their places, empty where it has none.
-        gain_db: Factor on it, dB.
+        gain_db: Factor on it below the new audio, dB; None where it is not heard there.
         begin_s: Where the mix begins on the video's clock, s; not after the new audio.
     """
 
@@ -79,7 +103,7 @@ class OwnSound:
     sample_rate: int
     channels: int
     layout: str
-    gain_db: float
+    gain_db: float | None
     begin_s: Fraction
 
 
@@ -90,12 +114,14 @@ class SoundEdit:
     Attributes:
         skip_s: How much of its beginning is left out, s.
         gain_db: Factor on it, dB.
-        own: What is mixed below it.
+        own: What is mixed below it, and heard outside `part`.
+        part: Where it is heard; None for all of the video.
     """
 
     skip_s: Fraction = Fraction(0)
     gain_db: float = 0.0
     own: OwnSound | None = None
+    part: Part | None = None
 
 
 Filters = tuple[tuple[str, Mapping[str, Any]], ...]
@@ -115,6 +141,8 @@ class AudioPlan:
         end_s: Where it ends on the output's clock, s.
         own_index: The source's stream that is mixed below it; None without one.
         own_filters: Filters of that stream before the two are added.
+        own_layers: Filters of each of its copies that are added then; none for itself alone.
+        own_goes_on: It is heard to its own end, not only to the driving audio's.
     """
 
     encoder: str
@@ -126,6 +154,8 @@ class AudioPlan:
     end_s: Fraction = Fraction(0)
     own_index: int | None = None
     own_filters: Filters = ()
+    own_layers: tuple[Filters, ...] = ()
+    own_goes_on: bool = False
 
 
 def read_driving_audio(path: Path) -> DrivingAudio:
@@ -161,8 +191,14 @@ def read_driving_audio(path: Path) -> DrivingAudio:
         )
 
 
-def read_own_sound(path: Path, index: int, gain_db: float, begin_s: Fraction) -> OwnSound:
-    """Look at the header of a source's own sound that is to be mixed below the new one.
+def read_own_sound(path: Path, index: int, gain_db: float | None, begin_s: Fraction) -> OwnSound:
+    """Look at the header of a source's own sound that is to be heard with the new one.
+
+    Args:
+        path: The source.
+        index: Of the stream.
+        gain_db: Factor on it below the new audio, dB; None where it is not heard there.
+        begin_s: Where the mix begins on the video's clock, s.
 
     Raises:
         ProbeError: The file cannot be read.
@@ -212,7 +248,7 @@ def plan_audio(
             delay_s=start_s - audio.first_s,
             end_s=start_s + audio.duration_s,
         ), []
-    own = edit.own
+    own, part = edit.own, edit.part
     form, notes = _form(audio, container, own)
     channels = AudioLayout(form.layout).nb_channels
     return AudioPlan(
@@ -223,7 +259,9 @@ def plan_audio(
         filters=_filters(audio, form, edit, (audio_s, wanted_s, start_s)),
         end_s=start_s + max(wanted_s, Fraction(0)),
         own_index=None if own is None else own.index,
-        own_filters=() if own is None else _own_filters(own, form),
+        own_filters=() if own is None else _own_filters(own, form, part),
+        own_layers=() if own is None or part is None else _own_layers(own, part, form.rate),
+        own_goes_on=own is not None and part is not None and part.has_after,
     ), notes
 
 
@@ -246,7 +284,7 @@ def _form(
         rate = max(rate, own.sample_rate)
         if own.channels > audio.channels:
             layout = known_layout(own.layout, own.channels)
-        notes.append(f"The sound is {rate} Hz {layout}, as the source's own that is mixed in.")
+        notes.append(f"The sound is {rate} Hz {layout}, as the source's own.")
     is_lossless = audio.codec in LOSSLESS_AUDIO
     encoder = container.lossless_encoder if is_lossless else container.lossy_encoder
     if encoder == "aac" and layout not in _AAC_LAYOUTS:
@@ -295,6 +333,9 @@ def _filters(
         # `adelay` reads the first time that it is given, so the cut's must be gone.
         filters.append(("asetpts", {"expr": "N/SR/TB"}))
         filters.append(("adelay", {"delays": f"{round(before_s * rate)}S", "all": 1}))
+    if edit.part is not None:
+        filters.append(("asetpts", {"expr": "N/SR/TB"}))
+        filters += _inside(edit.part, start_s - before_s, rate)
     given_s = min(audio.duration_s, audio_s) - edit.skip_s
     if wanted_s - given_s > _TOLERANCE_S:
         filters.append(("apad", {"whole_len": round((before_s + wanted_s) * rate)}))
@@ -302,7 +343,7 @@ def _filters(
     return tuple(filters)
 
 
-def _own_filters(own: OwnSound, form: _Form) -> Filters:
+def _own_filters(own: OwnSound, form: _Form, part: Part | None) -> Filters:
     """Bring the source's own sound to the mix's start, rate and channels.
 
     Its times are kept: it is filled or cut up to where the mix begins, and gaps in it are filled.
@@ -310,7 +351,44 @@ def _own_filters(own: OwnSound, form: _Form) -> Filters:
     first = round(own.begin_s * form.rate)
     align = {"sample_rate": form.rate, "async": 1, "first_pts": first}
     filters = [("aresample", align), *channel_filters(own.layout, own.channels, form.layout)]
-    return (*filters, *_gain(own.gain_db), _clock(own.begin_s, form.rate))
+    if part is not None:  # `_own_layers` does the rest
+        return (*filters, ("asetpts", {"expr": "N/SR/TB"}))
+    return (*filters, *_gain(own.gain_db or 0.0), _clock(own.begin_s, form.rate))
+
+
+def _own_layers(own: OwnSound, part: Part, rate: int) -> tuple[Filters, ...]:
+    """The source's own sound before, after and below a part; together they never jump."""
+    begin, end, fade = _borders(part, own.begin_s, rate)
+    clock = _clock(own.begin_s, rate)
+    layers: list[Filters] = []
+    if part.has_before:
+        layers.append((_fade("out", begin, fade), clock))
+    if part.has_after:
+        layers.append((_fade("in", end - fade, fade), clock))
+    if own.gain_db is not None:
+        layers.append((*_inside(part, own.begin_s, rate), *_gain(own.gain_db), clock))
+    return tuple(layers)
+
+
+def _inside(part: Part, first_s: Fraction, rate: int) -> Filters:
+    """Silence what lies outside a part; the fades lie inside. The clock begins at `first_s`."""
+    begin, end, fade = _borders(part, first_s, rate)
+    fades: list[tuple[str, Mapping[str, Any]]] = []
+    if part.has_before and begin >= 0:
+        fades.append(_fade("in", begin, fade))
+    if part.has_after:
+        fades.append(_fade("out", end - fade, fade))
+    return tuple(fades)
+
+
+def _borders(part: Part, first_s: Fraction, rate: int) -> tuple[int, int, int]:
+    """First sample of a part, first one after it, and how long a fade is, samples."""
+    begin, end = (round((time_s - first_s) * rate) for time_s in (part.begin_s, part.end_s))
+    return begin, end, max(1, min(round(_FADE_S * rate), (end - begin) // 2))
+
+
+def _fade(kind: str, first: int, length: int) -> tuple[str, Mapping[str, Any]]:
+    return "afade", {"type": kind, "start_sample": first, "nb_samples": length}
 
 
 def _clock(start_s: Fraction, rate: int) -> tuple[str, Mapping[str, Any]]:
@@ -323,9 +401,7 @@ def _gain(gain_db: float) -> list[tuple[str, Mapping[str, Any]]]:
     return [("volume", settings)] if gain_db else []
 
 
-def channel_filters(
-    name: str, channels: int, layout: str
-) -> list[tuple[str, Mapping[str, Any]]]:
+def channel_filters(name: str, channels: int, layout: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Filters from one channel layout to another, each channel as loud as before.
 
     Args:

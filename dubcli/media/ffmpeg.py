@@ -47,7 +47,8 @@ def ffmpeg_binary() -> str:
 
 def file_url(path: Path) -> str:
     """A file name that ffmpeg takes literally: no option, protocol, pipe or pattern."""
-    return f"file:{path}"
+    url = f"file:{path}"
+    return url if _is_text(url) else _RawName(url)
 
 
 def build_argv(binary: str, stream: Any) -> list[str]:
@@ -81,6 +82,21 @@ def run_for_messages(argv: list[str]) -> str:
         FfmpegError: The program failed.
     """
     return _finished(argv)[1].decode("utf-8", "replace")
+
+
+class _RawName(str):
+    """A name of bytes that are no text. ffmpeg-python cannot hash one unless it shows as text."""
+
+    def __str__(self) -> str:
+        return self.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finished(argv: list[str]) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
+from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -314,14 +315,9 @@ def _cell_mean(values: F32, chroma_shift: tuple[int, int]) -> F32:
     return total * np.float32(1 / (high * wide))
 
 
-def _copy(frame: VideoFrame) -> VideoFrame:
-    """A deep copy with times, colour tags and side data (HDR metadata, captions).
-
-    PyAV cannot clone a frame; libav's null filter hands out a second reference, which then gets
-    buffers of its own.
-    """
-    graph = Graph()
-    source = graph.add(
+def frame_source(graph: Graph, frame: VideoFrame) -> FilterContext:
+    """An input of a filter graph for frames like this one: size, format, colours, clock."""
+    return graph.add(
         "buffer",
         video_size=f"{frame.width}x{frame.height}",
         pix_fmt=frame.format.name,
@@ -329,6 +325,16 @@ def _copy(frame: VideoFrame) -> VideoFrame:
         colorspace=str(int(frame.colorspace)),
         range=str(int(frame.color_range)),
     )
+
+
+def _copy(frame: VideoFrame) -> VideoFrame:
+    """A deep copy with times, colour tags and side data (HDR metadata, captions).
+
+    PyAV cannot clone a frame; libav's null filter hands out a second reference, which then gets
+    buffers of its own.
+    """
+    graph = Graph()
+    source = frame_source(graph, frame)
     sink = graph.add("buffersink")
     graph.link_nodes(source, graph.add("null"), sink).configure()
     source.push(frame)

@@ -5,28 +5,26 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from av.container.input import InputContainer
 from av.error import EOFError as AvEndOfFile
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from dubcli.errors import DecodeError
+from dubcli.media.deinterlace import deinterlaced
 from dubcli.media.native import NativeFrame
-from dubcli.media.pixels import is_full_range, matrix_index, pixel_layout
-from dubcli.media.probe import open_media, require_video
+from dubcli.media.pictures import PictureMaker, reduced_size
+from dubcli.media.probe import open_media, picture_decoder, require_video
 from dubcli.media.timeline import FrameTimes
 from dubcli.media.waveform import audio_duration, is_silent, read_waveform
-from dubcli.types import U8, Frame, MediaInfo, VideoStreamInfo
+from dubcli.types import Frame, MediaInfo, VideoStreamInfo
 
 __all__ = [
     "FrameReader",
@@ -53,16 +51,22 @@ class FrameReader:
         path: The video.
         info: What `probe` said of it.
         threads: Decoder threads; 0 lets libav choose.
+        deinterlace: Make interlaced frames progressive, in every iterator.
 
     Attributes:
         num_corrupt: Packets that the latest pass from the start could not decode.
+        num_interlaced: Frames that the latest pass from the start was told are interlaced.
 
     Raises:
         ProbeError: The file has no video.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, info: MediaInfo, threads: int = 0, *, deinterlace: bool = False
+    ) -> None:
         self.num_corrupt = 0
+        self.num_interlaced = 0
+        self._deinterlace = deinterlace
         self._path = path
         self._video: VideoStreamInfo = require_video(info)
         self._threads = threads
@@ -174,11 +178,11 @@ class FrameReader:
 
     def _display_frames(self, max_side: int | None) -> Generator[Frame, None, None]:
         upright = self._video.display_size
-        size = _reduced_size(upright, max_side)
+        size = reduced_size(upright, max_side)
         turned = self._video.rotation_deg in (90, 270)
         width, height = size
         scaled = (height, width) if turned else (width, height)
-        picture = _PictureMaker(scaled, self._video.rotation_deg)
+        picture = PictureMaker(scaled, self._video.rotation_deg)
         scale = max(upright) / max(size)
         for native in self._range(0, None):
             image = picture(native.frame)
@@ -278,11 +282,13 @@ class FrameReader:
         Ends early where a timestamp is not one that the pass from the start gave.
         """
         corrupt = self.num_corrupt
-        trusted = False
+        trusted = is_first = False
         with closing(self._decode(pts)) as frames:
             for frame in frames:
+                is_first = not trusted and frame.key_frame
                 trusted = trusted or frame.key_frame
-                if not trusted:
+                # The first one was made progressive without the frame before it.
+                if not trusted or (is_first and self._deinterlace):
                     continue
                 index = -1 if frame.pts is None else bisect_left(self._pts, frame.pts)
                 if not 0 <= index < len(self._pts) or self._pts[index] != frame.pts:
@@ -308,12 +314,23 @@ class FrameReader:
     def _decode_once(
         self, seek_pts: int | None, thread_type: str
     ) -> Generator[VideoFrame, None, None]:
+        frames = self._decoded(seek_pts, thread_type)
+        if self._deinterlace:
+            with closing(frames):
+                yield from deinterlaced(frames, self._video)
+        else:
+            yield from frames
+
+    def _decoded(self, seek_pts: int | None, thread_type: str) -> Generator[VideoFrame, None, None]:
         size = (self._video.width, self._video.height)
+        if seek_pts is None:
+            self.num_interlaced = 0
         with open_media(self._path) as container:
             stream = container.streams[self._video.index]
             assert isinstance(stream, VideoStream)
-            stream.thread_type = thread_type
-            stream.codec_context.thread_count = self._threads
+            decoder = picture_decoder(stream)
+            decoder.thread_type = thread_type
+            decoder.thread_count = self._threads
             if seek_pts is not None:
                 try:
                     container.seek(seek_pts, stream=stream, backward=True)
@@ -321,7 +338,7 @@ class FrameReader:
                     return
             for packet in self._packets(container, stream):
                 try:
-                    frames = stream.codec_context.decode(packet)
+                    frames = decoder.decode(packet)
                 except AvEndOfFile:
                     return
                 except FFmpegError as error:
@@ -330,6 +347,7 @@ class FrameReader:
                     self.num_corrupt += 1
                     continue
                 for frame in frames:
+                    self.num_interlaced += frame.interlaced_frame and seek_pts is None
                     if (frame.width, frame.height) != size:  # some streams change size midway
                         frame = frame.reformat(*size)
                     yield frame
@@ -415,58 +433,6 @@ class _Clock:
         self._last = pts
         self._duration = frame.duration or self._usual
         return pts
-
-
-class _PictureMaker:
-    """Turns decoded frames into upright RGB pictures; keeps libav's scaler between calls.
-
-    Args:
-        size: Width, height to scale to, before the turn, px.
-        rotation_deg: Clockwise turn, multiple of 90.
-    """
-
-    def __init__(self, size: tuple[int, int], rotation_deg: int) -> None:
-        self._size = size
-        self._turns = -(rotation_deg // 90)  # numpy counts counter-clockwise
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> U8:
-        layout = pixel_layout(frame.format.name)
-        colors: dict[str, int] = {}
-        if layout is not None and layout.kind == "yuv":
-            colors["src_colorspace"] = matrix_index(frame)
-            colors["src_color_range"] = 2 if is_full_range(frame, layout) else 1
-            colors["dst_color_range"] = 2
-        same_size = (frame.width, frame.height) == self._size
-        rgb = self._reformatter.reformat(
-            frame,
-            width=self._size[0],
-            height=self._size[1],
-            format="rgb24",
-            interpolation=Interpolation.BILINEAR if same_size else Interpolation.AREA,
-            **colors,
-        )
-        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self._turns), dtype=np.uint8)
-
-
-def _reduced_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Width and height with the longer side at most `max_side`, shape kept as well as possible.
-
-    One scale serves both axes, so of the sizes slightly below the limit that one is taken whose
-    shorter side comes closest to a whole number.
-    """
-    longer, shorter = max(size), min(size)
-    if max_side is None or longer <= max_side:
-        return size
-
-    def misfit(side: int) -> float:
-        exact = Fraction(shorter * side, longer)
-        return float(abs(exact - max(1, round(exact))))
-
-    candidates = range(max_side, max(1, max_side - max_side // 16) - 1, -1)
-    side = min(candidates, key=misfit)
-    other = max(1, round(Fraction(shorter * side, longer)))
-    return (side, other) if size[0] >= size[1] else (other, side)
 
 
 def _descending_runs(indices: Iterable[int], longest: int) -> Iterator[list[int]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-from av.stream import Disposition
 
 from dubcli.errors import EncodeError, FfmpegError
 from dubcli.media.audio_plan import (
@@ -21,29 +20,28 @@ from dubcli.media.audio_plan import (
     plan_audio,
     read_driving_audio,
 )
-from dubcli.media.containers import TEXT_SUBTITLES, Container, container_of, default_output
+from dubcli.media.containers import (
+    ATTACH,
+    CONTAINERS,
+    Container,
+    StreamPlan,
+    container_of,
+    default_output,
+    plan_streams,
+)
 from dubcli.media.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
 from dubcli.media.probe import open_media
-from dubcli.types import MediaInfo
+from dubcli.types import MediaInfo, SourceStream
 
 __all__ = ["default_output", "remux"]
 
 _MAX_CLOCK = 2**31 - 1
 # Tags that describe the source's encoded data or container, wrong for the result.
-_STALE_TAGS = ("bps", "duration", "number_of_", "_statistics", "encoder", "vendor_id", "rotate")
+_STALE_TAGS = (
+    *("bps", "duration", "number_of_", "_statistics", "encoder", "vendor_id", "rotate"),
+    "alpha_mode",
+)
 _BRAND_TAGS = ("major_brand", "minor_version", "compatible_brands")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceStream:
-    """One stream of the source. `kind` is PyAV's: video, audio, subtitle, attachment, data."""
-
-    index: int
-    kind: str
-    codec: str
-    disposition: tuple[str, ...] = ()
-    tags: tuple[tuple[str, str], ...] = ()
-    duration_s: Fraction | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +56,12 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamPlan:
-    """A stream of the source that goes into the result, by copy or through an encoder."""
+class Cover:
+    """A picture that becomes an attached file."""
 
-    stream: SourceStream
-    encoder: str = "copy"
+    path: Path
+    name: str
+    mime_type: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +80,7 @@ class Job:
     shift_s: Fraction
     container: Container
     metadata: dict[str, str]
+    covers: tuple[Cover, ...] = ()
 
 
 def remux(
@@ -124,7 +124,7 @@ def remux(
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
     plan, said = plan_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
-    streams = _read_source_streams(source)
+    streams = source_info.streams
     others, stream_notes = plan_streams(streams, container, source_info)
     shape = _read_picture(picture)
     job = Job(
@@ -135,45 +135,21 @@ def remux(
         source=source_info,
         source_path=source,
         video_tags=_tags_of_video(streams, source_info),
-        others=tuple(others),
-        cut_s=_cut_time(streams, source_info, max(shape.end_s, plan.end_s)),
+        others=tuple(plan for plan in others if plan.encoder != ATTACH),
+        # Where only a part is dubbed, nothing around it is cut.
+        cut_s=None
+        if edit is not None and edit.part is not None
+        else _cut_time(streams, source_info, max(shape.end_s, plan.end_s)),
         shift_s=max(Fraction(0), -start_s),
         container=container,
         metadata=metadata or {},
     )
-    _write_atomically(output, lambda target: _run_job(job, target))
+    attached = [plan.stream for plan in others if plan.encoder == ATTACH]
+    with tempfile.TemporaryDirectory(prefix="dub-") as folder:
+        covers = tuple(_extract(source, stream, Path(folder)) for stream in attached)
+        whole = replace(job, covers=covers)
+        _write_atomically(output, lambda target: _run_job(whole, target))
     return [*_clock_notes(job, output), *said, *stream_notes]
-
-
-def plan_streams(
-    streams: list[SourceStream], container: Container, info: MediaInfo
-) -> tuple[list[StreamPlan], list[str]]:
-    """Which further streams of the source are kept, and how.
-
-    Args:
-        streams: All streams of the source.
-        container: The result's.
-        info: The source's facts: its dubbed video and replaced audio are left out.
-
-    Returns:
-        What to keep, and a note on each stream that is changed or dropped.
-    """
-    replaced = {item.index for item in (info.video, info.audio) if item is not None}
-    plans, notes = [], []
-    for stream in streams:
-        if stream.index in replaced:
-            continue
-        encoder = _encoder_for(stream, container)
-        name = f"{stream.kind} stream {stream.index} ({stream.codec})"
-        if encoder is None:
-            # Chapters of mp4 show up as a data stream too; they are kept as chapters.
-            if stream.kind != "data" or stream.codec not in ("bin_data", "none"):
-                notes.append(f"The {name} was dropped: {container.muxer} cannot hold it.")
-            continue
-        if encoder != "copy":
-            notes.append(f"The {name} was converted: {container.muxer} cannot hold it as it is.")
-        plans.append(StreamPlan(stream=stream, encoder=encoder))
-    return plans, notes
 
 
 def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
@@ -192,9 +168,12 @@ def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
     source = graph.input(file_url(job.source_path))
     audio = _filtered(graph.input(file_url(job.audio_path), **delay)["a:0"], job.audio.filters)
     if job.audio.own_index is not None:
-        own = _filtered(source[str(job.audio.own_index)], job.audio.own_filters)
-        # Neither is made quieter, and the mix ends with the new audio.
-        audio = graph.filter([audio, own], "amix", inputs=2, duration="first", normalize=0)
+        own = _own_layers(source[str(job.audio.own_index)], job.audio)
+        until = "longest" if job.audio.own_goes_on else "first"
+        # Neither is made quieter.
+        audio = graph.filter(
+            [audio, *own], "amix", inputs=1 + len(own), duration=until, normalize=0
+        )
     kept = [source[str(plan.stream.index)] for plan in job.others]
     # An optional stream that no file has: the source must be an input for its tags and chapters
     # even when no stream of it is kept.
@@ -203,7 +182,16 @@ def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
     argv = build_argv(binary, stream)
     inputs = [argv[place + 1] for place, word in enumerate(argv) if word == "-i"]
     index = max(i for i, name in enumerate(inputs) if name == file_url(job.source_path))
-    return [*argv[:-1], *_tag_options(job, index), argv[-1]]
+    return [*argv[:-1], *_cover_options(job), *_tag_options(job, index), argv[-1]]
+
+
+def _own_layers(own: Any, plan: AudioPlan) -> list[Any]:
+    """The source's own sound, as often as it is added, each time changed in another way."""
+    own = _filtered(own, plan.own_filters)
+    if len(plan.own_layers) < 2:
+        return [_filtered(own, *plan.own_layers)] if plan.own_layers else [own]
+    copies = own.filter_multi_output("asplit", len(plan.own_layers))
+    return [_filtered(copies[place], layer) for place, layer in enumerate(plan.own_layers)]
 
 
 def _filtered(stream: Any, filters: Filters) -> Any:
@@ -257,6 +245,17 @@ def _output_options(job: Job) -> dict[str, Any]:
     return options
 
 
+def _cover_options(job: Job) -> list[str]:
+    options: list[str] = []
+    # Attached files come after those that the source has already.
+    first = sum(plan.stream.kind == "attachment" for plan in job.others)
+    for number, cover in enumerate(job.covers, first):
+        options += ["-attach", file_url(cover.path)]
+        options += [f"-metadata:s:t:{number}", f"mimetype={cover.mime_type}"]
+        options += [f"-metadata:s:t:{number}", f"filename={cover.name}"]
+    return options
+
+
 def _tag_options(job: Job, source_index: int) -> list[str]:
     options = ["-map_metadata", str(source_index), "-map_chapters", str(source_index)]
     tags = {name: "" for name in _BRAND_TAGS} | job.metadata
@@ -268,41 +267,23 @@ def _tag_options(job: Job, source_index: int) -> list[str]:
     return options
 
 
-def _encoder_for(stream: SourceStream, container: Container) -> str | None:
-    """`copy`, an encoder, or None for a stream that the container cannot hold."""
-    if stream.kind == "audio":
-        return "copy" if stream.codec in container.other_audio else container.lossy_encoder
-    if stream.kind == "subtitle":
-        if stream.codec in container.subtitles:
-            return "copy"
-        return container.text_encoder if stream.codec in TEXT_SUBTITLES else None
-    if stream.kind == "attachment":
-        return "copy" if container.attachments else None
-    if stream.kind == "video" and "attached_pic" in stream.disposition:
-        return "copy" if container.pictures and stream.codec in ("mjpeg", "png") else None
-    return None
-
-
-def _read_source_streams(path: Path) -> list[SourceStream]:
+def _extract(path: Path, stream: SourceStream, folder: Path) -> Cover:
+    """Write the picture of a stream into a folder."""
+    ending = "png" if stream.codec == "png" else "jpg"
+    tags = {name.lower(): value for name, value in stream.tags}
+    target = folder / f"{stream.index}.{ending}"
     with open_media(path) as container:
-        return [_source_stream(stream) for stream in container.streams]
-
-
-def _source_stream(stream: Any) -> SourceStream:
-    context = stream.codec_context
-    marks = tuple(str(flag.name) for flag in Disposition if flag & stream.disposition)
-    duration = stream.duration
-    return SourceStream(
-        index=stream.index,
-        kind=stream.type,
-        codec="none" if context is None else context.codec.canonical_name,
-        disposition=marks,
-        tags=tuple(stream.metadata.items()),
-        duration_s=None if duration is None else duration * stream.time_base,
+        packets = container.demux(container.streams[stream.index])
+        target.write_bytes(next((bytes(packet) for packet in packets if packet.size), b""))
+    return Cover(
+        path=target,
+        # By this name players know it.
+        name=tags.get("filename", f"cover.{ending}"),
+        mime_type="image/png" if ending == "png" else "image/jpeg",
     )
 
 
-def _tags_of_video(streams: list[SourceStream], info: MediaInfo) -> tuple[tuple[str, str], ...]:
+def _tags_of_video(streams: Sequence[SourceStream], info: MediaInfo) -> tuple[tuple[str, str], ...]:
     index = info.video.index if info.video else -1
     return next((stream.tags for stream in streams if stream.index == index), ())
 
@@ -324,7 +305,7 @@ def _read_picture(path: Path) -> Picture:
         )
 
 
-def _cut_time(streams: list[SourceStream], info: MediaInfo, end_s: Fraction) -> Fraction | None:
+def _cut_time(streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction) -> Fraction | None:
     """Where to cut the source's other streams; None when none outlives picture and audio."""
     lengths = [stream.duration_s for stream in streams if stream.duration_s is not None]
     longest = max([*lengths, info.duration_s or Fraction(0)], default=Fraction(0))
@@ -341,7 +322,7 @@ def _clock_notes(job: Job, output: Path) -> list[str]:
             f"The result is {output.suffix.lower()} instead of {suffix}: "
             + (
                 "as its name asks."
-                if suffix.lower() in (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+                if suffix.lower() in CONTAINERS
                 else f"{suffix} files cannot keep today's codecs with exact times."
             )
         )

@@ -26,6 +26,20 @@ def count_packets(path: Path) -> int:
         return 0
 
 
+def packet_sizes(path: Path) -> list[int]:
+    """Bytes of each packet of video that a file holds, in decode order: a key frame's first.
+
+    Raises:
+        EncodeError: It cannot be read.
+    """
+    try:
+        with av.open(file_url(path)) as container:
+            packets = container.demux(container.streams.video[0])
+            return [packet.size for packet in packets if packet.size]
+    except (FFmpegError, OSError) as error:
+        raise encode_error(path, error) from error
+
+
 def join_segments(
     segments: Sequence[Path], target: Path, pts: Int, end_pts: int, time_base: Fraction
 ) -> None:
@@ -65,10 +79,14 @@ def _write(
 ) -> None:
     with av.open(file_url(segments[0])) as first:
         template = first.streams.video[0]
-        with open_intermediate(
-            target, template.codec_context.codec.canonical_name, clock
-        ) as output:
+        # Transparency of VP8 and VP9 lies beside the packets, which only Matroska holds.
+        tags = {name.lower(): value for name, value in template.metadata.items()}
+        is_transparent = tags.get("alpha_mode") == "1"
+        codec = template.codec_context.codec.canonical_name
+        with open_intermediate(target, codec, clock, is_transparent=is_transparent) as output:
             stream: Any = output.add_stream_from_template(template, opaque=True)
+            if is_transparent:
+                stream.metadata["alpha_mode"] = "1"
             stream.time_base = clock
             extradata = template.codec_context.extradata
             lag = int(ticks[0] - decode[0])

@@ -13,7 +13,13 @@ from math import ceil
 import numpy as np
 
 from dubcli.config import SYNC_MODES
+from dubcli.errors import DecodeError
 from dubcli.types import Int
+
+# Mean length of a frame, s, outside which the times are taken for damage. Slides may be shown for
+# minutes each, but not all day.
+_FASTEST_FRAME_S = Fraction(1, 2000)
+_SLOWEST_FRAME_S, _LONGEST_SLOW_S = 60, 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +103,14 @@ def plan_timeline(times: FrameTimes, audio_duration_s: Fraction, sync_mode: str)
             started again, played backwards and forwards, or held on its last frame.
 
     Raises:
+        DecodeError: The times are none that a recording could have.
         ValueError: The mode is unknown or the duration negative.
     """
     if sync_mode not in SYNC_MODES:
         raise ValueError(f"unknown sync mode {sync_mode!r}")
     if audio_duration_s < 0:
         raise ValueError(f"audio lasts {audio_duration_s} s")
+    _check_plausible(times)
     audio_s = Fraction(audio_duration_s)
     excess_s = audio_s - times.duration_s
     lengths = f"audio {float(audio_s):.2f} s, video {float(times.duration_s):.2f} s"
@@ -117,6 +125,21 @@ def plan_timeline(times: FrameTimes, audio_duration_s: Fraction, sync_mode: str)
         text = f"The audio is longer; its last {float(excess_s):.2f} s are left out ({lengths})."
         return _timeline(times, len(times), times.duration_s, Fraction(0), text)
     return _extend(times, audio_s, sync_mode, lengths)
+
+
+def _check_plausible(times: FrameTimes) -> None:
+    """Refuse times of a damaged header: sound over them would be millions of frames, or years."""
+    mean_s = times.duration_s / len(times)
+    is_too_slow = mean_s > _SLOWEST_FRAME_S and times.duration_s > _LONGEST_SLOW_S
+    # The last frame's length may come from elsewhere, so one that stands out does not count.
+    others = np.sort(times.durations)[: max(1, len(times) - 1)]
+    is_too_fast = Fraction(int(others.sum()), len(others)) * times.time_base < _FASTEST_FRAME_S
+    if is_too_slow or is_too_fast:
+        raise DecodeError(
+            f"The video's {len(times)} frames last {float(times.duration_s):.3g} s: its timestamps "
+            "are damaged.",
+            "Give it a frame rate first, e.g. ffmpeg -r 25 -i IN OUT.mp4.",
+        )
 
 
 def _one_frame(times: FrameTimes) -> int:

@@ -30,7 +30,11 @@ _SEEK_AHEAD_S = 1
 
 
 def read_waveform(
-    path: Path, sample_rate: int = 16_000, part_s: tuple[Fraction, Fraction] | None = None
+    path: Path,
+    sample_rate: int = 16_000,
+    part_s: tuple[Fraction, Fraction] | None = None,
+    *,
+    strict: bool = False,
 ) -> Waveform:
     """The first audio stream as mono.
 
@@ -39,6 +43,7 @@ def read_waveform(
         sample_rate: Wanted rate, Hz.
         part_s: Begin and end of the wanted part on the container's clock, seconds; all by
             default. Whole packets are read, so up to a tenth of a second more is returned.
+        strict: Refuse samples that are no numbers, which no encoder takes.
 
     Returns:
         Samples in [-1, 1]; NaN and infinity became 0. `start_s` is the stream's own start for a
@@ -47,7 +52,7 @@ def read_waveform(
 
     Raises:
         ProbeError: The file is unreadable or has no audio.
-        DecodeError: Not a single sample can be decoded.
+        DecodeError: Not a single sample can be decoded, or some are no numbers (`strict`).
     """
     chunks: list[F32] = []
     resampler: AudioResampler | None = None
@@ -62,7 +67,7 @@ def read_waveform(
                 chunks += _resampled(resampler, None)
                 source_rate = frame.sample_rate
                 resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
-            chunks += _resampled(resampler, _mono(path, frame))
+            chunks += _resampled(resampler, _mono(path, frame, strict))
         chunks += _resampled(resampler, None)
     samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
     if not len(samples):
@@ -156,7 +161,7 @@ def _start_s(frame: AudioFrame) -> Fraction:
     return frame.pts * frame.time_base
 
 
-def _mono(path: Path, frame: AudioFrame) -> AudioFrame:
+def _mono(path: Path, frame: AudioFrame, strict: bool) -> AudioFrame:
     """One channel of float32. libav's own mixing would be up to 3 dB louder for stereo."""
     frame = _readable(frame)
     try:
@@ -169,6 +174,11 @@ def _mono(path: Path, frame: AudioFrame) -> AudioFrame:
     channels = frame.layout.nb_channels
     if frame.format.is_packed:
         samples = samples.reshape(-1, channels).T
+    if strict and not np.isfinite(samples).all():
+        raise DecodeError(
+            f"Samples of '{path}' are no numbers (NaN or infinite).",
+            "Convert it first, e.g. ffmpeg -i IN -c:a pcm_s16le OUT.wav.",
+        )
     mixed = _mixing_weights(frame) @ _unit_floats(samples)
     mono = AudioFrame.from_ndarray(mixed[None], format="fltp", layout="mono")
     mono.sample_rate = frame.sample_rate
@@ -210,7 +220,14 @@ def _mixing_weights(frame: AudioFrame) -> F32:
 def _resampled(resampler: AudioResampler | None, frame: AudioFrame | None) -> list[F32]:
     if resampler is None:
         return []
-    return [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    try:
+        return [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    except FFmpegError as error:
+        raise DecodeError(
+            f"Sound of {frame.sample_rate if frame else 0} samples a second cannot be converted: "
+            f"{error.strerror}.",
+            "Its header may be damaged; convert it first, e.g. ffmpeg -i IN -ar 48000 OUT.wav.",
+        ) from error
 
 
 def _no_samples(path: Path) -> DecodeError:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,48 +16,24 @@ import av
 from av.error import FFmpegError
 
 from dubcli.errors import EncodeError
-from dubcli.media.containers import container_of, encoder_candidates
+from dubcli.media.boxes import add_boxes
+from dubcli.media.convert import to_format
+from dubcli.media.cropping import clean_aperture
+from dubcli.media.encoders import EncodeOptions, choose_encoder, encoder_settings, has_alpha
 from dubcli.media.ffmpeg import file_url
+from dubcli.media.hdr import container_boxes
 from dubcli.types import VideoStreamInfo
 
-_UNSPECIFIED = 2  # ISO 23091 code point of "unknown" for primaries, transfer and matrix
-_BT709 = 1
-_MIN_SIDE = {"libx265": 64, "libsvtav1": 64}  # smaller pictures crash or are refused
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame's length is the source's
+_PROGRESSIVE = 1  # AVFieldOrder
 _REORDER_DEPTH = 4  # frames; no preset of x265 reorders further
-_NEEDS_EVEN = ("libx264", "libx265")
-# mov and mp4 carry decode times beside presentation times and take any clock. What neither holds
-# ends in Matroska anyway, whose clock is 1 ms.
+# mov and mp4 carry decode times beside presentation times and take any clock. What neither holds,
+# VP8 and the transparency of VP9, ends in Matroska anyway, whose clock is 1 ms.
 # By the names of encoders and of their codecs.
 _INTERMEDIATE = {
-    **dict.fromkeys(("libsvtav1", "av1", "libvpx-vp9", "vp9"), "mp4"),
-    **dict.fromkeys(("libvpx", "vp8", "ffv1"), "matroska"),
+    **dict.fromkeys(("libsvtav1", "av1", "libvpx-vp9", "vp9", "ffv1"), "mp4"),
+    **dict.fromkeys(("libvpx", "vp8"), "matroska"),
 }
-_LOSSLESS = ("ffv1", "libx264", "libvpx-vp9")
-_KEEPS_ALPHA = ("ffv1", "prores_ks")
-_SEMI_PLANAR = ("nv12", "nv16", "nv21", "nv20le")
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeOptions:
-    """How frames are encoded.
-
-    Attributes:
-        output: Name of the final file; its extension decides which codecs may be used.
-        crf: Quality on x264's scale, 0 to 51; 16 is visually lossless. Mapped for other encoders.
-        lossless: Decode to exactly the frames that were written.
-        encoder: Use this encoder instead of the one of the source's codec family.
-        preset: Speed preset in the encoder's own words; None for a fast one.
-        threads: Encoder threads, 0 for all cores.
-    """
-
-    output: Path
-    crf: int = 16
-    lossless: bool = False
-    encoder: str | None = None
-    preset: str | None = None
-    threads: int = 0
 
 
 class FrameWriter:
@@ -95,7 +69,10 @@ class FrameWriter:
         self._time_base = Fraction(1, stream.time_base.denominator)
         self.encoder, self.pix_fmt, notes = choose_encoder(stream, options)
         self.notes += notes
-        self._container = open_intermediate(path, self.encoder, self._time_base)
+        self._is_transparent = has_alpha(self.pix_fmt)
+        self._container = open_intermediate(
+            path, self.encoder, self._time_base, is_transparent=self._is_transparent
+        )
         try:
             self._stream = self._open_stream(options)
         except BaseException:
@@ -141,6 +118,14 @@ class FrameWriter:
         with self._reported():
             self._encode(None)
             self._container.close()
+            add_boxes(self.path, self._boxes())
+
+    def _boxes(self) -> bytes:
+        """What the container tells of the picture, and libav's Python side cannot say."""
+        if self._container.format.name not in ("mov", "mp4"):
+            return b""
+        info = self._info
+        return container_boxes(info) + clean_aperture(info.crop, info.width, info.height)
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +143,7 @@ class FrameWriter:
 
     def _open_stream(self, options: EncodeOptions) -> Any:
         info = self._info
-        settings = _encoder_settings(self.encoder, options, self.pix_fmt)
+        settings = encoder_settings(self.encoder, options, self.pix_fmt, info)
         with self._reported(), _quiet_svt():
             stream: Any = self._container.add_stream(
                 self.encoder, rate=info.frame_rate, options=settings
@@ -175,14 +160,17 @@ class FrameWriter:
             context.color_range = info.color_range
             context.color_trc = info.color_transfer
             context.color_primaries = info.color_primaries
+            if info.is_interlaced:  # nobody writes such frames but deinterlaced
+                context.field_order = _PROGRESSIVE
+            if self._is_transparent and "vpx" in self.encoder:
+                stream.metadata["alpha_mode"] = "1"  # Matroska's word for it
             self._container.start_encoding()
         return stream
 
     def _prepare(self, frame: av.VideoFrame, pts: int) -> av.VideoFrame:
         info = self._info
         duration = frame.duration or round(1 / (info.frame_rate * info.time_base))
-        if frame.format.name != self.pix_fmt:
-            frame = frame.reformat(format=self.pix_fmt)
+        frame = to_format(frame, self.pix_fmt)
         frame.pts = pts * info.time_base.numerator
         frame.time_base = self._time_base
         frame.duration = duration * info.time_base.numerator
@@ -236,161 +224,23 @@ class FrameWriter:
             raise encode_error(self.path, error) from error
 
 
-def choose_encoder(stream: VideoStreamInfo, options: EncodeOptions) -> tuple[str, str, list[str]]:
-    """Encoder and pixel format that keep the most of a stream.
-
-    Args:
-        stream: The source's video stream.
-        options: Output name, lossless or not, forced encoder.
-
-    Returns:
-        Encoder, pixel format, and notes on what is not kept.
-
-    Raises:
-        EncodeError: The output's extension is not supported, or there is no such encoder.
-    """
-    container = container_of(options.output)
-    candidates = encoder_candidates(stream.codec, container)
-    if options.lossless:
-        exact = [name for name in _LOSSLESS if name in container.encoders]
-        candidates = (exact[0],)
-    if options.encoder is not None:
-        candidates = (options.encoder,)
-    side = min(stream.width, stream.height)
-    usable = [name for name in candidates if side >= _MIN_SIDE.get(name, 1)] or ["libx264"]
-    choices = [(name, _pixel_format(name, stream)) for name in usable]
-    same = [choice for choice in choices if choice[1] == stream.pix_fmt]
-    encoder, pix_fmt = (same or choices)[0]
-    notes = []
-    if encoder != candidates[0]:
-        reason = "small pictures" if candidates[0] not in usable else stream.pix_fmt
-        notes.append(f"Video is encoded by {encoder}: {candidates[0]} cannot take {reason}.")
-    if pix_fmt != stream.pix_fmt:
-        size = f" at {stream.width}x{stream.height} px" if encoder in _NEEDS_EVEN else ""
-        notes.append(
-            f"Pixel format changed from {stream.pix_fmt} to {pix_fmt}: {encoder} cannot hold "
-            f"{stream.pix_fmt}{size}."
-        )
-    return encoder, pix_fmt, notes
-
-
-def _pixel_format(encoder: str, stream: VideoStreamInfo) -> str:
-    """The format nearest to the source's that an encoder takes at this size."""
-    try:
-        offered = av.Codec(encoder, "w").video_formats or []
-    except (FFmpegError, ValueError) as error:
-        raise EncodeError(
-            f"The encoder '{encoder}' is not available.", "Leave the choice to the default."
-        ) from error
-    source = _Layout.of(av.VideoFormat(stream.pix_fmt))
-    fitting = []
-    for video_format in offered:
-        layout = _Layout.of(video_format)
-        if encoder in _NEEDS_EVEN and not layout.divides(stream.width, stream.height):
-            continue
-        if layout.name == stream.pix_fmt:
-            return layout.name
-        special = layout.name in _SEMI_PLANAR or layout.has_alpha or layout.is_rgb
-        if encoder in _KEEPS_ALPHA or not special:
-            fitting.append((layout.distance(source), layout.name))
-    return min(fitting)[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """What distinguishes pixel formats: depth, subsampling (log2), colour model, alpha, range."""
-
-    name: str
-    bits: int
-    shift_x: int
-    shift_y: int
-    is_rgb: bool
-    is_gray: bool
-    is_full_range: bool
-    has_alpha: bool
-
-    @classmethod
-    def of(cls, video_format: Any) -> Self:
-        parts = video_format.components
-        is_rgb = bool(video_format.is_rgb or video_format.has_palette)
-        return cls(
-            name=video_format.name,
-            bits=8 if video_format.has_palette else max(part.bits for part in parts),
-            shift_x=(256 // video_format.chroma_width(256)).bit_length() - 1,
-            shift_y=(256 // video_format.chroma_height(256)).bit_length() - 1,
-            is_rgb=is_rgb,
-            is_gray=len(parts) < 3 and not is_rgb,
-            is_full_range=video_format.name.startswith("yuvj"),
-            has_alpha=len(parts) in (2, 4),
-        )
-
-    def divides(self, width: int, height: int) -> bool:
-        return width % (1 << self.shift_x) == 0 and height % (1 << self.shift_y) == 0
-
-    def distance(self, source: Self) -> tuple[int, ...]:
-        """Sorts by what is lost first, then by what is added for nothing."""
-        return (
-            source.is_gray is False and self.is_gray,
-            self.is_full_range != source.is_full_range,
-            max(0, source.bits - self.bits),
-            max(0, self.shift_x - source.shift_x) + max(0, self.shift_y - source.shift_y),
-            source.has_alpha and not self.has_alpha,
-            self.is_rgb != source.is_rgb,
-            abs(self.bits - source.bits),
-            abs(self.shift_x - source.shift_x) + abs(self.shift_y - source.shift_y),
-            self.is_gray != source.is_gray,
-            self.has_alpha != source.has_alpha,
-        )
-
-
-def _encoder_settings(encoder: str, options: EncodeOptions, pix_fmt: str) -> dict[str, str]:
-    """Private options of an encoder.
-
-    Presets were chosen by encoded frames per second on one core at equal quality; CRF scales are
-    matched by PSNR on talking heads.
-    """
-    crf, lossless = options.crf, options.lossless
-    chosen: dict[str, str] = {}
-    if encoder == "libx264":
-        chosen = {"preset": "veryfast", **({"qp": "0"} if lossless else {"crf": str(crf)})}
-    elif encoder == "libx265":
-        chosen = {"preset": "superfast", "x265-params": "log-level=error"}
-        chosen["crf"] = str(min(51, crf + 2))
-        if options.threads:
-            chosen["x265-params"] += f":pools={options.threads}"
-    elif encoder == "libsvtav1":
-        chosen = {"preset": "8", "crf": str(min(63, round(crf * 1.35)))}
-        if options.threads:
-            chosen["svtav1-params"] = f"lp={options.threads}"
-    elif encoder == "libvpx-vp9":
-        chosen = {"deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
-        quality = {"b": "0", "crf": str(min(63, round(crf * 1.3)))}
-        chosen |= {"lossless": "1"} if lossless else quality
-    elif encoder == "libvpx":
-        # VP8 obeys the quality only under a bit rate it never reaches.
-        chosen = {"deadline": "realtime", "cpu-used": "4", "b": "100M", "qmin": "0"}
-        chosen["crf"] = str(max(4, min(63, round(crf * 0.8))))
-    elif encoder == "prores_ks":
-        chosen = {"profile": "4444" if "444" in pix_fmt else "hq", "vendor": "apl0"}
-    elif encoder == "ffv1":
-        chosen = {"level": "3", "slices": "4", "g": "1"}
-    if options.preset is not None:
-        chosen["cpu-used" if "vpx" in encoder else "preset"] = options.preset
-    return chosen
-
-
-def open_intermediate(path: Path, encoder: str, time_base: Fraction) -> Any:
+def open_intermediate(
+    path: Path, encoder: str, time_base: Fraction, *, is_transparent: bool = False
+) -> Any:
     """A container for an intermediate file, whose clock is the source's.
 
     Args:
         path: File to write.
         encoder: Name of the encoder, or of the codec, whose packets it will hold.
         time_base: Seconds per unit; its numerator is 1.
+        is_transparent: The packets carry transparency; for VP8 and VP9 it lies beside them.
 
     Raises:
         EncodeError: It cannot be written.
     """
     muxer = _INTERMEDIATE.get(encoder, "mov")
+    if is_transparent and encoder in ("libvpx-vp9", "vp9"):
+        muxer = "matroska"
     settings = {}
     if muxer != "matroska":
         # Both clocks in the source's ticks; the movie's is what a late start is written in.

@@ -123,3 +123,10 @@ def test_silence(tmp_path: Path) -> None:
     word[70_000:72_000] = loud.samples[:2000]
     assert not is_silent(Waveform(samples=word, sample_rate=16_000))
     assert is_silent(Waveform(samples=np.zeros(0, np.float32), sample_rate=16_000))
+
+
+def test_samples_that_are_no_numbers_are_refused_where_asked(tmp_path: Path) -> None:
+    samples = np.full(16_000, 0.25)
+    samples[7] = np.inf
+    with pytest.raises(DecodeError, match="no numbers"):
+        read_waveform(_float_wav(tmp_path / "a.wav", samples), strict=True)

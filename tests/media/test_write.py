@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dubcli.errors import EncodeError
+from dubcli.media.encoders import choose_encoder
 from dubcli.media.write import EncodeOptions, FrameWriter
 from dubcli.types import VideoStreamInfo
 
@@ -119,10 +120,34 @@ def test_codec_family_size_and_pixel_format_are_kept(
     pts = [40 * number for number in range(6)]
     writer = _write(path, stream, pts, EncodeOptions(output=Path(output)))
     frames = _read(path)
-    assert (writer.encoder, writer.notes, writer.num_frames) == (encoder, [], 6)
+    assert (writer.encoder, writer.num_frames) == (encoder, 6)
+    is_old = codec in ("mpeg1video", "mjpeg")
+    assert writer.notes == ([f"The video is h264 now; it was {codec}."] if is_old else [])
     assert (frames[0].width, frames[0].height) == (96, 80)
     assert frames[0].format.name == pix_fmt
     assert _times(path) == [Fraction(value, 1000) for value in pts]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "output", "encoder", "written"),
+    [
+        ("vp9", "yuv422p10le", "o.mkv", "libx265", "yuv422p10le"),
+        ("av1", "yuv444p12le", "o.mp4", "libx265", "yuv444p12le"),
+        ("vp9", "yuv420p12le", "o.webm", "libsvtav1", "yuv420p10le"),
+        ("prores", "yuva444p12le", "o.mov", "prores_ks", "yuva444p10le"),
+        ("prores", "yuv444p12le", "o.mkv", "prores_ks", "yuv444p10le"),
+        ("gif", "bgra", "o.mp4", "libx264", "yuv444p"),
+        ("qtrle", "argb", "o.mkv", "ffv1", "bgra"),
+        ("png", "pal8", "o.mov", "png", "rgb24"),
+    ],
+)
+def test_where_no_encoder_of_the_family_fits_the_least_is_lost(
+    codec: str, pix_fmt: str, output: str, encoder: str, written: str
+) -> None:
+    stream = _stream(codec=codec, pix_fmt=pix_fmt, width=96, height=80)
+    found = choose_encoder(stream, EncodeOptions(output=Path(output)))
+    assert found[:2] == (encoder, written)
+    assert found[2]
 
 
 @pytest.mark.parametrize(
