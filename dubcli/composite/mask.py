@@ -6,11 +6,13 @@ a quarter of the height, one inter-ocular distance 0.28 heights long.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, SPEAKING, position
-from dubcli.types import F32, F64, PasteMask
+from dubcli.types import F32, F64, FramePatch, PasteMask
 
 # The fixed region: from just under the nose tip to the crop's lower edge, and how round its upper
 # corners are; shares of the crop's height, and of its width for the sides.
@@ -21,6 +23,11 @@ _WIDEST_RAMP = 8 / 208
 _GROWTH_ASIDE = 0.6
 # A mask's last grey level: below it nothing could be seen.
 _LEAST_ALPHA = 1 / 255
+# Probabilities up to the first leave a patch as it is, from the second on they hide it.
+_FREE, _IN_FRONT = 0.15, 0.5
+# How far around a thing in front the patch is held back as well, share of the picture's height,
+# and spots that are left out because they are noise, share of the picture.
+_GUARD, _LEAST_SPOT = 2 / 104, 10 / (104 * 80)
 _NOSE_TIP = position(1)
 # cv2 polygons take fixed-point coordinates with this many binary digits.
 _SHIFT = 4
@@ -95,6 +102,57 @@ def paste_mask(
     alpha *= _inner_ramp(fixed_mask(crop_size), min(feather_px, _WIDEST_RAMP * crop_size[0]))
     alpha[alpha < _LEAST_ALPHA] = 0
     return PasteMask(alpha=np.minimum(alpha, 1))
+
+
+def behind(patch: FramePatch, probability: F32, to_coded: F64) -> FramePatch:
+    """Hold a patch back where something lies in front of the face, so that its pixels stay.
+
+    Args:
+        patch: In place.
+        probability: That something lies in front, in a small crop's px. Shape (h, w).
+        to_coded: Homogeneous px of that crop to coded px. Shape (2, 3).
+
+    Returns:
+        The patch with alpha exactly 0 on the thing and a narrow guard around it, in full a little
+        further on.
+    """
+    free = _free(probability)
+    if free.all():
+        return patch
+    to_box = to_coded.copy()
+    to_box[:, 2] -= (patch.x, patch.y)
+    height, width = patch.alpha.shape
+    share = cv2.warpAffine(
+        free,
+        to_box,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    alpha = patch.alpha * np.asarray(share, np.float32)
+    alpha[alpha < _LEAST_ALPHA] = 0
+    return replace(patch, alpha=alpha)
+
+
+def _free(probability: F32) -> F32:
+    """How much of the patch each pixel may show, 0 to 1, with a soft edge. Shape (h, w)."""
+    height, width = probability.shape
+    in_front = (probability >= _IN_FRONT).astype(np.uint8)
+    num, labels, stats, _ = cv2.connectedComponentsWithStats(in_front)
+    keep = stats[:num, cv2.CC_STAT_AREA] >= _LEAST_SPOT * height * width
+    keep[0] = False
+    spots = keep[np.asarray(labels, np.int64)]
+    if not spots.any():
+        return np.ones_like(probability)
+    reach = max(1, round(_GUARD * height))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    hard = np.asarray(cv2.dilate(spots.astype(np.uint8), disc)) > 0
+    around = np.asarray(cv2.dilate(hard.astype(np.uint8), disc)) > 0
+    share = np.clip((probability - _FREE) / (_IN_FRONT - _FREE), 0, 1) * around
+    soft = cv2.GaussianBlur(np.maximum(hard, share).astype(np.float32), (0, 0), reach / 2)
+    free = np.clip(1 - np.maximum(np.asarray(soft), share), 0, 1).astype(np.float32)
+    free[hard] = 0
+    return free
 
 
 def _lower_face(landmarks: F64) -> F64:

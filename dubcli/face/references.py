@@ -44,6 +44,9 @@ def select_references(
         NoFaceError: No usable frame.
     """
     usable = track.valid & ~track.interpolated
+    if (usable & ~track.touched).any():
+        # What lies in front of a mouth must not be lent as a part of it.
+        usable = usable & ~track.touched
     if allowed is not None:
         usable = usable & allowed
     frames = np.flatnonzero(usable)

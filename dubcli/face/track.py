@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.face.align import Pose, fit_pose
 from dubcli.face.appearance import describe, likeness, sharpness
-from dubcli.face.landmarks import CHIN, JAW, LIPS_OUTER, NUM_KEPT
+from dubcli.face.landmarks import NUM_KEPT
+from dubcli.face.occlusion import (
+    Segment,
+    blurred_frames,
+    covered_frames,
+    known_cover,
+    look_for_cover,
+    touched_frames,
+)
+from dubcli.face.usable import MIN_FACE_PX, MIN_RUN_FRAMES, beside_known, judge, run_numbers
 from dubcli.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
 
 MAX_TRACKS = 8
-MIN_FACE_PX = 40
-MAX_YAW_DEG, MAX_PITCH_DEG = 50.0, 45.0
 MAX_GAP_FRAMES = 5
-MIN_RUN_FRAMES = 3
-# How much of the face's height the lips and the jaw may lie outside the frame.
-_LIPS_MARGIN, _JAW_MARGIN = 0.02, 0.15
 
+# What lies in front of a face is asked in every so many frames; it does not appear in 1/25 s.
+_ASKED_EVERY = 2
 # A face is still looked for where it was last seen for this many frames.
 _PATIENCE_FRAMES = 12
 # Two observations that overlap more are the same face found twice.
@@ -38,44 +44,56 @@ _EXEMPLARS = 8
 _STRETCH_LOOKS, _PERSON_LOOKS = 4, 8
 
 
-class Reason(StrEnum):
-    """Why a face is not dubbed in a frame."""
-
-    NO_FACE = "no_face"
-    TOO_SMALL = "too_small"
-    TURNED_AWAY = "turned_away"
-    CUT_OFF = "cut_off"
-    BRIEF = "brief"
-
-
 class Tracker:
-    """Collects observations frame by frame; `finish` gives the people of the video."""
+    """Collects observations frame by frame; `finish` gives the people of the video.
 
-    def __init__(self) -> None:
-        self._num_frames = 0
+    Args:
+        segment: Tells what lies in front of a face; None does not look.
+    """
+
+    def __init__(self, segment: Segment | None = None) -> None:
+        self._segment = segment
+        self._num_frames = self._num_looked = 0
         self._cuts: list[int] = []
+        self._spoilt: list[str] = []
         self._size = (0.0, 0.0)
         self._open: list[_Stretch] = []
         self._closed: list[_Stretch] = []
 
     def update(self, frame: Frame, observations: list[FaceObservation], is_cut: bool) -> None:
-        """Take in the next frame. Frames come in order, each once, with or without faces.
+        """Take in the next frame: `look` and `add` in one."""
+        self.add(self.look(frame, observations), is_cut)
+
+    def look(self, frame: Frame, observations: list[FaceObservation]) -> list[Sighting]:
+        """What is kept of the next frame. Frames come in order, each once, with faces or without.
 
         Args:
             frame: The picture that was searched; only its image and scale are used.
             observations: What the detector found, display px.
+        """
+        height, width = frame.image.shape[:2]
+        self._size = (width * frame.scale, height * frame.scale)
+        now = self._num_looked
+        self._num_looked += 1
+        segment = self._segment if now % _ASKED_EVERY == 0 else None
+        return [_look(now, frame, seen, segment) for seen in _without_doubles(observations)]
+
+    def add(self, sightings: list[Sighting], is_cut: bool, spoilt: str = "") -> None:
+        """Follow the faces of the next frame.
+
+        Args:
+            sightings: From `look`, in the order of the frames.
             is_cut: The frame starts a new shot.
+            spoilt: Why its faces are not to be trusted, as in a cross-fade; '' where they are.
         """
         now = self._num_frames
         self._num_frames += 1
-        height, width = frame.image.shape[:2]
-        self._size = (width * frame.scale, height * frame.scale)
+        self._spoilt.append(spoilt)
         if is_cut and now > 0:
             self._cuts.append(now)
             self._close(self._open)
         self._close([s for s in self._open if now - s.last_frame > _PATIENCE_FRAMES])
-        sightings = [_look(now, frame, seen) for seen in _without_doubles(observations)]
-        for stretch, sighting in _match(self._open, sightings):
+        for stretch, sighting in _match(self._open, [] if spoilt else sightings):
             if stretch is None:
                 stretch = _Stretch(shot=len(self._cuts))
                 self._open.append(stretch)
@@ -95,7 +113,8 @@ class Tracker:
         shot = np.zeros(self._num_frames, np.int64)
         shot[self._cuts] = 1
         shot = np.cumsum(shot)
-        tracks = [_dense(person, shot, self._size) for person in steady[: 2 * MAX_TRACKS]]
+        spoilt = np.array(self._spoilt, str)
+        tracks = [_dense(person, shot, self._size, spoilt) for person in steady[: 2 * MAX_TRACKS]]
         # sorted() keeps the order of size among those that can, and those that cannot, be used.
         return sorted(tracks, key=lambda track: not track.valid.any())[:MAX_TRACKS]
 
@@ -122,7 +141,7 @@ def smooth_pose(track: FaceTrack, sigma_frames: float = 1.0) -> Pose:
         AlignmentError: The landmarks of a frame coincide.
     """
     raw = fit_pose(track.landmarks)
-    run = _run_numbers(track.valid, track.shot)
+    run = run_numbers(track.valid, track.shot)
     num, reach = len(track), max(1, round(3 * sigma_frames))
     weight_sum = np.zeros(num)
     log_scale, rotation = np.zeros(num), np.zeros((num, 3, 3))
@@ -167,7 +186,7 @@ def fade(valid: Bool, shot: Int, length: int = 5) -> F32:
 
 
 @dataclass(frozen=True)
-class _Sighting:
+class Sighting:
     """One face in one frame, with what it looks like."""
 
     frame_index: int
@@ -175,6 +194,7 @@ class _Sighting:
     landmarks: F32
     sharpness: float
     looks: F32
+    cover: F32
 
 
 class _Column:
@@ -225,14 +245,16 @@ class _Stretch:
     boxes: _Column = field(default_factory=lambda: _Column((4,)))
     landmarks: _Column = field(default_factory=lambda: _Column((NUM_KEPT, 3)))
     sharpness: _Column = field(default_factory=lambda: _Column(()))
+    cover: _Column = field(default_factory=lambda: _Column((2,)))
     looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     few_looks: _Spread = field(default_factory=lambda: _Spread(_STRETCH_LOOKS))
 
-    def add(self, sighting: _Sighting) -> None:
+    def add(self, sighting: Sighting) -> None:
         self.frames.append(sighting.frame_index)
         self.boxes.append(sighting.box)
         self.landmarks.append(sighting.landmarks)
         self.sharpness.append(sighting.sharpness)
+        self.cover.append(sighting.cover)
         self.few_looks.append(sighting.looks)
         count = len(self.frames)
         # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
@@ -289,16 +311,23 @@ class _Person:
         return alike + _SAME_PLACE_BONUS * place
 
 
-def _look(frame_index: int, frame: Frame, seen: FaceObservation) -> _Sighting:
+def _look(
+    frame_index: int, frame: Frame, seen: FaceObservation, segment: Segment | None
+) -> Sighting:
     # Pixel centres at integers in both spaces.
     in_image = (seen.landmarks[:, :2] + np.float32(0.5)) / np.float32(frame.scale) - np.float32(0.5)
     box = seen.box / np.float32(frame.scale)
-    return _Sighting(
+    cover = np.full(2, np.nan, np.float32)
+    if segment is not None and _height(seen.box) >= MIN_FACE_PX:
+        points = np.concatenate([in_image, seen.landmarks[:, 2:] / np.float32(frame.scale)], 1)
+        cover[:] = look_for_cover(segment, frame.image, points)
+    return Sighting(
         frame_index=frame_index,
         box=seen.box.astype(np.float32),
         landmarks=seen.landmarks.astype(np.float32),
         sharpness=sharpness(frame.image, box),
         looks=describe(frame.image, in_image),
+        cover=cover,
     )
 
 
@@ -312,8 +341,8 @@ def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservatio
 
 
 def _match(
-    stretches: list[_Stretch], sightings: list[_Sighting]
-) -> Iterator[tuple[_Stretch | None, _Sighting]]:
+    stretches: list[_Stretch], sightings: list[Sighting]
+) -> Iterator[tuple[_Stretch | None, Sighting]]:
     """Pair faces with those followed so far, best pairs first; None starts a new stretch."""
     scored: list[tuple[float, int, int]] = []
     for i, stretch in enumerate(stretches):
@@ -345,32 +374,41 @@ def _group(stretches: list[_Stretch]) -> list[_Person]:
     return people
 
 
-def _dense(person: _Person, shot: Int, size: tuple[float, float]) -> FaceTrack:
+def _dense(
+    person: _Person, shot: Int, size: tuple[float, float], spoilt: NDArray[np.str_]
+) -> FaceTrack:
     """Spread what was seen of a person over all frames."""
     frames = np.concatenate([np.array(s.frames) for s in person.stretches])
     order = np.argsort(frames, kind="stable")
     seen = frames[order]
     columns = [
         np.concatenate([getattr(s, name).values for s in person.stretches])[order]
-        for name in ("boxes", "landmarks", "sharpness")
+        for name in ("boxes", "landmarks", "sharpness", "cover")
     ]
+    columns[-1] = known_cover(seen, columns[-1])
     num = len(shot)
     after = np.clip(np.searchsorted(seen, np.arange(num)), 0, len(seen) - 1)
     before = np.clip(np.searchsorted(seen, np.arange(num), side="right") - 1, 0, len(seen) - 1)
     is_after_nearer = np.abs(seen[after] - np.arange(num)) < np.abs(np.arange(num) - seen[before])
     nearest = np.where(is_after_nearer, after, before)
-    boxes, landmarks, sharp = (column[nearest] for column in columns)
+    boxes, landmarks, sharp, cover = (column[nearest] for column in columns)
     present = np.zeros(num, bool)
     present[seen] = True
     interpolated = np.zeros(num, bool)
     for first, last in _short_gaps(seen, columns[0], shot):
         gap = np.arange(seen[first] + 1, seen[last])
         share = ((gap - seen[first]) / (seen[last] - seen[first])).astype(np.float32)
-        for target, column in zip((boxes, landmarks, sharp), columns, strict=True):
+        for target, column in zip((boxes, landmarks, sharp, cover), columns, strict=True):
             part = share.reshape(-1, *([1] * (column.ndim - 1)))
             target[gap] = (1 - part) * column[first] + part * column[last]
         interpolated[gap] = True
-    valid, reasons = _judge(present | interpolated, boxes, landmarks, shot, size)
+    known = present | interpolated
+    hard = (
+        covered_frames(cover[:, 0], known, shot),
+        blurred_frames(sharp, landmarks, boxes, known, shot),
+    )
+    spoilt = np.where(beside_known(spoilt != "", known), spoilt, "")
+    valid, reasons = judge(known, boxes, landmarks, shot, size, hard, spoilt)
     return FaceTrack(
         start=0,
         boxes=boxes,
@@ -381,6 +419,8 @@ def _dense(person: _Person, shot: Int, size: tuple[float, float]) -> FaceTrack:
         reasons=reasons,
         sharpness=sharp,
         looks=person.few_looks,
+        hidden=np.where(known, cover[:, 0], np.float32(0)),
+        touched=touched_frames(cover[:, 1], known, shot),
     )
 
 
@@ -391,61 +431,6 @@ def _short_gaps(seen: Int, boxes: F32, shot: Int) -> Iterator[tuple[int, int]]:
         same_shot = shot[seen[first]] == shot[seen[first + 1]]
         if same_shot and _closeness(boxes[first], boxes[first + 1]) > 0:
             yield int(first), int(first) + 1
-
-
-def _judge(
-    present: Bool, boxes: F32, landmarks: F32, shot: Int, size: tuple[float, float]
-) -> tuple[Bool, tuple[str, ...]]:
-    """Where a face may be dubbed, and why not elsewhere; the first reason that holds counts."""
-    height = boxes[:, 3] - boxes[:, 1]
-    turned = np.zeros(len(boxes), bool)
-    pose = fit_pose(landmarks[present])
-    turned[present] = (np.abs(pose.yaw_deg()) > MAX_YAW_DEG) | (
-        np.abs(pose.pitch_deg()) > MAX_PITCH_DEG
-    )
-    jaw = landmarks[:, JAW]
-    # The ends of the jaw line lie at the ears: only its lower half counts, from lip level down.
-    lower = jaw[:, :, 1] > landmarks[:, LIPS_OUTER, 1].mean(1, keepdims=True)
-    jaw = np.where(lower[..., None], jaw, landmarks[:, CHIN, None])
-    cut_off = (_outside(landmarks[:, LIPS_OUTER], size) > _LIPS_MARGIN * height) | (
-        _outside(jaw, size) > _JAW_MARGIN * height
-    )
-    causes = (
-        (~present, Reason.NO_FACE),
-        (height < MIN_FACE_PX, Reason.TOO_SMALL),
-        (turned, Reason.TURNED_AWAY),
-        (cut_off, Reason.CUT_OFF),
-    )
-    valid = ~np.logical_or.reduce([where for where, _ in causes])
-    brief = _brief(valid, shot)
-    reasons = np.select(
-        [*(where for where, _ in causes), brief],
-        [*(reason.value for _, reason in causes), Reason.BRIEF.value],
-        default="",
-    )
-    return valid & ~brief, tuple(str(reason) for reason in reasons)
-
-
-def _brief(valid: Bool, shot: Int) -> Bool:
-    """Valid frames of runs too short to be worth a dub; a whole short shot is no such run."""
-    run = _run_numbers(valid, shot)
-    length = np.bincount(run)[run] if len(run) else run
-    shot_length = np.bincount(shot)[shot] if len(shot) else shot
-    return valid & (length < MIN_RUN_FRAMES) & (length < shot_length)
-
-
-def _run_numbers(valid: Bool, shot: Int) -> Int:
-    """Number of the run each frame belongs to: same shot, valid throughout; else by itself."""
-    starts = np.ones(len(valid), bool)
-    starts[1:] = (shot[1:] != shot[:-1]) | ~valid[1:] | ~valid[:-1]
-    return np.cumsum(starts) - 1
-
-
-def _outside(points: F32, size: tuple[float, float]) -> F32:
-    """How far the outermost of some points lies outside the frame. (T, M, 3) to (T,), px."""
-    low = -points[..., :2].min(1)
-    high = points[..., :2].max(1) - np.array([size[0] - 1, size[1] - 1], np.float32)
-    return np.maximum(low, high).max(-1)
 
 
 def _nearest_rotation(matrices: F64) -> F64:

@@ -23,6 +23,7 @@ def save_analysis(found: Analysis, path: Path) -> None:
         "end_pts": np.int64(times.end_pts),
         "time_base": np.array(times.time_base.as_integer_ratio(), np.int64),
         "num_corrupt": np.int64(found.num_corrupt),
+        "num_interlaced": np.int64(found.num_interlaced),
         "num_tracks": np.int64(len(found.tracks)),
     }
     for number, track in enumerate(found.tracks):
@@ -30,8 +31,11 @@ def save_analysis(found: Analysis, path: Path) -> None:
             value = getattr(track, entry.name)
             arrays[f"{number}.{entry.name}"] = np.array(value)
     partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    # Not by `savez`, which leaves an archive open when the disk is full.
+    with partial.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
     partial.replace(path)
 
 
@@ -47,7 +51,12 @@ def load_analysis(path: Path) -> Analysis | None:
             time_base=Fraction(numerator, denominator),
         )
         tracks = [_track(data, number) for number in range(int(data["num_tracks"]))]
-        return Analysis(times=times, tracks=tracks, num_corrupt=int(data["num_corrupt"]))
+        return Analysis(
+            times=times,
+            tracks=tracks,
+            num_corrupt=int(data["num_corrupt"]),
+            num_interlaced=int(data["num_interlaced"]),
+        )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -14,11 +14,19 @@ import torch
 
 from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
-from dubcli.composite.mask import paste_mask
+from dubcli.composite.mask import behind, paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
-from dubcli.face.align import Pose, apply_matrix, compose, invert_matrix, transform_pose
+from dubcli.face.align import (
+    Pose,
+    apply_matrix,
+    compose,
+    crop_alignment,
+    invert_matrix,
+    transform_pose,
+)
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
+from dubcli.face.occlusion import SEEN_SIZE, Segment
 from dubcli.face.references import finer_matrix
 from dubcli.media.native import NativeFrame
 from dubcli.media.timeline import Timeline
@@ -33,6 +41,7 @@ from dubcli.models.base import (
 )
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generate import Generator
+from dubcli.pipeline.occluders import load_segmenter
 from dubcli.types import (
     F32,
     F64,
@@ -41,6 +50,7 @@ from dubcli.types import (
     AudioFeatures,
     Bool,
     FaceTrack,
+    FramePatch,
     Int,
     References,
     Window,
@@ -168,6 +178,7 @@ class Renderer:
             )
         self._generator = Generator(model, state, device)
         self._detail = self._reference_detail()
+        self._segment = load_segmenter() if subject.track.touched.any() else None
 
     def windows(self) -> list[Window]:
         """What is generated together: runs of positions that no cut divides, in order."""
@@ -280,7 +291,19 @@ class Renderer:
             return native
         patch = self._with_detail(view, images[number], patches, number)
         region = view.part(box)
-        return native.blend(place_patch(patch, mask.alpha, to_coded, box, region, strength))
+        placed = place_patch(patch, mask.alpha, to_coded, box, region, strength)
+        if self._segment is not None and subject.track.touched[index]:
+            placed = self._behind(placed, view, self._segment)
+        return native.blend(placed)
+
+    def _behind(self, patch: FramePatch, view: _View, segment: Segment) -> FramePatch:
+        """The patch without what lies in front of the face; only this frame is looked at."""
+        pose = self._subject.pose.at(np.array([view.index]))
+        to_seen = crop_alignment(pose, SEEN_SIZE).frame_to_crop[0]
+        to_seen = compose(to_seen, self._subject.coded_to_display)
+        shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
+        crop = cut_crop(view.rgb, compose(to_seen, shift), SEEN_SIZE)
+        return behind(patch, segment(crop[None])[0], invert_matrix(to_seen))
 
     def _reference_detail(self) -> F32 | None:
         references = self._subject.references

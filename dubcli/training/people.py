@@ -23,7 +23,7 @@ import numpy as np
 from dubcli.face.align import fit_pose
 from dubcli.face.appearance import closest_likeness, describe
 from dubcli.face.detect import FaceDetector
-from dubcli.face.track import Reason
+from dubcli.face.usable import Reason
 from dubcli.media.timeline import FrameTimes
 from dubcli.types import F32, Bool, FaceObservation, FaceTrack, Frame, Int
 
@@ -215,7 +215,8 @@ def _alike(one: Appearance, other: Appearance) -> float:
 
 
 def _present(track: FaceTrack) -> Bool:
-    return np.array([reason != Reason.NO_FACE for reason in track.reasons])
+    unseen = {Reason.NO_FACE, Reason.CROSS_FADE, Reason.FLASH}
+    return np.array([reason not in unseen for reason in track.reasons])
 
 
 def _blend(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:

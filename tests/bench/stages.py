@@ -85,7 +85,8 @@ def _face_alone(job: argparse.Namespace) -> float:
         mark = time.perf_counter()
         for frame in reader.frames(MAX_SIDE):
             mark = _count(spent, "decode", mark)
-            tracker.update(frame, detector.detect(frame), shots.update(frame.image))
+            tracker.update(frame, detector.detect(frame), is_cut=False)
+            shots.update(frame.image)
             mark = _count(spent, "face", mark)
         tracker.finish()
         _count(spent, "face", mark)

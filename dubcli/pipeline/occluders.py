@@ -1,0 +1,52 @@
+"""The network that tells what lies in front of a face, ready to be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dubcli.errors import WeightsError
+from dubcli.face.occlusion import SEEN_SIZE, Segment
+from dubcli.models.occluder import OccluderConfig, OccluderNet
+from dubcli.types import F32, U8
+from dubcli.weights import load_manifest, load_state, resolve
+
+
+def load_segmenter() -> Segment | None:
+    """The network that the manifest names, on the CPU, as `face.occlusion` wants it.
+
+    Returns:
+        None where the manifest names none: nothing is looked for then.
+
+    Raises:
+        WeightsError: The weights are missing, damaged or of another network.
+    """
+    if "occluder" not in load_manifest().default:
+        return None
+    entry = resolve("occluder", role="part")
+    config: dict[str, Any] = entry.config
+    net = OccluderNet(OccluderConfig(**config))
+    try:
+        net.load_state_dict(load_state(entry), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{entry.name} does not fit this version: {str(error).splitlines()[-1].strip()}",
+            "Install dubcli again.",
+        ) from error
+    return as_segment(net)
+
+
+def as_segment(net: OccluderNet) -> Segment:
+    """A network as a function of crops (N, H, W, 3), uint8, to probabilities (N, H, W)."""
+    net = net.eval().requires_grad_(False)
+
+    def segment(crops: U8) -> F32:
+        if crops.shape[1:3] != SEEN_SIZE:
+            raise ValueError(f"crops of {crops.shape[1:3]}, expected {SEEN_SIZE}")
+        with torch.inference_mode():
+            seen = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+            return torch.sigmoid(net(seen)[:, 0]).numpy().astype(np.float32, copy=False)
+
+    return segment
