@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-from dubcli.errors import ConfigError
+from dubcli.config_words import check, check_face, decibels, face_number, moment
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
-FACE_PLACES = ("left", "right", "centre", "center", "top", "bottom")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_OFFSET_S = 86_400
 
 
-def _check(condition: bool, cause: str, next_step: str) -> None:
-    if not condition:
-        raise ConfigError(cause, next_step)
-
-
 def _check_device(device: str) -> None:
-    _check(
+    check(
         device.split(":")[0] in DEVICES,
         f"Unknown device '{device}'.",
         "Use auto, cpu, cuda, cuda:N or mps.",
@@ -32,46 +24,11 @@ def _check_device(device: str) -> None:
 
 
 def _check_precision(precision: str) -> None:
-    _check(
+    check(
         precision in ("auto", "float32", "bfloat16"),
         f"Unknown precision '{precision}'.",
         "Use auto, float32 or bfloat16.",
     )
-
-
-def face_number(face: str | int) -> int | None:
-    """The number in a choice of a face such as `DubConfig.face`; None where it is no number."""
-    try:
-        return int(face)
-    except ValueError:
-        return None
-
-
-def _check_face(face: str | int) -> None:
-    number = face_number(face)
-    _check(number is None or number >= 1, f"Face {face} does not exist.", "Faces count from 1.")
-    _check(
-        number is not None
-        or face in ("auto", *FACE_PLACES)
-        # What may be a path; a picture's name has at least an ending.
-        or any(mark in str(face) for mark in "./\\"),
-        f"Unknown face '{face}'.",
-        "Use auto, a number from 1, left, right, centre, top, bottom, or a picture's file.",
-    )
-
-
-def decibels(text: str) -> float:
-    """A level such as `-20dB` or `-20`.
-
-    Raises:
-        ConfigError: It is none, or not from -60 to 0.
-    """
-    try:
-        level = float(re.sub(r"\s*dB$", "", text.strip(), flags=re.IGNORECASE))
-    except ValueError:
-        level = math.nan
-    _check(-60 <= level <= 0, f"A level of '{text}'.", "Use -60dB to 0dB, such as -20dB.")
-    return level
 
 
 def _as_json(config: Any) -> dict[str, Any]:
@@ -111,7 +68,7 @@ def voices_from(words: Sequence[str]) -> Path | tuple[Voice, ...]:
     if len(words) == 1 and voices[0] is None:
         return Path(words[0])
     bare = [word for word, voice in zip(words, voices, strict=True) if voice is None]
-    _check(
+    check(
         not bare,
         f"--audio '{''.join(bare[:1])}' does not say whose it is.",
         "Use --audio 1=ANNA.wav --audio 2=BEN.wav; dub plan shows the faces' numbers.",
@@ -150,43 +107,80 @@ class DubConfig:
     match_loudness: bool = False
     mix_original: str | None = None
     keep_silent_frames: bool = False
+    deinterlace: bool = False
+    start: str | None = None
+    end: str | None = None
+    no_mark: bool = False
+    visible_mark: bool = False
+    c2pa_cert: Path | None = None
+    c2pa_key: Path | None = None
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.sync_mode in SYNC_MODES,
             f"Unknown sync mode '{self.sync_mode}'.",
             f"Use one of {', '.join(SYNC_MODES)}.",
         )
         _check_device(self.device)
-        _check_face(self.face)
+        check_face(self.face)
         self._check_voices()
-        _check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
-        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
-        _check(
+        check(0 <= self.crf <= 51, f"CRF {self.crf} is out of range.", "Use 0 to 51.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(
             self.finetune or not self.consent,
             "Consent is for learning a person.",
             "Add --finetune, or leave out --consent.",
         )
-        _check(
+        check(
             not self.finetune or self.face == "auto" or face_number(self.face) is not None,
             f"--finetune cannot learn from '--face {self.face}'.",
             "Use --face auto or a number, or learn with dub finetune first.",
         )
-        _check(
+        check(
             abs(self.audio_offset) <= _MOST_OFFSET_S,  # not so for NaN
             f"An audio offset of {self.audio_offset} s.",
             "Use seconds such as 0.25 or -0.1, a day at most.",
         )
         if self.mix_original is not None:
             decibels(self.mix_original)
+        self._check_part()
+        self._check_marks()
+
+    def _check_part(self) -> None:
+        if self.start is None and self.end is None:
+            return
+        start_s = moment(self.start or "0")
+        check(
+            self.end is None or moment(self.end) > start_s,
+            f"The part ends at {self.end}, not after its start at {self.start or 0}.",
+            "Use a later --end, or an earlier --start.",
+        )
+        check(
+            self.sync_mode in (DubConfig.sync_mode, "pad"),
+            f"--sync-mode {self.sync_mode} does not go with --start and --end: "
+            "outside the part the video stays as it is.",
+            "Leave it out.",
+        )
+
+    def _check_marks(self) -> None:
+        check(
+            (self.c2pa_cert is None) == (self.c2pa_key is None),
+            "A signature needs a certificate and its key.",
+            "Give both --c2pa-cert and --c2pa-key, or neither.",
+        )
+        check(
+            not self.no_mark or not (self.visible_mark or self.c2pa_cert),
+            "--no-mark leaves out what another option asks for.",
+            "Leave out --no-mark, or --visible-mark and --c2pa-cert.",
+        )
 
     def _check_voices(self) -> None:
         if isinstance(self.audio, Path):
             return
-        _check(bool(self.audio), "No audio.", "Use --audio FILE.")
+        check(bool(self.audio), "No audio.", "Use --audio FILE.")
         for voice in self.audio:
-            _check_face(voice.face)
-            _check(
+            check_face(voice.face)
+            check(
                 voice.face != "auto",
                 "A voice of its own needs a face of its own, not auto.",
                 "Use --audio 1=FILE; dub plan shows the faces' numbers.",
@@ -196,7 +190,7 @@ class DubConfig:
             ("--identity", self.identity is not None),
             ("--finetune", self.finetune),
         ):
-            _check(
+            check(
                 not value,
                 f"{flag} does not go with --audio FACE=FILE.",
                 "Leave it out, or dub one person after the other.",
@@ -208,6 +202,11 @@ class DubConfig:
         return (Voice(self.face, self.audio),) if isinstance(self.audio, Path) else self.audio
 
     @property
+    def is_part(self) -> bool:
+        """Only a part of the video is dubbed."""
+        return self.start is not None or self.end is not None
+
+    @property
     def audio_offset_s(self) -> Fraction:
         """`audio_offset` as the decimal that was given, without a float's error."""
         return Fraction(str(self.audio_offset))
@@ -215,6 +214,22 @@ class DubConfig:
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""
         return _as_json(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig(DubConfig):
+    """Everything that `dub plan` can be told: a dub, and where its faces are drawn.
+
+    Without `audio` only the faces are looked at.
+    """
+
+    audio: Path | tuple[Voice, ...] = ()
+    faces: Path | None = None
+    picture: bool = True
+
+    def _check_voices(self) -> None:
+        if self.audio:
+            super()._check_voices()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +243,7 @@ class PrepareConfig:
     catalogue: Path | None = None
 
     def __post_init__(self) -> None:
-        _check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
+        check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,28 +273,28 @@ class TrainConfig:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
-        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
-        _check(self.batch_clips >= 1, f"{self.batch_clips} clips in a batch.", "Use 1 or more.")
-        _check(
+        check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
+        check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
+        check(self.batch_clips >= 1, f"{self.batch_clips} clips in a batch.", "Use 1 or more.")
+        check(
             self.frames_per_clip >= (2 if self.stage == "geometry" else 1),
             f"{self.frames_per_clip} frames of each clip.",
             "Use 1 or more, and 2 or more in stage geometry, which compares neighbours.",
         )
-        _check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 2e-4.")
-        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
-        _check(
+        check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 2e-4.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(
             self.checkpoint_every >= 1 and self.sample_every >= 1,
             "A checkpoint or sample picture every 0 steps.",
             "Use 1 or more.",
         )
         _check_device(self.device)
-        _check(
+        check(
             self.stage in ("geometry", "render", "joint"),
             f"Unknown stage '{self.stage}'.",
             "Use geometry, render or joint.",
         )
-        _check(
+        check(
             self.perceptual in ("auto", "vgg19", "substitute"),
             f"Unknown perceptual features '{self.perceptual}'.",
             "Use auto, vgg19 or substitute.",
@@ -307,12 +322,12 @@ class FinetuneConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        _check(bool(self.videos), "No video to learn from.", "Name one or more videos.")
-        _check(bool(self.name.strip()), "The identity has no name.", "Use --name, such as anna.")
-        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more; 200 is usual.")
-        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
-        _check(self.face >= 0, f"Face {self.face} does not exist.", "Faces count from 1.")
-        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(bool(self.videos), "No video to learn from.", "Name one or more videos.")
+        check(bool(self.name.strip()), "The identity has no name.", "Use --name, such as anna.")
+        check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more; 200 is usual.")
+        check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
+        check(self.face >= 0, f"Face {self.face} does not exist.", "Faces count from 1.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         _check_device(self.device)
         _check_precision(self.precision)
 
@@ -340,18 +355,41 @@ class SyncTrainConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        _check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
-        _check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 to go by --steps.")
-        _check(self.batch_clips >= 2, f"{self.batch_clips} clips in a batch.", "Use 2 or more.")
-        _check(
+        check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
+        check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 to go by --steps.")
+        check(self.batch_clips >= 2, f"{self.batch_clips} clips in a batch.", "Use 2 or more.")
+        check(
             self.moments_per_clip >= 8,
             f"{self.moments_per_clip} moments of each clip.",
             "Use 8 or more.",
         )
-        _check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 1e-3.")
-        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
-        _check(self.checkpoint_every >= 1, "A checkpoint every 0 steps.", "Use 1 or more.")
+        check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 1e-3.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(self.checkpoint_every >= 1, "A checkpoint every 0 steps.", "Use 1 or more.")
         _check_device(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OccluderTrainConfig:
+    """Everything that `dub train occluder` can be told."""
+
+    model: str = "occluder"
+    data: Path
+    output: Path
+    steps: int = 2200
+    minutes: float = 0.0
+    batch: int = 24
+    faces: int = 6000
+    learning_rate: float = 2e-3
+    seed: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        least_of = {"steps": 1, "minutes": 0, "batch": 2, "faces": 2, "threads": 0}
+        for name, least in least_of.items():
+            value = getattr(self, name)
+            check(value >= least, f"{value} {name}.", f"Use {least} or more.")
+        check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 2e-3.")
 
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
@@ -385,20 +423,20 @@ class EvaluateConfig:
             ("baseline", self.baseline_names, BASELINES),
         ):
             unknown = [name for name in chosen if name not in known]
-            _check(
+            check(
                 not unknown,
                 f"Unknown {kind} '{''.join(unknown[:1])}'.",
                 f"Use one or more of {', '.join(known)}, separated by commas.",
             )
-        _check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
-        _check(
+        check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
+        check(
             bool(self.model_names or self.identity_names or self.baseline_names),
             "Neither a model nor an identity nor a baseline.",
             "Name one with --models, --identities or --baselines.",
         )
         _check_device(self.device)
-        _check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
-        _check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
 
     @property
     def setting_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +103,24 @@ def _is_text(name: str) -> bool:
 def _finished(argv: list[str]) -> tuple[bytes, bytes]:
     """Standard output and error of a command that succeeded."""
     _log.debug("running %s", argv)
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    pipe = subprocess.PIPE
+    # Started in a thread, where no interrupt can come between the child and our hold of it.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        started = thread.submit(
+            subprocess.Popen, argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
-    except OSError as error:
-        raise MediaError(
-            f"'{argv[0]}' cannot be started: {error.strerror}.",
-            f"Install ffmpeg {MIN_VERSION} or newer.",
-        ) from error
-    with process:
         try:
+            process = started.result()
             output, errors = process.communicate()
+        except OSError as error:
+            raise MediaError(
+                f"'{argv[0]}' cannot be started: {error.strerror}.",
+                f"Install ffmpeg {MIN_VERSION} or newer.",
+            ) from error
         except BaseException:
-            # An interrupt must not leave the child writing behind our back.
-            process.kill()
-            process.wait()
+            # It must not go on writing behind our back.
+            with started.result() as process:
+                process.kill()
             raise
     if process.returncode != 0:
         message = errors.decode("utf-8", "replace")

@@ -55,9 +55,11 @@ def mix_recordings(paths: Sequence[Path], target: Path, scratch: Path) -> float:
 
 def _sum(paths: Sequence[Path], rate: int, layout: str) -> Any:
     parts: list[Any] = []
-    for path in paths:
+    for number, path in enumerate(paths):
         _, channels, own = _form(path)
-        part = graph.input(file_url(path))["a:0"].filter("asetpts", "N/SR/TB")
+        # The library takes equal inputs for one, and no input feeds two filters: they differ.
+        source = graph.input(file_url(path), thread_queue_size=64 + number)
+        part = source["a:0"].filter("asetpts", "N/SR/TB")
         for name, settings in channel_filters(own, channels, layout):
             part = part.filter(name, **settings)
         parts.append(part.filter("aresample", rate))

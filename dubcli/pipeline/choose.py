@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from dubcli.config import FACE_PLACES, face_number
+from dubcli.config_words import FACE_PLACES, face_number
 from dubcli.errors import ConfigError, NoFaceError, ProbeError
 from dubcli.face.appearance import closest_likeness, describe
 from dubcli.face.detect import FaceDetector, MediaPipeDetector

@@ -19,11 +19,12 @@ from dubcli.face.rest import rest_shape
 from dubcli.face.track import fade, smooth_pose
 from dubcli.media.native import NativeFrame
 from dubcli.media.read import FrameReader
-from dubcli.pipeline.analyse import Analysis, analyse
+from dubcli.pipeline.analyse import Analysis, analyse, expected_frames
 from dubcli.pipeline.choose import Choice, choose, known_person, own_sound
 from dubcli.pipeline.hearing import hear
 from dubcli.pipeline.job import Job, Progress, Speech
 from dubcli.pipeline.kept_analysis import load_analysis, save_analysis
+from dubcli.pipeline.part import faces_of_part, looked_at, part_strength, require_start
 from dubcli.pipeline.person import in_this_video
 from dubcli.pipeline.render import Clock, Renderer, Subject, picture_jumps
 from dubcli.pipeline.sound import Schedule, plan_sound, speech_strength
@@ -58,7 +59,7 @@ class Decision:
     """All that pass 2 follows.
 
     Attributes:
-        found: Result of pass 1.
+        found: Result of pass 1; of a part, with those people alone who can be dubbed in it.
         schedule: Which frame and which sound comes when.
         speakers: Who is dubbed, in the user's order.
         own: How far the source's own sound and picture are out of step; None where unknown.
@@ -98,6 +99,7 @@ def decide(
     tell: Progress,
     *,
     kept: Path | None = None,
+    found: Analysis | None = None,
     reference_frames: range | None = None,
 ) -> Decision:
     """Look at the whole video and settle everything that the frames decide.
@@ -108,20 +110,24 @@ def decide(
         clock: Collects seconds per stage.
         tell: Called as (stage, done, total).
         kept: Where the result of pass 1 is kept, or was by an earlier run; None keeps nothing.
+        found: What `look` has seen through this reader, where it was called before.
         reference_frames: Frames that may serve as references; all where None.
 
     Raises:
         NoFaceError: No face, or none that can be dubbed.
-        ConfigError: No such face, several that fit, or one face for two voices.
+        ConfigError: No such face, several that fit, one face for two voices, or a part that the
+            video does not have.
         MediaError: The video breaks off.
     """
     began = time.perf_counter()
     config = job.config
     # Pictures that name people are looked at before the long pass, not after it.
     known = [known_person(speech.voice.face, job.identity) for speech in job.speeches]
-    found = _analysis(job, reader, tell, kept)
+    if found is None:
+        found = look(job, reader, tell, kept)
     began = clock.add("analyse", began)
     schedule = plan_sound(config, job.info, job.audio_s, found.times)
+    found = faces_of_part(found, schedule.part, schedule.timeline)
     listen = own_sound(config.video, found.times, job.device)
     size = job.video.display_size
     choices = [
@@ -141,13 +147,34 @@ def decide(
     return Decision(found=found, schedule=schedule, speakers=speakers, own=own)
 
 
-def _analysis(job: Job, reader: FrameReader, tell: Progress, kept: Path | None) -> Analysis:
+def look(job: Job, reader: FrameReader, tell: Progress, kept: Path | None = None) -> Analysis:
+    """Pass 1: who is where.
+
+    Args:
+        job: What is to be done.
+        reader: Of the source.
+        tell: Called as (stage, done, total).
+        kept: Where the result is kept, or was by an earlier run; None keeps nothing.
+
+    Raises:
+        ConfigError: A part that the video does not have.
+        MediaError: The video breaks off.
+    """
     found = None if kept is None else load_analysis(kept)
     if found is not None:
         reader.recall(found.times, found.num_corrupt)
         return found
+    if job.info.duration_s is not None:
+        # Not after the long pass; headers are rounded.
+        require_start(job.config, job.info.duration_s, 1)
     with MediaPipeDetector() as detector:
-        found = analyse(reader, detector, job.video.num_frames_from_header or 0, tell)
+        found = analyse(
+            reader,
+            detector,
+            expected_frames(job.info),
+            tell,
+            part=looked_at(job.config, job.audio_s, job.video),
+        )
     if kept is not None:
         save_analysis(found, kept)
     return found
@@ -175,9 +202,11 @@ def _speaker(
     subject, looks = _subject(reader, job, choice.track, reference_frames)
     timeline = schedule.timeline
     strength = subject.strength[timeline.source_index]
+    jumps = picture_jumps(subject.track, timeline)
     if job.config.keep_silent_frames:
-        jumps = picture_jumps(subject.track, timeline)
         strength = np.minimum(strength, speech_strength(speech.waveform, schedule, jumps))
+    if schedule.part is not None:
+        strength = np.minimum(strength, part_strength(schedule.part, timeline, jumps))
     return Speaker(
         speech=speech,
         choice=choice,

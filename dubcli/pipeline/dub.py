@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dubcli import __version__
 from dubcli.config import DubConfig
 from dubcli.media.read import FrameReader
 from dubcli.media.remux import remux
 from dubcli.media.write import EncodeOptions
 from dubcli.pipeline.decide import Decision, decide
+from dubcli.pipeline.foresee import foresee, require_space
 from dubcli.pipeline.job import (
     Job,
     Progress,
@@ -23,11 +24,13 @@ from dubcli.pipeline.job import (
     require_free,
 )
 from dubcli.pipeline.job_folder import JobFolder, job_folder
-from dubcli.pipeline.person import remarks
+from dubcli.pipeline.marking import drop_stale_sidecar, finish_marks, tags_of
 from dubcli.pipeline.render import Clock
 from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.segments import SEGMENT_FRAMES, render_picture
-from dubcli.pipeline.sound import sound_edit, sound_notes
+from dubcli.pipeline.sound import sound_edit
+from dubcli.pipeline.summary import remarks_on, summary
+from dubcli.plan_types import Estimate
 from dubcli.types import DubReport
 
 
@@ -35,6 +38,7 @@ def dub(
     config: DubConfig,
     progress: Progress | None = None,
     *,
+    announce: Callable[[str], None] | None = None,
     reference_frames: range | None = None,
     encode: EncodeOptions | None = None,
     segment_frames: int = SEGMENT_FRAMES,
@@ -47,6 +51,7 @@ def dub(
     Args:
         config: What to do.
         progress: Called as (stage, done, total).
+        announce: Called with sentences on what is about to be done, before the slow part.
         reference_frames: Source frames that may serve as references and tell how the person's
             mouth rests; all by default. For measurements that must not see the answer.
         encode: Encoder options in place of the configuration's.
@@ -69,33 +74,69 @@ def dub(
     with job_folder(output, fingerprint(config, output, extras)) as folder:
         if not folder.was_finishing:
             require_free(output, config)
-        clock = Clock()
-        began = time.perf_counter()
+        clock, began = Clock(), time.perf_counter()
         job = prepare_job(config, info, output, folder.path, encode)
         clock.add("prepare", began)
-        with FrameReader(config.video, job.info, config.threads) as reader:
+        with FrameReader(
+            config.video, info, config.threads, deinterlace=config.deinterlace
+        ) as reader:
             decision = decide(
                 job, reader, clock, tell, kept=folder.analysis, reference_frames=reference_frames
             )
-            notes = _remarks(job, decision)
+            needed = _foresee(job, decision, reader, folder, clock, tell, segment_frames)
+            _announce(job, decision, needed, announce)
+            notes = remarks_on(job, decision)
             picture, said = render_picture(
                 job, decision, reader, folder, clock, tell, segment_frames
             )
         joined = folder.path / f"joined{output.suffix}"
-        notes += said + _join(picture, job, decision, joined, clock, tell)
+        notes += said + _join(picture, job, decision, folder, joined, clock, tell)
+        made = finish_marks(job, joined, clock, tell)
         report = make_report(job, decision, clock, notes)
-        _place(report, joined, folder, output)
+        _place(report, made, folder, output)
+        drop_stale_sidecar(job)
     return report
 
 
-def _remarks(job: Job, decision: Decision) -> list[str]:
-    """What is to be told of the people and of the sound."""
-    notes = [note for speaker in decision.speakers for note in remarks(speaker.looks, job.identity)]
-    return notes + sound_notes(job.levels, decision.schedule, decision.found.times)
+def _foresee(
+    job: Job,
+    decision: Decision,
+    reader: FrameReader,
+    folder: JobFolder,
+    clock: Clock,
+    tell: Progress,
+    segment_frames: int,
+) -> Estimate | None:
+    """Time and space of a long job, by a trial; refuses what the disk cannot hold."""
+    if folder.has_segments:
+        return None  # of what an earlier run has left nothing is known
+    began = time.perf_counter()
+    needed = foresee(job, decision, reader, folder.path, tell, segment_frames=segment_frames)
+    if needed is not None:
+        clock.add("trial", began)
+    require_space(needed, job.output)
+    return needed
+
+
+def _announce(
+    job: Job,
+    decision: Decision,
+    needed: Estimate | None,
+    announce: Callable[[str], None] | None,
+) -> None:
+    if announce is not None:
+        for line in summary(job, decision, needed):
+            announce(line)
 
 
 def _join(
-    picture: Path, job: Job, decision: Decision, target: Path, clock: Clock, tell: Progress
+    picture: Path,
+    job: Job,
+    decision: Decision,
+    folder: JobFolder,
+    target: Path,
+    clock: Clock,
+    tell: Progress,
 ) -> list[str]:
     """Put picture, driving audio and the source's other streams together; returns notes."""
     schedule = decision.schedule
@@ -113,15 +154,19 @@ def _join(
         start_s=int(timeline.pts[0]) * timeline.time_base,
         audio_start_s=schedule.begin_s + schedule.skip_s,
         edit=sound_edit(job.config, job.info, job.levels, schedule),
-        metadata={"comment": f"Lips dubbed by dub {__version__} ({job.model_name})"},
+        metadata=tags_of(job),
     )
+    if picture != folder.segment(0):
+        picture.unlink()  # a run that goes on joins it again: signing needs the room
     tell("join", 1, 1)
     clock.add("join", began)
     return notes
 
 
-def _place(report: DubReport, joined: Path, folder: JobFolder, output: Path) -> None:
+def _place(
+    report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, output: Path
+) -> None:
     """Put report and result under their names, the result last: where it is, all is."""
     written = folder.path / "report.json"
     write_report(report, written)
-    folder.place([(written, report_path(output)), (joined, output)])
+    folder.place([(written, report_path(output)), *made])

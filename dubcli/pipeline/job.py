@@ -18,7 +18,10 @@ from dubcli.errors import ConfigError, EncodeError
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import locate
+from dubcli.marks.plan import Marks, plan_marks, sidecar_of
 from dubcli.media.containers import container_of, default_output
+from dubcli.media.deinterlace import refuse_interlaced
+from dubcli.media.ffmpeg import ffmpeg_binary
 from dubcli.media.mix import mix_recordings
 from dubcli.media.probe import probe, require_audio, require_video
 from dubcli.media.write import EncodeOptions
@@ -66,6 +69,7 @@ class Job:
         weights_sha256: None for a model without weights.
         device: Where the model runs.
         encode: How frames are encoded.
+        marks: What tells that it was dubbed.
     """
 
     config: DubConfig
@@ -81,6 +85,7 @@ class Job:
     weights_sha256: str | None
     device: torch.device
     encode: EncodeOptions
+    marks: Marks
 
     @property
     def video(self) -> VideoStreamInfo:
@@ -105,7 +110,7 @@ def inspect(config: DubConfig) -> MediaInfo:
 
     Raises:
         ConfigError: It is to be learned from as well.
-        ProbeError: A file cannot be read, or lacks picture or sound.
+        ProbeError: A file cannot be read, or lacks picture or sound, or is interlaced.
     """
     if config.finetune:
         raise ConfigError(
@@ -113,7 +118,7 @@ def inspect(config: DubConfig) -> MediaInfo:
             "Call dubcli.training.finetune first, and give the dub its identity.",
         )
     info = probe(config.video)
-    require_video(info)
+    refuse_interlaced(require_video(info), config.deinterlace)
     for voice in config.voices:
         require_audio(probe(voice.audio))
     return info
@@ -148,10 +153,11 @@ def require_free(output: Path, config: DubConfig) -> None:
     """Refuse to replace what nobody said may be replaced.
 
     Raises:
-        ConfigError: The output or its report exists.
+        ConfigError: The output, its report or its credentials exist.
     """
-    for path in (output, report_path(output)):
-        if path.exists() and not config.overwrite:
+    sidecar = sidecar_of(config, output)
+    for path in (output, report_path(output), sidecar):
+        if path is not None and path.exists() and not config.overwrite:
             raise ConfigError(f"'{path}' exists.", "Use -y to replace it or -o for another name.")
 
 
@@ -174,10 +180,17 @@ def fingerprint(config: DubConfig, output: Path, extras: dict[str, Any]) -> str:
     settings = {
         "version": __version__,
         "weights": resolve(wanted).sha256,
-        "config": replace(config, overwrite=False, output=output).as_json(),
+        "config": _for_picture(config, output).as_json(),
         **extras,
     }
     return fingerprint_of(settings, files)
+
+
+def _for_picture(config: DubConfig, output: Path) -> DubConfig:
+    """The settings that finished parts depend on; marks other than the visible one come after."""
+    return replace(
+        config, overwrite=False, output=output, no_mark=False, c2pa_cert=None, c2pa_key=None
+    )
 
 
 def prepare_job(
@@ -195,6 +208,8 @@ def prepare_job(
     Raises:
         DubError: Some input cannot be used.
     """
+    ffmpeg_binary()  # the very last step needs it: better missed now
+    marks = plan_marks(config, output)
     speeches = tuple(_speech(voice, config) for voice in config.voices)
     longest = max(speeches, key=lambda speech: speech.audio_s)
     sound, lowered_db = longest.voice.audio, 0.0
@@ -232,6 +247,7 @@ def prepare_job(
         weights_sha256=sha256,
         device=device,
         encode=encode or default,
+        marks=marks,
     )
 
 

@@ -87,13 +87,10 @@ def job_folder(output: Path, fingerprint: str) -> Iterator[JobFolder]:
     path = output.with_name(f"{output.name}.dubjob")
     with _locked(path, output):
         known = _read(path).get("fingerprint")
-        if known != fingerprint:
-            _empty(path)
-            about = "Finished parts of a dub. The same command goes on from here."
-            text = json.dumps({"about": about, "output": output.name, "fingerprint": fingerprint})
-            (path / _JOB).write_text(text + "\n", encoding="utf-8")
         folder = JobFolder(path=path, is_resumed=known == fingerprint)
         try:
+            if not folder.is_resumed:
+                _begin(path, output, fingerprint)
             yield folder
         except BaseException as error:
             if folder.has_segments:
@@ -105,6 +102,14 @@ def job_folder(output: Path, fingerprint: str) -> Iterator[JobFolder]:
                 _empty(path)
             raise
         _empty(path)
+
+
+def _begin(path: Path, output: Path, fingerprint: str) -> None:
+    """Empty the folder and say in it whose it is."""
+    _empty(path)
+    about = "Finished parts of a dub. The same command goes on from here."
+    text = json.dumps({"about": about, "output": output.name, "fingerprint": fingerprint})
+    (path / _JOB).write_text(text + "\n", encoding="utf-8")
 
 
 def fingerprint_of(settings: dict[str, Any], files: Sequence[Path]) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from dubcli import __version__
 from dubcli.pipeline.decide import Decision, Speaker
 from dubcli.pipeline.job import Job
+from dubcli.pipeline.part import is_inside
+from dubcli.pipeline.ranges import PassedRange, passed_ranges
 from dubcli.pipeline.render import Clock
 from dubcli.pipeline.sync_check import source_warning
 from dubcli.types import DubReport, SpeakerReport
@@ -35,15 +37,16 @@ def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) ->
         frames=len(timeline),
         frames_dubbed=len(timeline) - num_passed,
         frames_passed_through=dict(Counter(reason for reason in reasons if reason)),
+        passed_through=[one.as_json() for one in left_ranges(decision)],
         width=job.video.width,
         height=job.video.height,
         model=job.model_name,
         weights_sha256=job.weights_sha256,
         device=str(job.device),
-        sync_mode=job.config.sync_mode,
+        sync_mode="pad" if job.config.is_part else job.config.sync_mode,
         seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},
         config=job.config.as_json(),
-        warnings=_warnings(decision, reasons) + notes,
+        warnings=_warnings(decision, reasons) + notes + job.marks.notes,
         identity=job.identity.name if job.identity else None,
         references=[] if job.identity else first.subject.references.frame_indices.tolist(),
         shots=int(first.subject.track.shot.max()) + 1,
@@ -56,6 +59,7 @@ def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) ->
         audio_offset_s=job.config.audio_offset,
         audio_gain_db=round(job.levels.gain_db, 2),
         original_mixed_db=None if job.levels.own_db is None else round(job.levels.own_db, 2),
+        marks=job.marks.report(),
         version=__version__,
     )
 
@@ -66,16 +70,27 @@ def passed_reasons(decision: Decision) -> list[str]:
     With several speakers it is the first one's reason.
     """
     timeline, first = decision.schedule.timeline, decision.speakers[0].subject
-    passed = decision.strength <= 0
+    inside = is_inside(decision.schedule.part, timeline).tolist()
+    shown = (decision.strength > 0).tolist()
     reasons: list[str] = []
-    for index, is_passed in zip(timeline.source_index.tolist(), passed.tolist(), strict=True):
-        if not is_passed:
+    for place, index in enumerate(timeline.source_index.tolist()):
+        if not inside[place]:
+            reasons.append("outside")
+        elif shown[place]:
             reasons.append("")
         elif first.strength[index] <= 0:
             reasons.append(first.track.reasons[index] or "fade")
         else:
             reasons.append("silence")
     return reasons
+
+
+def left_ranges(decision: Decision) -> list[PassedRange]:
+    """Where the result shows the source's own picture, and why."""
+    timeline = decision.schedule.timeline
+    return passed_ranges(
+        passed_reasons(decision), timeline.pts.tolist(), timeline.end_pts, timeline.time_base
+    )
 
 
 def write_report(report: DubReport, path: Path) -> None:
@@ -88,8 +103,9 @@ def _warnings(decision: Decision, reasons: list[str]) -> list[str]:
     warnings = [timeline.description] if "match" not in timeline.description else []
     if found.num_corrupt:
         warnings.append(f"{found.num_corrupt} damaged packets of the source were left out.")
-    unusable = sum(reason not in ("", "silence") for reason in reasons)
-    if unusable * 2 > len(timeline):
+    asked = [reason for reason in reasons if reason != "outside"]
+    unusable = sum(reason not in ("", "silence") for reason in asked)
+    if unusable * 2 > len(asked):
         warnings.append("More than half of the frames were left as they are.")
     out_of_step = source_warning(decision.own)
     return [*warnings, out_of_step] if out_of_step else warnings

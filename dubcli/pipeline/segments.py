@@ -15,6 +15,7 @@ from dubcli.media.write import FrameWriter, choose_encoder
 from dubcli.pipeline.decide import Decision
 from dubcli.pipeline.job import Job, Progress
 from dubcli.pipeline.job_folder import JobFolder
+from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.render import Clock
 from dubcli.types import Window
@@ -76,6 +77,7 @@ def render_picture(
             frames: Iterator[NativeFrame] = source
             for renderer in renderers:
                 frames = renderer.frames(frames, list(chain.from_iterable(rest)))
+            frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
                 said = _write_segment(job, timeline, windows, frames, folder, number, clock, tell)
     notes += said

@@ -11,13 +11,16 @@ import numpy as np
 
 from dubcli.audio.features import SAMPLE_RATE
 from dubcli.audio.silence import LEAST_PAUSE_S, speaking_ranges
-from dubcli.config import DubConfig, decibels
+from dubcli.config import DubConfig
+from dubcli.config_words import decibels
 from dubcli.errors import ConfigError, DecodeError, MediaError, ProbeError
-from dubcli.media.audio_plan import SoundEdit, read_own_sound
+from dubcli.face.track import fade
+from dubcli.media.audio_plan import Part, SoundEdit, read_own_sound
 from dubcli.media.loudness import Loudness, measure_loudness
 from dubcli.media.probe import probe, require_audio
 from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
 from dubcli.media.waveform import audio_duration, is_silent, read_waveform
+from dubcli.pipeline.part import part_timeline, place_part
 from dubcli.types import F32, Bool, MediaInfo, Waveform
 
 # EBU R128's highest true peak, dB over full scale: lossy codecs overshoot by less than this leaves.
@@ -40,6 +43,7 @@ class Schedule:
         skip_s: How much of its beginning is cut, seconds.
         audio_s: Where its end is cut, seconds from its own start.
         pad_s: Silence after it, seconds.
+        part: What is dubbed; None for all of the video.
     """
 
     timeline: Timeline
@@ -48,6 +52,7 @@ class Schedule:
     skip_s: Fraction
     audio_s: Fraction
     pad_s: Fraction
+    part: Part | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
         DecodeError: It cannot be decoded.
     """
     require_audio(probe(audio))
-    waveform = read_waveform(audio, SAMPLE_RATE)
+    waveform = read_waveform(audio, SAMPLE_RATE, strict=True)
     if len(waveform.samples) == 0:
         raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
     if is_silent(waveform) and not config.allow_silence:
@@ -111,6 +116,9 @@ def plan_sound(
     origin_s = first_s
     if info.audio is not None:
         origin_s = min(first_s, info.audio.start_pts * info.audio.time_base)
+    part = place_part(config, audio_s, times)
+    if part is not None:
+        return _plan_part(config, info, part, audio_s, times, origin_s)
     begin_s = origin_s + config.audio_offset_s
     skip_s = max(Fraction(0), origin_s - begin_s)
     lead_s = first_s - begin_s  # how much of it comes before the first frame, below 0 for a wait
@@ -130,6 +138,34 @@ def plan_sound(
         skip_s=skip_s,
         audio_s=kept_s,
         pad_s=pad_s,
+    )
+
+
+def _plan_part(
+    config: DubConfig,
+    info: MediaInfo,
+    part: Part,
+    audio_s: Fraction,
+    times: FrameTimes,
+    origin_s: Fraction,
+) -> Schedule:
+    """As `plan_sound` where the audio begins with a part of the video, and ends in it."""
+    begin_s = part.begin_s + config.audio_offset_s
+    skip_s = max(Fraction(0), part.begin_s - begin_s)
+    kept_s = min(audio_s, part.end_s - begin_s)
+    if kept_s <= skip_s:
+        why = f"the part lasts {float(part.end_s - part.begin_s):.2f} s"
+        raise _nothing_left(config.voices[0].audio, config, why)
+    # Without a sound of its own around the part, the video is silent there.
+    end_s = part.end_s if info.audio is not None else times.end_pts * times.time_base
+    return Schedule(
+        timeline=part_timeline(times, part, audio_s + begin_s - part.begin_s),
+        origin_s=origin_s,
+        begin_s=begin_s,
+        skip_s=skip_s,
+        audio_s=kept_s,
+        pad_s=end_s - (begin_s + kept_s),
+        part=part,
     )
 
 
@@ -222,10 +258,11 @@ def sound_edit(config: DubConfig, info: MediaInfo, levels: Levels, schedule: Sch
     Raises:
         ProbeError: The source cannot be read any more.
     """
-    own = None
-    if levels.own_db is not None and info.audio is not None:
+    own, part = None, schedule.part
+    is_heard = levels.own_db is not None or (part is not None and part.has_outside)
+    if is_heard and info.audio is not None:
         own = read_own_sound(config.video, info.audio.index, levels.own_db, schedule.origin_s)
-    return SoundEdit(skip_s=schedule.skip_s, gain_db=levels.gain_db, own=own)
+    return SoundEdit(skip_s=schedule.skip_s, gain_db=levels.gain_db, own=own, part=part)
 
 
 def speech_strength(waveform: Waveform, schedule: Schedule, cuts: Bool) -> F32:
@@ -262,16 +299,11 @@ def _pause_weights(cuts: Bool, first: int, stop: int) -> F32:
     before = first > 0 and not cuts[first]
     after = stop < len(cuts) and not cuts[stop]
     length = min(_FADE_FRAMES, (num - 1) // 2 if before and after else num - 1)
-    places = np.arange(num)
-    inner = np.flatnonzero(cuts[first + 1 : stop]) + 1
-    distance = np.full(num, np.inf)
-    if before:
-        reach = int(inner[0]) if len(inner) else num
-        distance[:reach] = places[:reach] + 1
-    if after:
-        begin = int(inner[-1]) if len(inner) else 0
-        distance[begin:] = np.minimum(distance[begin:], num - places[begin:])
-    return (1 - np.minimum(distance / (length + 1), 1)).astype(np.float32)
+    # With the speaking frame on either side, so that there is something to fade from.
+    around = slice(max(0, first - 1), stop + 1)
+    places = np.arange(len(cuts))[around]
+    pause: Bool = (places >= first) & (places < stop)
+    return 1 - fade(pause, np.cumsum(cuts[around], dtype=np.int64), length)[pause]
 
 
 def _quiet_positions(waveform: Waveform, schedule: Schedule) -> Bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dubcli
-from dubcli.config import DubConfig
+from dubcli.config import DubConfig, Voice
 from dubcli.media.ffmpeg import ffmpeg_binary
 from dubcli.media.native import NativeFrame
 from dubcli.media.write import EncodeOptions
@@ -70,7 +70,12 @@ def speech(path: Path, seconds: float, *options: str) -> Path:
 
 
 def dub_here(
-    video: Path, audio: Path, output: Path, *, lossless: bool = False, **settings: Any
+    video: Path,
+    audio: Path | tuple[Voice, ...],
+    output: Path,
+    *,
+    lossless: bool = False,
+    **settings: Any,
 ) -> DubReport:
     """Dub in this process with the model that needs no weights."""
     chosen = {"model": "passthrough", "device": "cpu", "sync_mode": "pad", **settings}

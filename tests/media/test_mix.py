@@ -92,6 +92,12 @@ def test_a_late_start_in_a_file_does_not_count() -> None:
     assert heard == pytest.approx(_sound(one)[0] + _sound(two)[0], abs=2e-7)
 
 
+def test_one_recording_for_two_people_is_heard_twice() -> None:
+    one = _tone("a.wav", 200, 0.3)
+    _, heard, _ = _mix(one, one)
+    assert heard == pytest.approx(2 * _sound(one)[0], abs=2e-7)
+
+
 def test_a_failure_leaves_no_intermediate_file() -> None:
     one = _tone("a.wav", 200, 0.3)
     with pytest.raises(MediaError):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dubcli.errors import EncodeError
-from dubcli.media.segments import count_packets, join_segments
+from dubcli.media.segments import count_packets, join_segments, packet_sizes
 from dubcli.media.write import EncodeOptions, FrameWriter
 from dubcli.types import Int, VideoStreamInfo
 
@@ -142,3 +142,14 @@ def test_a_broken_file_holds_no_packets(tmp_path: Path) -> None:
     (tmp_path / "a.mov").write_bytes(b"\0" * 100)
     assert count_packets(tmp_path / "a.mov") == 0
     assert count_packets(tmp_path / "missing.mov") == 0
+    with pytest.raises(EncodeError):
+        packet_sizes(tmp_path / "a.mov")
+
+
+def test_sizes_of_packets_add_up_and_the_key_frame_comes_first(tmp_path: Path) -> None:
+    options = EncodeOptions(output=tmp_path / "out.mp4", threads=1)
+    (part,) = _encode(tmp_path, _stream("h264", "yuv420p"), options, [0, 12], _times(12))
+    sizes = packet_sizes(part)
+    assert len(sizes) == count_packets(part) == 12
+    assert sizes[0] == max(sizes)
+    assert 0.5 * part.stat().st_size < sum(sizes) < part.stat().st_size

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dubcli.config import SYNC_MODES, DubConfig, decibels
+from dubcli.config import SYNC_MODES, DubConfig
+from dubcli.config_words import decibels
 from dubcli.errors import ConfigError, FfmpegError
 from dubcli.media.loudness import Loudness
 from dubcli.media.timeline import FrameTimes
