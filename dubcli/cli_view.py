@@ -41,6 +41,17 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def open_closed_streams() -> None:
+    """Streams that the caller closed lead nowhere; no file opened later may take their place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def emit(text: str) -> None:
     """Data on stdout; a reader that went away is no error."""
     try:
@@ -116,16 +127,16 @@ def _bars(unit: str) -> Iterator[Callback]:
 @contextmanager
 def _lines(unit: str) -> Iterator[Callback]:
     """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
-    started: dict[str, float] = {}
+    started: dict[str, tuple[float, int]] = {}  # when, and what an earlier run had done by then
     shown: dict[str, float] = {}
 
     def update(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started.setdefault(stage, now)
+        began, before = started.setdefault(stage, (now, max(0, done - 1)))
         if done != total and now - shown.setdefault(stage, now) < LINE_INTERVAL_S:
             return
         shown[stage] = now
-        speed = done / max(now - started[stage], 1e-3)
+        speed = (done - before) / max(now - began, 1e-3)
         eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
         say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
 
@@ -177,6 +188,7 @@ class View:
     quiet: bool = False
     verbose: bool = False
     json: bool = False
+    dry_run: bool = False
 
     def progress(self, unit: str) -> AbstractContextManager[Callback]:
         """A context whose value is the callback `(stage, done, total)`."""
@@ -193,8 +205,6 @@ class View:
         """What was done: the data on stdout if asked for, a sentence on stderr."""
         for warning in report.warnings:
             self.say(f"warning: {warning}")
-        if report.faces > 1:
-            self.say(f"face {report.face} of {report.faces}: {report.face_reason}")
         passed = sum(report.frames_passed_through.values())
         reasons = ", ".join(f"{key}: {num}" for key, num in report.frames_passed_through.items())
         self.say(

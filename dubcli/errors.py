@@ -24,7 +24,25 @@ Anything that is not a `DubError` is a bug: traceback, exit code 1.
 
 from __future__ import annotations
 
+import errno
+import re
+
 INTERRUPTED_EXIT_CODE = 130
+
+# What disks, permissions and other programs do to a run, as against mistakes of this one.
+_OUTSIDE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE, errno.ENODEV, errno.ENXIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENETUNREACH),
+}
+_NO_MEMORY = ("can't allocate memory", "out of memory")
+
+# ffmpeg names the part that speaks, with its address, and follows up a cause with what comes of it.
+_FFMPEG_PART = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\]")
+_FFMPEG_CONSEQUENCE = re.compile(
+    r"Terminating thread|Task finished|Nothing was written|Conversion failed|Could not open encoder"
+    r"|Error (sending frames|while opening encoder|submitting|encoding a frame)"
+)
 
 
 class DubError(Exception):
@@ -72,16 +90,18 @@ class FfmpegError(MediaError):
 
     Args:
         argv: The command that was run.
-        stderr: What it printed; the last line is shown.
+        stderr: What it printed; the last line that names a cause is shown.
     """
 
     def __init__(self, argv: list[str], stderr: str) -> None:
         self.argv = argv
         self.stderr = stderr
-        lines = [line for line in stderr.strip().splitlines() if line.strip()]
+        lines = [_FFMPEG_PART.sub("", line).strip() for line in stderr.strip().splitlines()]
+        lines = [line for line in lines if line]
+        causes = [line for line in lines if not _FFMPEG_CONSEQUENCE.match(line)]
+        said = (causes or lines or ["no message"])[-1].rstrip(".")
         super().__init__(
-            f"ffmpeg failed: {lines[-1] if lines else 'no message'}.",
-            "Run again with --verbose to see the whole command.",
+            f"ffmpeg failed: {said}.", "Run again with --verbose to see the whole command."
         )
 
 
@@ -131,3 +151,23 @@ class TrainingError(DubError):
     """Training data or a training state cannot be used."""
 
     exit_code = 7
+
+
+def of_system(error: BaseException) -> DubError | None:
+    """What a user can mend of an error that no stage expected; None for a bug.
+
+    Args:
+        error: Of a disk, of files that somebody else changed, or for want of memory.
+    """
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+    ):
+        return DeviceError("Memory ran out.", "Close other programs, or use a smaller video.")
+    if isinstance(error, OSError) and error.errno in _OUTSIDE:
+        where = "" if error.filename is None else f"'{error.filename}': "
+        return MediaError(
+            f"{where}{error.strerror}.",
+            "Check that the disk has room, and that nobody moves or removes files meanwhile.",
+        )
+    return None

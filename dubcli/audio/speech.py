@@ -7,6 +7,7 @@ tell how loud it is, and exactly when.
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class SpeechEncoder:
     """
 
     def __init__(self, path: Path) -> None:
+        # When it is imported it would start a telemetry client, which leaves a file in TMPDIR.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         # Imported here: it takes a tenth of a second that other models need not pay.
         import onnxruntime
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dubcli.config import SYNC_MODES
+from dubcli.errors import DecodeError
 from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
 
 NTSC = FrameTimes(pts=[1001 * n for n in range(30)], end_pts=30_030, time_base=Fraction(1, 30_000))
@@ -151,3 +152,32 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="increase"):
         FrameTimes(pts=[0, 2], end_pts=2, time_base=Fraction(1, 25))
     assert isinstance(plan_timeline(VFR, Fraction(1), "cut"), Timeline)
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "time_base"),
+    [
+        (1, 40_000_000, Fraction(1, 1_000_000_000)),  # the rate in the header is a billion
+        (512, 512, Fraction(1, 2_147_483_647)),
+        (31_536_000, 31_536_000, Fraction(1)),
+    ],
+)
+@pytest.mark.parametrize("mode", SYNC_MODES)
+def test_times_of_a_damaged_header_are_refused(
+    step: int, last: int, time_base: Fraction, mode: str
+) -> None:
+    pts = [step * n for n in range(12)]
+    times = FrameTimes(pts=pts, end_pts=pts[-1] + last, time_base=time_base)
+    with pytest.raises(DecodeError, match="timestamps are damaged"):
+        plan_timeline(times, Fraction(1, 2), mode)
+
+
+def test_long_slides_and_repeated_times_are_no_damage() -> None:
+    slides = FrameTimes(pts=[0, 600, 4000], end_pts=5000, time_base=Fraction(1))
+    repeated = FrameTimes(
+        pts=[3600 * n + k for n in range(9) for k in range(4)],
+        end_pts=9 * 3600,
+        time_base=Fraction(1, 90_000),
+    )
+    for times in (slides, repeated):
+        assert len(plan_timeline(times, times.duration_s, "pad")) == len(times)

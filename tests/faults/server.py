@@ -1,0 +1,80 @@
+"""Runs the command many times, each in a process of its own, and loads torch once for all.
+
+Loading the libraries takes seconds, a run with a tiny clip a quarter of one. So this process loads
+them, and forks for every request that it reads: `{"argv", "cwd", "environment", "stdout", "stderr",
+"stacks", "limits"}`, one JSON object a line, and answers with the child's number. Asked to
+`{"wait": NUMBER}` it answers with that child's status and peak memory in KiB, once it has ended.
+
+A child is the command as users run it: its own descriptors, environment, signals, and the
+interpreter's own way out. SIGUSR1 makes it write the stacks of all threads to `stacks`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from typing import Any
+
+_LOADED = (
+    *("dubcli.cli", "dubcli.pipeline", "dubcli.models.passthrough", "mediapipe"),
+    "imageio_ffmpeg",
+)
+
+
+def _serve() -> dict[str, Any] | None:
+    """Answer requests; returns one in a forked child, and None when there are no more."""
+    for name in _LOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            _, status, usage = os.wait4(request["wait"], 0)
+            print(json.dumps({"status": status, "peak_kib": usage.ru_maxrss}), flush=True)
+            continue
+        child = os.fork()
+        if child == 0:
+            return request
+        print(json.dumps({"pid": child}), flush=True)
+    return None
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Make this process what the request describes."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    tempfile.tempdir = None  # TMPDIR may be another one
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 as long as the process lives
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    stacks = os.open(request["stacks"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+    faulthandler.enable(file=stacks)
+    for name, value in request["limits"].items():
+        number = getattr(resource, name)
+        resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
+    sys.argv = ["dub", *request["argv"]]
+    if "DUB_FAULTS" in os.environ:
+        importlib.import_module("hooks").install()
+
+
+def main() -> None:
+    """Serve; in a child, be the command."""
+    request = _serve()
+    if request is None:
+        return
+    _become(request)
+    from dubcli.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()
