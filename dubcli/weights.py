@@ -1,77 +1,49 @@
 """Weights: what the manifest names, where the file lies, and proof that it is the right one.
 
-`weights_manifest.json` holds `{"format": 1, "default": {architecture: tag}, "weights": {name:
-entry}}`. An entry's name is `architecture.tag`; a published tag never changes. An entry with
-neither `package` nor `hub` needs no weights and is named by its architecture alone. Entries with
-the role `part` are what several models or scores share, such as the speech encoder.
+`weights_manifest.json` holds `{"format": 2, "default": {architecture: tag}, "weights": {name:
+entry}}`; `assets/weights_manifest.schema.json` says what an entry is. Its name is
+`architecture.tag`; a published tag never changes. An entry with neither `package` nor `sources`
+needs no weights and is named by its architecture alone. Entries with the role `part` are what
+several models or scores share, such as the speech encoder.
+
+A name of another form is a checkpoint that no manifest lists, see `hub.published`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from dubcli.errors import ChecksumError, ConfigError, ManifestError, WeightsError
+from dubcli.hub import files
+from dubcli.hub.client import Progress
+from dubcli.hub.entry import HubSource, Source, UrlSource, WeightEntry
+from dubcli.hub.published import describe, is_external
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from dubcli.models.base import LipSyncModel
 
 MANIFEST_NAME = "weights_manifest.json"
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 _PACKAGE_DIR = Path(__file__).parent
 _REINSTALL = "Install dubcli again, or choose another model (dub models list)."
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubSource:
-    """A file in a Hugging Face repository, pinned to a commit."""
-
-    repo: str
-    revision: str
-    file: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightEntry:
-    """One entry of the manifest.
-
-    Attributes:
-        name: `architecture.tag`, or the architecture alone where no weights are needed.
-        architecture: Name in the model registry, or of the part.
-        role: `model`, or `part` where users cannot dub with it alone.
-        package: Path of the file inside the package, None where it is not shipped.
-        hub: Where it is downloaded from, None where it is shipped.
-        sha256: Hex digest of the file, None where there is no file.
-        num_bytes: Size of the file.
-        config: Arguments of the model's configuration.
-        license: Licence of the weights.
-        source: What they were trained on, in words.
-        metrics: Measured scores by name.
-    """
-
-    name: str
-    architecture: str
-    role: str = "model"
-    package: str | None = None
-    hub: HubSource | None = None
-    sha256: str | None = None
-    num_bytes: int = 0
-    config: dict[str, Any] = field(default_factory=dict[str, Any])
-    license: str = ""
-    source: str = ""
-    metrics: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def needs_weights(self) -> bool:
-        """Whether there is a file to load."""
-        return self.package is not None or self.hub is not None
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +82,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
                 f"{path} has format {content['format']}, this version reads {MANIFEST_FORMAT}.",
                 "Upgrade dubcli.",
             )
-        weights = {name: _entry(name, fields) for name, fields in content["weights"].items()}
+        weights = {name: _entry(name, stated) for name, stated in content["weights"].items()}
         default = dict(content["default"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(
@@ -125,40 +97,60 @@ def load_manifest(path: Path | None = None) -> Manifest:
     return Manifest(path=path, weights=weights, default=default)
 
 
-def _entry(name: str, fields: dict[str, Any]) -> WeightEntry:
-    hub = fields["hub"] if fields.get("hub") else None
+def _entry(name: str, stated: dict[str, Any]) -> WeightEntry:
     entry = WeightEntry(
         name=name,
-        architecture=fields["architecture"],
-        role=fields.get("role", "model"),
-        package=fields.get("package"),
-        hub=HubSource(**hub) if hub else None,
-        sha256=fields["sha256"],
-        num_bytes=fields["bytes"],
-        config=fields["config"],
-        license=fields["license"],
-        source=fields["source"],
-        metrics=fields.get("metrics", {}),
+        architecture=stated["architecture"],
+        role=stated.get("role", "model"),
+        package=stated.get("package"),
+        sources=tuple(_source(source) for source in stated.get("sources", ())),
+        sha256=stated["sha256"],
+        sha256_start=stated.get("sha256_start", ""),
+        num_bytes=stated["bytes"],
+        config=stated["config"],
+        license=stated["license"],
+        commercial=stated.get("commercial"),
+        needed_by=tuple(stated.get("needed_by", ())),
+        source=stated["source"],
+        metrics=stated.get("metrics", {}),
     )
-    if entry.package is not None and entry.hub is not None:
-        raise ValueError(f"{name} has two sources")
+    if entry.package is not None and entry.sources:
+        raise ValueError(f"{name} lies in the package and elsewhere")
     if name.split(".")[0] != entry.architecture:
         raise ValueError(f"{name} does not start with its architecture {entry.architecture}")
-    if entry.needs_weights and not re.fullmatch(r"[0-9a-f]{64}", entry.sha256 or ""):
+    is_stated = re.fullmatch(r"[0-9a-f]{64}", entry.sha256 or "") is not None
+    if (entry.package and not is_stated) or (entry.sha256 is not None and not is_stated):
         raise ValueError(f"{name} has no sha256")
     return entry
 
 
-def resolve(name: str, manifest: Manifest | None = None, role: str = "model") -> WeightEntry:
+def _source(stated: dict[str, Any]) -> Source:
+    return UrlSource(**stated) if "url" in stated else HubSource(**stated)
+
+
+def resolve(name: str, manifest: Manifest | None = None, role: str | None = "model") -> WeightEntry:
     """The entry that is meant by `architecture` (its default tag) or `architecture.tag`.
+
+    `hf:ORG/REPO[@REV][:FILE]` and paths mean checkpoints that no manifest lists; of one of the
+    hub the configuration is downloaded, and the entry's name holds the commit.
+
+    Args:
+        name: What users write.
+        manifest: The one of this installation by default.
+        role: Only entries of this role; None takes all.
 
     Raises:
         ConfigError: No entry has this name.
         ManifestError: The manifest cannot be used.
+        WeightsError: There is no such checkpoint, or its configuration cannot be used.
     """
+    if role != "part" and is_external(name):
+        return describe(name)
     manifest = load_manifest() if manifest is None else manifest
     full = f"{name}.{manifest.default[name]}" if name in manifest.default else name
-    entries = {key: entry for key, entry in manifest.weights.items() if entry.role == role}
+    entries = {
+        key: entry for key, entry in manifest.weights.items() if role is None or entry.role == role
+    }
     if full in entries:
         return entries[full]
     tags = (f"{short}.{tag}" for short, tag in manifest.default.items())
@@ -169,58 +161,123 @@ def resolve(name: str, manifest: Manifest | None = None, role: str = "model") ->
     raise ConfigError(f"Unknown model '{name}'.", f"{hint}Known: {', '.join(known)}.")
 
 
+def needed_by(purpose: str, manifest: Manifest | None = None) -> list[WeightEntry]:
+    """Entries that are used for something, such as `evaluate`.
+
+    Raises:
+        ConfigError: Nothing is needed for it.
+    """
+    manifest = load_manifest() if manifest is None else manifest
+    entries = list(manifest.weights.values())
+    found = [entry for entry in entries if purpose in entry.needed_by]
+    if not found:
+        known = sorted({purpose for entry in entries for purpose in entry.needed_by})
+        raise ConfigError(
+            f"No weights are listed as needed for '{purpose}'.", f"Known: {', '.join(known)}."
+        )
+    return found
+
+
 def part_path(name: str) -> Path:
-    """The verified file of a part, such as `speech-encoder`.
+    """The verified file of a part, such as `speech-encoder`, downloaded where it must be.
 
     Raises:
         ChecksumError: The file's sha256 is another.
         WeightsError: There is no such file.
-        ConfigError: No part has this name.
+        ConfigError: No part has this name, or its licence was not accepted.
     """
     entry = resolve(name, role="part")
-    verify(entry)
+    if not entry.sources:
+        verify(entry)
     return weight_path(entry)
 
 
 def local_path(entry: WeightEntry) -> Path | None:
-    """The entry's file if it is on this machine, without downloading anything."""
-    if entry.package is not None:
-        path = _PACKAGE_DIR / entry.package
-        return path if path.is_file() else None
-    if entry.hub is not None:
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(entry.hub.repo, entry.hub.file, revision=entry.hub.revision)
-        return Path(cached) if isinstance(cached, str) else None
-    return None
+    """The entry's file if it is on this machine, without downloading or proving anything."""
+    if entry.sources:
+        return files.find(entry)
+    place = entry.path if entry.path is not None else entry.package
+    path = None if place is None else _PACKAGE_DIR / place
+    return path if path is not None and path.is_file() else None
 
 
 def weight_path(entry: WeightEntry) -> Path:
-    """The entry's file, downloaded first where it comes from the hub.
+    """The entry's file; one that is not in the package is downloaded and proven.
 
     Raises:
+        ConfigError: Its licence was not accepted.
+        ChecksumError: It is another file than the one that is meant.
         WeightsError: The file is not in the package, cannot be downloaded, or the entry has none.
     """
-    if entry.hub is not None:
-        return _download(entry.name, entry.hub)
+    if entry.sources:
+        if files.find(entry) is None:
+            _LOG.warning("Downloading %s (%s).", entry.name, size_in_words(entry))
+        return files.obtain(entry)[0].path
     path = local_path(entry)
     if path is None:
         raise WeightsError(f"{entry.name}: {entry.package} is not installed.", _REINSTALL)
     return path
 
 
-def _download(name: str, hub: HubSource) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def size_in_words(entry: WeightEntry) -> str:
+    """How large an entry's file is."""
+    if not entry.num_bytes:
+        return "size not known"
+    if entry.num_bytes < 100_000:
+        return f"{entry.num_bytes / 1e3:.0f} kB"
+    return f"{entry.num_bytes / 1e6:.1f} MB"
 
+
+def verify(entry: WeightEntry) -> None:
+    """Prove that the entry's file is the right one; a wrong download is moved aside.
+
+    Raises:
+        ChecksumError: Its sha256 is another.
+        WeightsError: There is no such file.
+    """
+    if entry.needs_weights:
+        prove(entry)
+
+
+def prove(entry: WeightEntry) -> files.Proof:
+    """As `verify`, of an entry that has a file; tells where it lies.
+
+    Raises:
+        ChecksumError: Its sha256 is another.
+        WeightsError: There is no such file.
+    """
+    return files.check(entry) if entry.sources else files.prove(entry, weight_path(entry))
+
+
+def is_whole(entry: WeightEntry) -> bool:
+    """Whether the entry's file is here and the right one; nothing is moved aside."""
+    if entry.sources:
+        return files.is_as_stated(entry)
     try:
-        return Path(hf_hub_download(hub.repo, hub.file, revision=hub.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"{name}: {hub.repo}/{hub.file} cannot be downloaded: {error}.",
-            "Check the connection (HF_ENDPOINT, HF_HUB_OFFLINE), or choose another model "
-            "(dub models list).",
-        ) from error
+        verify(entry)
+    except WeightsError:
+        return False
+    return True
+
+
+def pull(entry: WeightEntry, progress: Progress | None = None) -> tuple[files.Proof, bool]:
+    """Get an entry's file and prove it; a wrong one on this machine is replaced.
+
+    Args:
+        entry: One with weights; those of the package are proven only.
+        progress: Called as (name, megabytes done, all megabytes or 0).
+
+    Returns:
+        The proof, and whether it was downloaded now.
+
+    Raises:
+        ConfigError: Its licence was not accepted.
+        ChecksumError: What came is another file; it was moved aside.
+        WeightsError: It cannot be got.
+    """
+    if not entry.sources:
+        return prove(entry), False
+    return files.obtain(entry, progress, anew=True)
 
 
 def _read_verified(entry: WeightEntry) -> bytes:
@@ -231,24 +288,13 @@ def _read_verified(entry: WeightEntry) -> bytes:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.", _REINSTALL) from error
     found = hashlib.sha256(content).hexdigest()
-    if found != entry.sha256:
+    if entry.sha256 is not None and found != entry.sha256:
         raise ChecksumError(
             f"{path} is damaged or not {entry.name}: sha256 {found[:12]}, "
-            f"expected {str(entry.sha256)[:12]}.",
-            "Delete it and run again." if entry.hub else _REINSTALL,
+            f"expected {entry.sha256[:12]}.",
+            _REINSTALL if entry.package else "Get it again.",
         )
     return content
-
-
-def verify(entry: WeightEntry) -> None:
-    """Prove that the entry's file is the one that the manifest names.
-
-    Raises:
-        ChecksumError: Its sha256 is another.
-        WeightsError: There is no such file.
-    """
-    if entry.needs_weights:
-        _read_verified(entry)
 
 
 def load_state(entry: WeightEntry) -> dict[str, Tensor]:
@@ -267,7 +313,8 @@ def load_state(entry: WeightEntry) -> dict[str, Tensor]:
         state = load(content)
     except SafetensorError as error:
         raise WeightsError(
-            f"{entry.name} is not a safetensors file: {error}.", _REINSTALL
+            f"{entry.name} is not a safetensors file: {error}.",
+            _REINSTALL if entry.package else "Name a .safetensors file.",
         ) from error
     half = (torch.float16, torch.bfloat16)
     return {key: value.float() if value.dtype in half else value for key, value in state.items()}
@@ -287,17 +334,64 @@ def load_model(name: str, device: str) -> tuple[LipSyncModel, str | None]:
         ConfigError: No entry has this name.
         WeightsError: The weights are missing, damaged or of another architecture.
     """
-    from dubcli.models.registry import create_model
+    return load_entry(resolve(name), device)
 
-    entry = resolve(name)
+
+def load_entry(entry: WeightEntry, device: str) -> tuple[LipSyncModel, str | None]:
+    """As `load_model`, of an entry that was looked up.
+
+    Raises:
+        WeightsError: The weights are missing, damaged or of another architecture.
+    """
+    model = _build(entry)
     state = load_state(entry) if entry.needs_weights else {}
-    model = create_model(entry.architecture, entry.config)
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise WeightsError(
             f"{entry.name} does not fit the architecture {entry.architecture}: "
             f"{str(error).splitlines()[-1].strip()}",
-            _REINSTALL,
+            _REINSTALL if entry.package else "Use the configuration that it was trained with.",
         ) from error
     return cast("LipSyncModel", model.to(device).eval()), entry.sha256
+
+
+def _build(entry: WeightEntry) -> nn.Module:
+    """The untrained model; a configuration from elsewhere may hold anything."""
+    from dubcli.models.registry import create_model, model_names
+
+    if entry.package is not None or not entry.needs_weights:
+        return create_model(entry.architecture, entry.config)
+    step = "Use the version of dubcli that made it, or another model (dub models list)."
+    if entry.architecture not in model_names():
+        raise WeightsError(
+            f"{entry.name} is of '{entry.architecture}', which is no model of this version.", step
+        )
+    try:
+        model = create_model(entry.architecture, entry.config)
+        _check_types(model)
+    except ConfigError as error:
+        raise WeightsError(f"{entry.name}: {error.cause}", step) from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{entry.name}: no '{entry.architecture}' can be built of its configuration: "
+            f"{' '.join(str(error).split())[:200]}.",
+            step,
+        ) from error
+    return model
+
+
+def _check_types(model: nn.Module) -> None:
+    """Refuse values that a network is built with and that fail much later."""
+    config = model.config
+    hints = get_type_hints(type(config))
+    for entry in fields(cast(Any, config)):
+        value, hint = getattr(config, entry.name), hints[entry.name]
+        if get_origin(hint) is Literal:
+            is_fine = value in get_args(hint)
+        elif hint is float:
+            is_fine = isinstance(value, int | float) and not isinstance(value, bool)
+        else:
+            is_fine = type(value) is hint and (hint is not int or value > 0)
+        if not is_fine:
+            raise TypeError(f"{entry.name} is {value!r}")

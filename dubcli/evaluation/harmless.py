@@ -42,7 +42,7 @@ def score_harm(source: Source, result: Path, config: DubConfig, folder: Path) ->
         `changed_samples`, `changed_times`, `lost_streams` and `changed_audio`, all counts; NaN
         where a format cannot be compared sample by sample.
     """
-    excerpt = _first_second(config.audio, folder / "excerpt.wav")
+    excerpt = _first_second(config.voices[0].audio, folder / "excerpt.wav")
     lossless = folder / "excerpt.mov"
     settings = {"output": lossless, "audio": excerpt, "sync_mode": "cut", "overwrite": True}
     kept = ("video", "model", "identity", "face", "device", "threads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from dubcli.errors import EncodeError
 
 # Items of an evaluation that scored otherwise are scored again.
 FORMAT = 1
+# What separates folders or drives on some system.
+_UNSAFE = re.compile(r"[/\\:@]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,12 @@ class Item:
 
 def item_path(folder: Path, clip: str, run: str, system: str) -> Path:
     """Where an item lies."""
-    return folder / "items" / f"{clip}.{run}.{system}.json"
+    return folder / "items" / f"{file_name(clip, run, system)}.json"
+
+
+def file_name(clip: str, run: str, system: str) -> str:
+    """Clip, run and system as the start of a file's name; a system may be a path or `hf:...`."""
+    return f"{clip}.{run}.{_UNSAFE.sub('_', system)}"
 
 
 def save_item(item: Item, path: Path) -> None:

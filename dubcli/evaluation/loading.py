@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.errors import ChecksumError, WeightsError
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_file(path: Path, sha256: str) -> str:
@@ -36,9 +39,17 @@ def check_file(path: Path, sha256: str) -> str:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Parameters of a PyTorch file, on the CPU; no code of it runs.
 
+    Such files are pickles, which can run code when they are read. `weights_only` reads tensors and
+    plain containers and refuses everything else; that it had to is said.
+
     Raises:
         WeightsError: It holds none.
     """
+    _LOG.warning(
+        "'%s' is a pickle of another project, not safetensors: only its tensors are read "
+        "(weights_only), no code of it runs.",
+        path.name,
+    )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

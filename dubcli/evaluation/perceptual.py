@@ -1,13 +1,12 @@
-"""Scores by networks of other projects, where their weights lie in the folder of `--weights`.
+"""Scores by networks of other projects, where their weights are on this machine.
 
-Nothing is downloaded here: the folder holds the files under their published names, and what is
-missing is "not measured" with the command that gets it. A file whose sha256 does not start with
-what its publisher states is refused.
+Nothing is downloaded here. The folder of `--weights` holds files under their published names; what
+it lacks may have come by `dub models pull`. What is missing is "not measured" with the command
+that gets it. A file whose sha256 is not what its publisher states is refused.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,11 @@ from dubcli.evaluation.source import CROP_SIZE, Source, cut_frames
 from dubcli.evaluation.syncnet import FACE_PX, RATE_HZ, SAMPLE_RATE_HZ, SyncNet
 from dubcli.face.align import similarity_from_points
 from dubcli.face.landmarks import EYE_CORNERS, MOUTH_LEFT, MOUTH_RIGHT, position
+from dubcli.hub.files import is_accepted
 from dubcli.media.waveform import read_waveform
 from dubcli.types import F32, F64, U8, Int
+from dubcli.weights import local_path, prove, resolve
 
-_TORCHVISION = "https://download.pytorch.org/models"
-_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
-_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights"
 # Where SFace wants eyes, nose and mouth corners in its 112 px input.
 _SFACE_POINTS = ((38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20))
 _SFACE_PX = 112
@@ -50,62 +48,45 @@ class WeightFile:
 
     Attributes:
         name: As published, and as looked for in the folder.
-        sha256: How its hash starts; '' where no publisher states it.
-        url: Where it lies, or '' for a file of the hub.
-        repo: Repository of the hub, or ''.
+        entry: What the weights manifest calls it; '' for a file that it does not list.
     """
 
     name: str
-    sha256: str = ""
-    url: str = ""
-    repo: str = ""
+    entry: str = ""
 
-    def command(self, folder: str) -> str:
-        """The command that puts it into a folder."""
-        target = shlex.quote(folder)
-        if self.repo:
-            return f"hf download {self.repo} {self.name} --local-dir {target}"
-        return f"curl -L --create-dirs -o {shlex.quote(f'{folder}/{self.name}')} {self.url}"
+    def find(self, folder: Path | None) -> tuple[Path, str] | None:
+        """The proven file and its sha256, from the folder or as it was pulled.
+
+        Args:
+            folder: Where the user keeps such files; None for nowhere.
+
+        Raises:
+            ChecksumError: It is not the published one.
+            WeightsError: It cannot be read.
+        """
+        entry = resolve(self.entry, role="part") if self.entry else None
+        own = None if folder is None else folder / self.name
+        if own is not None and own.is_file():
+            known = "" if entry is None else entry.sha256 or entry.sha256_start
+            return own, check_file(own, known)
+        if entry is None or local_path(entry) is None or not is_accepted(entry):
+            return None
+        proof = prove(entry)
+        return proof.path, proof.sha256
 
 
 WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
     "lpips_alex": (
-        WeightFile(
-            "alexnet-owt-7be5be79.pth",
-            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-            f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
-        ),
-        WeightFile(
-            "alex.pth",
-            "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-            f"{_LPIPS}/v0.1/alex.pth",
-        ),
+        WeightFile("alexnet-owt-7be5be79.pth", "alexnet"),
+        WeightFile("alex.pth", "lpips-alex"),
     ),
     "lpips_vgg": (
-        WeightFile("vgg16-397923af.pth", "397923af", f"{_TORCHVISION}/vgg16-397923af.pth"),
-        WeightFile("vgg.pth", "", f"{_LPIPS}/v0.1/vgg.pth"),
+        WeightFile("vgg16-397923af.pth", "vgg16"),
+        WeightFile("vgg.pth", "lpips-vgg"),
     ),
-    "syncnet": (
-        WeightFile(
-            "syncnet_v2.model",
-            "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
-            repo="saracen9/syncnet-v2",
-        ),
-    ),
-    "sface": (
-        WeightFile(
-            "face_recognition_sface_2021dec.onnx",
-            "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
-            repo="opencv/face_recognition_sface",
-        ),
-    ),
-    "inception": (
-        WeightFile(
-            "pt_inception-2015-12-05-6726825d.pth",
-            "6726825d",
-            f"{_FID}/pt_inception-2015-12-05-6726825d.pth",
-        ),
-    ),
+    "syncnet": (WeightFile("syncnet_v2.model", "syncnet"),),
+    "sface": (WeightFile("face_recognition_sface_2021dec.onnx", "sface"),),
+    "inception": (WeightFile("pt_inception-2015-12-05-6726825d.pth", "inception"),),
 }
 
 
@@ -113,7 +94,7 @@ class PerceptualScorer:
     """Networks whose weights are there.
 
     Args:
-        folder: Where the files lie; None for none.
+        folder: Where files lie that were not pulled; None for nowhere.
         device: Where the torch networks run.
 
     Attributes:
@@ -138,13 +119,15 @@ class PerceptualScorer:
         self._inception: Inception | None = None
         self._true: tuple[Path, F32] | None = None
         for group, files in WEIGHTS.items():
-            absent = [f for f in files if folder is None or not (folder / f.name).is_file()]
-            if absent or folder is None:
-                self.missing[group] = [f.command(str(folder or "weights")) for f in absent]
+            found = [file.find(folder) for file in files]
+            here = [proven for proven in found if proven is not None]
+            if len(here) < len(files):
+                absent = [f.entry or f.name for f, it in zip(files, found, strict=True) if not it]
+                self.missing[group] = [f"dub models pull {' '.join(absent)}"]
                 continue
-            for file in files:
-                self.files[file.name] = check_file(folder / file.name, file.sha256)
-            self._load(group, [folder / file.name for file in files])
+            for file, (_, sha256) in zip(files, here, strict=True):
+                self.files[file.name] = sha256
+            self._load(group, [path for path, _ in here])
 
     def __bool__(self) -> bool:
         return bool(self.files)

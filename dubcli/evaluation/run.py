@@ -28,7 +28,7 @@ from dubcli.evaluation.fid import score_sets
 from dubcli.evaluation.harmless import score_harm
 from dubcli.evaluation.identities import IdentitySystem, find_identities
 from dubcli.evaluation.inception import NUM_FEATURES
-from dubcli.evaluation.items import FORMAT, Item, item_path, load_item, save_item
+from dubcli.evaluation.items import FORMAT, Item, file_name, item_path, load_item, save_item
 from dubcli.evaluation.mouth import MouthSeries, measure_mouth
 from dubcli.evaluation.perceptual import PerceptualScorer
 from dubcli.evaluation.plan import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
@@ -302,7 +302,7 @@ def _score(
     else:
         of_pictures, faces = score_pictures(task.run, source, result, mouth)
         scores |= of_pictures
-        name = f"{task.clip.name}.{task.run}.{task.system}"
+        name = file_name(task.clip.name, task.run, task.system)
         save_sheet(faces, work.config.output / "sheets" / f"{name}.jpg")
         if work.config.keep:
             _keep(result, work.config.output / "results" / f"{name}{result.suffix}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from dubcli.errors import IdentityError, IncompatibleAdapterError, ManifestError
+from dubcli.errors import DubError, IdentityError, IncompatibleAdapterError
 from dubcli.identities.identity import Base, Identity
-from dubcli.weights import load_manifest
+from dubcli.weights import is_external, load_manifest, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -92,9 +92,10 @@ def _misfit(identity: Identity, reason: str) -> IncompatibleAdapterError:
 
 
 def fits_installed(base: Base) -> bool:
-    """Whether this installation's manifest names the very weights that an identity needs."""
+    """Whether this installation finds the very weights that an identity needs."""
     try:
-        entry = load_manifest().weights.get(base.name)
-    except ManifestError:
+        is_listed = not is_external(base.name)
+        entry = load_manifest().weights.get(base.name) if is_listed else resolve(base.name)
+    except DubError:
         return False
     return entry is not None and entry.sha256 == base.sha256

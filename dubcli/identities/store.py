@@ -18,9 +18,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_data_path
-
 from dubcli.errors import ConfigError, DubError, IdentityError
+from dubcli.home import data_home
 from dubcli.identities.layout import (
     ADAPTER,
     DESCRIPTION,
@@ -40,7 +39,6 @@ from dubcli.identities.layout import (
 if TYPE_CHECKING:
     from dubcli.identities.identity import Identity
 
-HOME_VARIABLE = "DUB_HOME"
 ARCHIVE_SUFFIX = ".dubid"
 MAX_NAME_BYTES = 100
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
@@ -69,9 +67,7 @@ class Entry:
 
 def identities_home() -> Path:
     """Where identities live by name: `$DUB_HOME/identities`, or the user's data directory."""
-    chosen = os.environ.get(HOME_VARIABLE)
-    root = Path(chosen).expanduser() if chosen else user_data_path("dubcli", appauthor=False)
-    return root / "identities"
+    return data_home() / "identities"
 
 
 def check_name(name: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dubcli.errors import TrainingError, WeightsError
+from dubcli.errors import ChecksumError, ManifestError, TrainingError, WeightsError
 from dubcli.models.perceptual import VGG19
 from dubcli.training.losses import LossWeights
-from dubcli.weights import local_path, part_path, resolve
+from dubcli.weights import local_path, part_path, resolve, size_in_words
 
 PART = "vgg19"
 SUBSTITUTE = "substitute"
@@ -83,7 +83,7 @@ def require_vgg19(device: torch.device, wanted: str) -> VGG19:
     try:
         net = load_vgg19(device, download=wanted == PART)
     except WeightsError as error:
-        if type(error) is not WeightsError:
+        if isinstance(error, ChecksumError | ManifestError):
             raise
         raise WeightsError(
             error.cause,
@@ -103,8 +103,8 @@ def told(features: str, weights: LossWeights) -> str:
         return "Perceptual losses compare the activations of vgg19."
     if not (weights.perceptual or weights.style):
         return ""
-    megabytes = resolve(PART, role="part").num_bytes / 1e6
+    size = size_in_words(resolve(PART, role="part"))
     return (
         "Perceptual losses compare colours and edges, the documented substitute for VGG-19 "
-        f"(--perceptual vgg19 in a new run downloads it, {megabytes:.0f} MB)."
+        f"(--perceptual vgg19 in a new run downloads it, {size})."
     )

@@ -137,7 +137,7 @@ def test_the_program_prints_an_entry_that_loads(
     assert main(arguments, tmp_path) == 0
     entries = json.loads(capsys.readouterr().out)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"format": 1, "default": {"iptalker": "test"}, "weights": entries}))
+    path.write_text(json.dumps({"format": 2, "default": {"iptalker": "test"}, "weights": entries}))
     monkeypatch.setattr(weights, "manifest_path", lambda: path)
     monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
     model, sha256 = weights.load_model("iptalker", "cpu")

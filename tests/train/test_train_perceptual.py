@@ -44,14 +44,15 @@ class Hub:
         entry = {
             "architecture": "vgg19",
             "role": "part",
-            "hub": {"repo": "org/vgg", "revision": REVISION, "file": "model.safetensors"},
+            "sources": [{"repo": "org/vgg", "revision": REVISION, "file": "model.safetensors"}],
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            "bytes": 575_000_000,
+            "bytes": file.stat().st_size,
             "config": {},
             "license": "BSD-3-Clause",
+            "commercial": True,
             "source": "a test",
         }
-        content = {"format": 1, "default": {"vgg19": "a"}, "weights": {"vgg19.a": entry}}
+        content = {"format": 2, "default": {"vgg19": "a"}, "weights": {"vgg19.a": entry}}
         self.manifest.write_text(json.dumps(content))
 
     @property

@@ -23,6 +23,7 @@ from dubcli.evaluation.perceptual import (
 from dubcli.evaluation.syncnet import SyncNet, mfcc, score_lags
 from dubcli.face.align import apply_matrix
 from dubcli.face.landmarks import EYE_CORNERS, MOUTH_RIGHT
+from dubcli.weights import resolve
 
 CPU = torch.device("cpu")
 
@@ -31,13 +32,12 @@ def test_without_files_every_group_names_its_command(tmp_path: Path) -> None:
     scorer = PerceptualScorer(None, CPU)
     assert not scorer
     assert set(scorer.missing) == set(WEIGHTS)
-    assert scorer.missing["syncnet"] == [
-        "hf download saracen9/syncnet-v2 syncnet_v2.model --local-dir weights"
-    ]
-    (command,) = scorer.missing["inception"]
-    assert command.startswith("curl -L --create-dirs -o weights/pt_inception-2015-12-05-6726825d")
-    named = PerceptualScorer(tmp_path, CPU).missing["lpips_vgg"]
-    assert all(str(tmp_path) in command for command in named)
+    assert scorer.missing["syncnet"] == ["dub models pull syncnet"]
+    assert scorer.missing["lpips_vgg"] == ["dub models pull vgg16 lpips-vgg"]
+    (tmp_path / "vgg.pth").write_bytes(b"heads, whose hash nobody states")
+    assert PerceptualScorer(tmp_path, CPU).missing["lpips_vgg"] == ["dub models pull vgg16"]
+    for files in WEIGHTS.values():
+        assert all("evaluate" in resolve(file.entry, role="part").needed_by for file in files)
     with pytest.raises(ConfigError, match="is no folder"):
         PerceptualScorer(tmp_path / "absent", CPU)
 

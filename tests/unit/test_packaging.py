@@ -30,8 +30,9 @@ def test_the_wheel_holds_manifest_and_assets(wheel: Path) -> None:
         names = archive.namelist()
         in_archive = {name: archive.getinfo(name).file_size for name in names}
     assert names.count("dubcli/weights_manifest.json") == 1
+    kinds = (".py", ".npy", ".safetensors", ".json", ".mp4", ".wav")
     for path in (ROOT / "dubcli").rglob("*"):
-        if path.is_file() and path.suffix in (".py", ".npy", ".safetensors", ".mp4", ".wav"):
+        if path.is_file() and path.suffix in kinds:
             assert in_archive[path.relative_to(ROOT).as_posix()] == path.stat().st_size
     assert not [name for name in names if name.startswith("tests/")]
     assert wheel.stat().st_size < LARGEST_WHEEL_BYTES
@@ -43,7 +44,7 @@ def test_an_installed_wheel_finds_its_manifest(wheel: Path, tmp_path: Path) -> N
     code = (
         "from dubcli.weights import load_manifest, verify\n"
         "manifest = load_manifest()\n"
-        "[verify(entry) for entry in manifest.weights.values() if not entry.hub]\n"
+        "[verify(entry) for entry in manifest.weights.values() if not entry.sources]\n"
         "print(manifest.path)"
     )
     run = subprocess.run(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from safetensors.torch import save
 from torch import nn
 
 from dubcli import weights
 from dubcli.errors import ChecksumError, ConfigError, ManifestError, WeightsError
+from dubcli.hub.entry import UrlSource
 from dubcli.models.registry import ARCHITECTURES
 
 
@@ -50,7 +51,7 @@ class Shop:
 
     def write(self) -> Path:
         path = self.folder / "weights_manifest.json"
-        content = {"format": 1, "default": self.default, "weights": self.entries}
+        content = {"format": 2, "default": self.default, "weights": self.entries}
         path.write_text(json.dumps(content), encoding="utf-8")
         return path
 
@@ -81,9 +82,61 @@ def test_the_shipped_manifest_is_whole() -> None:
             assert path.stat().st_size == entry.num_bytes
             is_encoder = entry.architecture == "speech-encoder"
             assert path.suffix == (".ort" if is_encoder else ".safetensors")
-        if entry.hub is not None:
-            # A branch would move: what is downloaded is pinned.
-            assert re.fullmatch("[0-9a-f]{40}", entry.hub.revision)
+        for source in entry.sources:
+            # A branch moves: the commit is recorded, and the hash or the record proves the file.
+            assert isinstance(source, UrlSource) or source.is_pinned or source.revision == "main"
+
+
+def test_the_shipped_manifest_keeps_to_its_schema() -> None:
+    content = json.loads(weights.manifest_path().read_text(encoding="utf-8"))
+    validator = Draft202012Validator(_schema())
+    assert [error.message for error in validator.iter_errors(content)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("iptalker.v2", {"sha256": None}),
+        ("iptalker.v2", {"sources": [{"url": "https://example.org/a"}]}),
+        ("iptalker.v2", {"bytes": -1}),
+        ("syncnet.v2", {"commercial": "yes"}),
+        ("syncnet.v2", {"needed_by": ["evaluation"]}),
+        ("syncnet.v2", {"license": ""}),
+        ("syncnet.v2", {"sources": [{"repo": "a/b", "revision": "dev", "file": "c"}]}),
+        ("syncnet.v2", {"sources": [{"url": "http://example.org/a"}]}),
+        ("syncnet.v2", {"hub": None}),
+    ],
+)
+def test_the_schema_refuses(name: str, change: dict[str, Any]) -> None:
+    content = json.loads(weights.manifest_path().read_text(encoding="utf-8"))
+    content["weights"][name] |= change
+    assert not Draft202012Validator(_schema()).is_valid(content)
+
+
+def _schema() -> dict[str, Any]:
+    path = weights.manifest_path().parent / "dubcli" / "assets" / "weights_manifest.schema.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return schema
+
+
+def test_what_is_not_known_is_said() -> None:
+    for entry in weights.load_manifest().weights.values():
+        if entry.sha256 is None and entry.needs_weights:
+            assert "sha256" in entry.source
+        if entry.num_bytes is None:
+            assert "size is not known" in entry.source
+        if entry.commercial is None:
+            assert "none stated" in entry.license
+
+
+def test_what_a_command_needs() -> None:
+    names = {entry.architecture for entry in weights.needed_by("evaluate")}
+    assert names >= {"alexnet", "lpips-alex", "inception", "syncnet", "sface"}
+    assert "vgg19" in {entry.architecture for entry in weights.needed_by("train")}
+    assert "hubert" in {entry.architecture for entry in weights.needed_by("personatalk")}
+    with pytest.raises(ConfigError, match=r"'cooking'.*Known: dub, evaluate"):
+        weights.needed_by("cooking")
 
 
 def test_passthrough_needs_no_weights() -> None:
@@ -164,41 +217,15 @@ def test_weights_must_fit_exactly(shop: Shop, change: str) -> None:
         weights.load_model("tiny.a", "cpu")
 
 
-def test_the_hub_is_asked_for_the_pinned_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = save(_state())
-    hub = {"repo": "org/net", "revision": "c0ffee", "file": "net.safetensors"}
-    shop.add("tiny.hub", content, package=None, hub=hub)
-
-    def download(repo: str, file: str, *, revision: str) -> str:
-        assert (repo, file, revision) == ("org/net", "net.safetensors", "c0ffee")
-        return str(shop.folder / "tiny.hub.safetensors")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert weights.load_state(weights.resolve("tiny.hub"))["bias"].tolist() == [1.0]
-
-
-def test_an_absent_hub_file_offline_says_what_to_do(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(shop.folder / "cache"))
-    hub = {"repo": "org/net", "revision": "c0ffee", "file": "net.safetensors"}
-    shop.add("tiny.hub", b"1", package=None, hub=hub)
-    entry = weights.resolve("tiny.hub")
-    assert weights.local_path(entry) is None
-    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
-        weights.weight_path(entry)
-
-
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
-        ('{"format": 2}', "format 2"),
-        ('{"format": 1, "default": {}}', "weights"),
-        ('{"format": 1, "default": {"a": "b"}, "weights": {}}', r"a\.b"),
-        ('{"format": 1, "default": {}, "weights": {"a.b": {}}}', "architecture"),
+        ('{"format": 1}', "format 1"),
+        ('{"format": 2, "default": {}}', "weights"),
+        ('{"format": 2, "default": {"a": "b"}, "weights": {}}', r"a\.b"),
+        ('{"format": 2, "default": {}, "weights": {"a.b": {}}}', "architecture"),
     ],
 )
 def test_a_broken_manifest_is_named(tmp_path: Path, text: str, cause: str) -> None:
@@ -214,8 +241,9 @@ def test_a_broken_manifest_is_named(tmp_path: Path, text: str, cause: str) -> No
         {"sha256": None},
         {"sha256": "abc"},
         {"architecture": "other"},
-        {"hub": {"repo": "a", "revision": "b", "file": "c"}},
-        {"hub": {"repo": "a"}, "package": None},
+        {"sources": [{"repo": "a", "revision": "b", "file": "c"}]},
+        {"sources": [{"repo": "a"}], "package": None},
+        {"sources": [{"url": "https://a/b"}], "package": None, "sha256": "abc"},
     ],
 )
 def test_an_entry_that_proves_nothing_is_refused(shop: Shop, change: dict[str, Any]) -> None:

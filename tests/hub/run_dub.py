@@ -1,0 +1,20 @@
+"""The command in a process of its own, with a manifest of the tests: `run_dub.py MANIFEST ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dubcli import weights
+from dubcli.cli import app
+
+
+def main() -> None:
+    """Run it."""
+    manifest = Path(sys.argv.pop(1))
+    weights.manifest_path = lambda: manifest
+    app()
+
+
+if __name__ == "__main__":
+    main()
