@@ -376,7 +376,7 @@ class OccluderTrainConfig:
     model: str = "occluder"
     data: Path
     output: Path
-    steps: int = 2200
+    steps: int = 3000
     minutes: float = 0.0
     batch: int = 24
     faces: int = 6000

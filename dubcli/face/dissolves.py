@@ -29,8 +29,8 @@ _LOW, _HIGH, _LEAST_MIXED = 0.12, 0.88, 2
 # What a curve of tones leaves of the difference when nothing but the light changed: at most 0.27
 # under flashes and exposure in training clips, at least 0.54 at cuts between them.
 _SAME_LIGHT = 0.35
-# Share of a picture's own spread that a curve must explain, lest a flat one be explained by any.
-_EXPLAINED = 0.7
+# Of what a picture shows beside its mean tone, a curve from its neighbour leaves less than this.
+_LEAST_TOLD = 0.9
 # Tones that are this close are one, grey levels.
 _TONE = 4.0
 
@@ -100,23 +100,25 @@ def find_ramp(pictures: Sequence[F32]) -> Ramp | None:
     return Ramp(start=start - 1, stop=stop + 1, middle=middle, off=worst)
 
 
-def is_same_in_other_light(one: F32, other: F32) -> bool:
+def is_same_in_other_light(one: F32, other: F32, *, are_neighbours: bool = False) -> bool:
     """Whether brightness alone makes two pictures differ: equal but for a curve of tones.
 
     Args:
         one: From `reduce`. Shape (D,).
         other: The same of another frame.
+        are_neighbours: They follow each other, so neither can have faded away. Otherwise any
+            picture may have become a dark or pale one.
     """
     lumas = [picture.reshape(-1, 3)[:, 0] for picture in (one, other)]
     apart = float(np.linalg.norm(lumas[0] - lumas[1]))
     # Where light was clipped, only the way from the unclipped picture is known.
-    return any(
-        left < _SAME_LIGHT * apart and left < _EXPLAINED * float(np.linalg.norm(seen - seen.mean()))
-        for left, seen in (
-            (_beyond_tones(*lumas), lumas[1]),
-            (_beyond_tones(*lumas[::-1]), lumas[0]),
-        )
-    )
+    for before, after in (lumas, lumas[::-1]):
+        left = _beyond_tones(before, after)
+        # A curve that leads to one tone turns any picture into a plain ground.
+        spread = float(np.linalg.norm(after - after.mean()))
+        if left < _SAME_LIGHT * apart and (left < _LEAST_TOLD * spread or not are_neighbours):
+            return True
+    return False
 
 
 def _beyond_tones(before: F32, after: F32) -> float:

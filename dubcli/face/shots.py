@@ -101,7 +101,7 @@ class ShotDetector:
         if not self._stands_out(score):
             self._usual = max(score, _FADING * self._usual)
             return False
-        if is_same_in_other_light(one_before.reduced, newest.reduced):
+        if is_same_in_other_light(one_before.reduced, newest.reduced, are_neighbours=True):
             return False
         index = self._num_seen - 1
         if self._before_cut is not None and index - self._cut <= _FLASH_FRAMES:

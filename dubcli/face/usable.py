@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -30,6 +31,19 @@ class Reason(StrEnum):
     BRIEF = "brief"
     CROSS_FADE = "cross_fade"
     FLASH = "flash"
+
+
+# What these frames show is no place and no look of anybody.
+_UNSEEN = (Reason.NO_FACE, Reason.CROSS_FADE, Reason.FLASH)
+
+
+def where_seen(reasons: Sequence[str]) -> Bool:
+    """In which frames somebody's face was found, dubbed or not.
+
+    Args:
+        reasons: As `FaceTrack.reasons` has them. Length T.
+    """
+    return np.array([reason not in _UNSEEN for reason in reasons], np.bool_)
 
 
 def judge(

@@ -12,7 +12,7 @@ import numpy as np
 
 from dubcli.errors import EncodeError
 from dubcli.face.crop import cut_crop
-from dubcli.face.usable import Reason
+from dubcli.face.usable import where_seen
 from dubcli.media.native import NativeFrame
 from dubcli.media.read import FrameReader
 from dubcli.pipeline.analyse import Analysis
@@ -86,7 +86,7 @@ def frames_to_show(tracks: Sequence[FaceTrack]) -> list[int]:
     """
     if not tracks:
         return []
-    seen = np.array([[reason != Reason.NO_FACE for reason in t.reasons] for t in tracks])
+    seen = np.array([where_seen(track.reasons) for track in tracks])
     usable = np.array([track.valid for track in tracks])
     height = np.array([track.boxes[:, 3] - track.boxes[:, 1] for track in tracks])
     height = height / height.max(1, keepdims=True)
@@ -125,7 +125,7 @@ def _label(
     track: FaceTrack, index: int, number: int, is_dubbed: bool, scale: float
 ) -> _Label | None:
     reason = track.reasons[index]
-    if reason == Reason.NO_FACE:
+    if not where_seen([reason])[0]:
         return None
     if is_dubbed:
         text, colour = f"{number}: dubbed", _DUBBED

@@ -10,7 +10,7 @@ import numpy as np
 
 from dubcli.face.align import Pose, fit_pose
 from dubcli.face.track import smooth_pose
-from dubcli.face.usable import Reason
+from dubcli.face.usable import where_seen
 from dubcli.media.timeline import FrameTimes
 from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.pipeline.analyse import Analysis
@@ -87,7 +87,7 @@ class _Seen:
         return cls(
             number=number,
             track=track,
-            is_seen=np.array([reason != Reason.NO_FACE for reason in track.reasons]),
+            is_seen=where_seen(track.reasons),
             pose=fit_pose(track.landmarks),
             mouth=mouth_of_track(track, smooth_pose(track), times),
         )

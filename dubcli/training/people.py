@@ -23,7 +23,7 @@ import numpy as np
 from dubcli.face.align import fit_pose
 from dubcli.face.appearance import closest_likeness, describe
 from dubcli.face.detect import FaceDetector
-from dubcli.face.usable import Reason
+from dubcli.face.usable import where_seen
 from dubcli.media.timeline import FrameTimes
 from dubcli.types import F32, Bool, FaceObservation, FaceTrack, Frame, Int
 
@@ -209,14 +209,10 @@ def spread_looks(appearances: Sequence[Appearance]) -> F32:
 
 def _alike(one: Appearance, other: Appearance) -> float:
     """Likeness of the closest pictures; minus infinity for faces beside each other."""
-    if one.part == other.part and (_present(one.track) & _present(other.track)).any():
+    seen = where_seen(one.track.reasons), where_seen(other.track.reasons)
+    if one.part == other.part and (seen[0] & seen[1]).any():
         return -np.inf
     return closest_likeness(one.looks, other.looks)
-
-
-def _present(track: FaceTrack) -> Bool:
-    unseen = {Reason.NO_FACE, Reason.CROSS_FADE, Reason.FLASH}
-    return np.array([reason not in unseen for reason in track.reasons])
 
 
 def _blend(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:

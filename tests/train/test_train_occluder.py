@@ -108,7 +108,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(occluder_run, "_step", noting)
-        train_occluder(config(data, tmp_path / "run", steps=30, learning_rate=1e-2))
+        train_occluder(config(data, tmp_path / "run", steps=50, learning_rate=1e-2))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
