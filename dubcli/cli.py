@@ -24,11 +24,24 @@ from typer.core import TyperGroup
 
 from dubcli.cli_help import HELP
 from dubcli.cli_identities import identities_app
-from dubcli.cli_view import View, as_json, emit, emit_table, is_asked_by_a_person, say
+from dubcli.cli_inspect import inspect_file
+from dubcli.cli_models import models_app
+from dubcli.cli_plan import dry_run, show_plan
+from dubcli.cli_view import (
+    View,
+    as_json,
+    emit,
+    emit_table,
+    is_asked_by_a_person,
+    open_closed_streams,
+    say,
+)
 from dubcli.config import (
     DubConfig,
     EvaluateConfig,
     FinetuneConfig,
+    OccluderTrainConfig,
+    PlanConfig,
     PrepareConfig,
     SyncTrainConfig,
     TrainConfig,
@@ -37,15 +50,14 @@ from dubcli.config import (
     voices_from,
 )
 from dubcli.doctor import examine, exit_code, library_error
-from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, WeightsError
+from dubcli.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, of_system
 
 if TYPE_CHECKING:
     from dubcli.types import FinetuneReport
-    from dubcli.weights import WeightEntry
 
 TERMINATED_EXIT_CODE = 143
 USAGE_EXIT_CODE = 2
-TRAIN_SYNC = "train sync"
+TRAIN_SYNC, TRAIN_OCCLUDER = "train sync", "train occluder"
 MAIN_JOB = "VIDEO --audio AUDIO"  # not one word, so no shell argument can be mistaken for it
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -85,8 +97,8 @@ class _DubGroup(TyperGroup):
         if not args:
             return ["--help"]
         first = args[0]
-        if args[:2] == TRAIN_SYNC.split():
-            return [TRAIN_SYNC, *args[2:]]
+        if " ".join(args[:2]) in (TRAIN_SYNC, TRAIN_OCCLUDER):
+            return [" ".join(args[:2]), *args[2:]]
         if first in self.commands or first in ("--help", "--version"):
             return args
         before_names = args[: args.index("--")] if "--" in args else args
@@ -109,6 +121,7 @@ class _DubGroup(TyperGroup):
             self.params = own
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        open_closed_streams()
         kwargs.update(prog_name="dub", standalone_mode=False)
         try:
             code = super().main(*args, **kwargs)
@@ -123,8 +136,7 @@ class _DubGroup(TyperGroup):
             with _sigterm_as_interrupt():
                 return super().invoke(ctx)
         except DubError as error:
-            said = [f"{note[0].upper()}{note[1:]}." for note in _notes(error)]
-            say(" ".join([f"dub: {error}", *said]))
+            _tell(error, error)
             raise typer.Exit(error.exit_code) from error
         except ImportError as error:
             known = library_error(error)
@@ -138,6 +150,18 @@ class _DubGroup(TyperGroup):
             say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)
             raise typer.Exit(TERMINATED_EXIT_CODE if is_term else INTERRUPTED_EXIT_CODE) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            known = of_system(error)
+            if known is None:
+                raise
+            _tell(known, error)
+            raise typer.Exit(known.exit_code) from error
+
+
+def _tell(error: DubError, cause: BaseException) -> None:
+    """One line: what is wrong, what to do, and what an interrupted job left."""
+    said = [f"{note[0].upper()}{note[1:]}." for note in _notes(cause)]
+    say(" ".join([f"dub: {error}", *said]))
 
 
 app = typer.Typer(
@@ -150,9 +174,9 @@ app = typer.Typer(
     help="Dub a video: lips that follow new audio. The main job is: dub VIDEO --audio AUDIO. A "
     "name that starts with a dash goes after all options and a double dash.",
 )
-models_app = typer.Typer(help="What models there are.")
 app.add_typer(models_app, name="models")
 app.add_typer(identities_app, name="identities")
+app.command("inspect")(inspect_file)
 
 
 def _show_version(value: bool) -> None:
@@ -176,15 +200,18 @@ _VIEW_OPTIONS = {
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")],
     "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")],
     "json": Annotated[bool, typer.Option("--json", help="The report on stdout, alone.")],
+    "dry_run": Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, as dub plan does; no more.")
+    ],
 }
 _JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
-_YES_NO = {True: "yes", False: "no", None: "-"}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def _parameter(config_class: type, name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """One field of a configuration as a parameter of a command."""
-    text = HELP[config_class].get(name, "")
+    kinds = [kind for kind in config_class.__mro__ if name in HELP.get(kind, {})]
+    text = HELP[kinds[0]][name] if kinds else ""
     is_required = default is MISSING
     if name == fields(config_class)[0].name:
         info: Any = typer.Argument(help=text, metavar=name.upper(), show_default=False)
@@ -239,8 +266,8 @@ def _options_of(
         def command(**values: Any) -> None:
             view = View(**{name: values.pop(name) for name in view_options})
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            if config_class is DubConfig and "audio" in values:
-                values["audio"] = voices_from(values["audio"])
+            if issubclass(config_class, DubConfig) and "audio" in values:
+                values["audio"] = voices_from(values["audio"] or ())
             with view.logging():
                 function(config_class(**preset, **values), view)
 
@@ -252,20 +279,30 @@ def _options_of(
 
 
 @app.command(MAIN_JOB, hidden=True)
-@_options_of(DubConfig, "quiet", "verbose", "json")
+@_options_of(DubConfig, "quiet", "verbose", "json", "dry_run")
 def _dub(config: DubConfig, view: View) -> None:
     """Put new speech on a video and move the lips with it."""
     _dub_and_report(config, view)
 
 
 def _dub_and_report(config: DubConfig, view: View) -> None:
+    if view.dry_run:
+        dry_run(config, view)
+        return
     from dubcli.pipeline import dub
 
     if config.finetune:
         config = _learn_first(config, view)
     with view.progress("frames") as progress:
-        report = dub(config, progress=progress)
+        report = dub(config, progress=progress, announce=view.say)
     view.report(report)
+
+
+@app.command("plan")
+@_options_of(PlanConfig, "quiet", "verbose", "json")
+def _plan(config: PlanConfig, view: View) -> None:
+    """Show what a dub would do: faces, shots, what stays as it is, time and disk."""
+    show_plan(config, view)
 
 
 def _learn_first(config: DubConfig, view: View) -> DubConfig:
@@ -325,6 +362,7 @@ def _finetune(config: FinetuneConfig, view: View) -> None:
     "quiet",
     "verbose",
     "json",
+    "dry_run",
     preset={"video": _ASSETS / "demo.mp4", "audio": _ASSETS / "demo_speech.wav"},
     defaults={"output": Path("dub-demo.mp4")},
 )
@@ -398,50 +436,15 @@ def _train_sync(config: SyncTrainConfig, view: View) -> None:
     view.say(f"the run is in {config.output}")
 
 
-@models_app.command("list")
-def _models_list(json: _JsonOption = False) -> None:
-    """All models: licence, size, and whether their weights are here and whole."""
-    from dubcli.weights import load_manifest
+@app.command(TRAIN_OCCLUDER)
+@_options_of(OccluderTrainConfig, "quiet", "verbose", preset={"model": "occluder"})
+def _train_occluder(config: OccluderTrainConfig, view: View) -> None:
+    """Train the network that tells what lies in front of a face."""
+    from dubcli.training.occluder_run import train_occluder
 
-    manifest = load_manifest()
-    defaults = {f"{name}.{tag}" for name, tag in manifest.default.items()}
-    rows = [
-        {**_model_row(entry), "default": name in defaults}
-        for name, entry in manifest.weights.items()
-    ]
-    if json:
-        emit(as_json(rows))
-        return
-    table = Table("name", "role", "licence", "MB", "present", "sha256", "source")
-    for row in rows:
-        cells = (row["name"], row["role"], row["license"], f"{row['megabytes']:.1f}")
-        marks = (_YES_NO[row["present"]], _YES_NO[row["sha256_ok"]])
-        table.add_row(*cells, *marks, row["source"])
-    emit_table(table)
-
-
-def _model_row(entry: WeightEntry) -> dict[str, Any]:
-    """One entry of the manifest as JSON-ready values; None where there is nothing to check."""
-    from dubcli.weights import local_path, verify
-
-    present = local_path(entry) is not None if entry.needs_weights else None
-    is_whole = None
-    if present:
-        try:
-            verify(entry)
-            is_whole = True
-        except WeightsError:
-            is_whole = False
-    return {
-        "name": entry.name,
-        "architecture": entry.architecture,
-        "role": entry.role,
-        "license": entry.license,
-        "megabytes": entry.num_bytes / 1e6,
-        "present": present,
-        "sha256_ok": is_whole,
-        "source": entry.source,
-    }
+    with view.progress("steps") as progress:
+        path = train_occluder(config, progress=progress)
+    view.say(f"the weights are in {path}, their scores beside them")
 
 
 @app.command("doctor")

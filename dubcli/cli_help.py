@@ -8,6 +8,8 @@ from dubcli.config import (
     DubConfig,
     EvaluateConfig,
     FinetuneConfig,
+    OccluderTrainConfig,
+    PlanConfig,
     PrepareConfig,
     SyncTrainConfig,
     TrainConfig,
@@ -22,7 +24,10 @@ HELP: dict[type, dict[str, str]] = {
         ),
         "output": "Where the result goes. Default: VIDEO.dubbed.EXT beside the video.",
         "overwrite": "Replace the output if it exists.",
-        "model": "Model or model.tag, as in `dub models list`.",
+        "model": (
+            "Model or model.tag, as in `dub models list`; hf:ORG/REPO\\[@REV]\\[:FILE] of the hub; "
+            "or a checkpoint of your own: a folder, a run, a .safetensors file."
+        ),
         "device": f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",
         "face": (
             "Which face: a number from 1 by size; left, right, centre, top or bottom; a picture of "
@@ -51,6 +56,33 @@ HELP: dict[type, dict[str, str]] = {
             "Mix the video's own sound below the new one at a level such as -20dB, -60dB to 0dB."
         ),
         "keep_silent_frames": "Leave the original picture while nobody speaks in the new audio.",
+        "deinterlace": "Make interlaced video progressive, frame by frame; refused otherwise.",
+        "start": (
+            "Dub only from here on, and leave the rest as it is: seconds or [H:]M:S from the first "
+            "frame; the audio begins here."
+        ),
+        "end": (
+            "Dub only up to here. Default: with --start, the end of the audio or of the video, "
+            "whichever is first."
+        ),
+        "no_mark": (
+            "Leave out the marks that tell that the lips were dubbed; the law may ask for them."
+        ),
+        "visible_mark": "Show small words in a corner of every frame, away from mouths.",
+        "c2pa_cert": (
+            "PEM certificate chain that signs Content Credentials in place of the development one; "
+            "needs the extra c2pa."
+        ),
+        "c2pa_key": "Private key of that certificate, PEM.",
+    },
+    PlanConfig: {
+        "audio": (
+            "The new speech, as for the dub: a file, or FACE=FILE for each of several people. "
+            "Without it the faces alone are looked at."
+        ),
+        "overwrite": "Replace the picture of the faces if it exists.",
+        "faces": "PNG that shows every face with its number. Default: VIDEO.faces.png.",
+        "picture": "Draw that picture.",
     },
     PrepareConfig: {
         "clips": "Folder of video clips.",
@@ -118,11 +150,22 @@ HELP: dict[type, dict[str, str]] = {
         "threads": "CPU threads; 0 takes all cores.",
         "checkpoint_every": "Steps between checkpoints.",
     },
+    OccluderTrainConfig: {
+        "data": "Folder that `dub prepare` made.",
+        "output": "Folder of the weights and their scores.",
+        "steps": "Optimizer steps.",
+        "minutes": "Stop after this many minutes if --steps take longer; 0 for no limit.",
+        "batch": "Pictures in a batch; half of them are covered.",
+        "faces": "Pictures that are kept in memory, 39 kB each, spread over the people.",
+        "learning_rate": "Largest step size of the optimizer.",
+        "seed": "Seed of everything random.",
+        "threads": "CPU threads; 0 takes all cores.",
+    },
     EvaluateConfig: {
         "clips": "Folder of videos, or a CSV with the column 'clip'.",
         "output": "Folder of the scores: tables, plots, contact sheets.",
         "settings": "What is dubbed: reconstruction, cross, silence.",
-        "models": "Models that are scored, as in `dub models list`; '' for none.",
+        "models": "Models that are scored, as --model of the main job takes them; '' for none.",
         "identities": (
             "Identities that are scored beside them: names, paths, or a folder with one for each "
             "clip."
@@ -134,7 +177,10 @@ HELP: dict[type, dict[str, str]] = {
         "half": "Lend references from the first half of each clip and score the second.",
         "catalogue": "CSV that names people and whether a clip's sound is theirs.",
         "speech": "Folder of foreign recordings for the setting cross.",
-        "weights": "Folder with the networks of LPIPS, SyncNet and SFace, where you have them.",
+        "weights": (
+            "Folder with networks of other projects; those of `dub models pull --for evaluate` are "
+            "found without it."
+        ),
         "limit": "Score the first clips only; 0 for all.",
         "device": f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU.",
         "threads": "CPU threads; 0 takes all cores.",

@@ -349,6 +349,23 @@ class SpeakerReport:
     references: list[int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Something on a result that tells that its lips were dubbed.
+
+    Attributes:
+        kind: `tag`, `content-credentials` or `visible`.
+        where: In which tags, in which file, or where in the picture.
+        signer: Who signed; None for marks without a signature.
+        is_development: The signer's certificate was made by this tool and vouches for nobody.
+    """
+
+    kind: str
+    where: str
+    signer: str | None = None
+    is_development: bool = False
+
+
 @dataclass(kw_only=True)
 class DubReport:
     """What was done, as written beside the result.
@@ -390,6 +407,7 @@ class DubReport:
     audio_offset_s: float = 0.0
     audio_gain_db: float = 0.0
     original_mixed_db: float | None = None
+    marks: list[Mark] = field(default_factory=list[Mark])
     version: str = ""
 
 

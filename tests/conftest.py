@@ -16,11 +16,19 @@ import pytest
 SEED = 20
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what fixtures of a wider scope make before a test has its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUB_HOME", str(tmp_path_factory.mktemp("dub-home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # Not the identities of whoever runs the tests.
-    monkeypatch.setenv("DUB_HOME", str(tmp_path / "dub-home"))
+    # Not the identities of whoever runs the tests; beside the folder that tests list.
+    monkeypatch.setenv("DUB_HOME", str(tmp_path.with_name(f"{tmp_path.name}-dub-home")))
 
 
 @pytest.fixture(autouse=True)

@@ -89,12 +89,10 @@ def dub(
             picture, said = render_picture(
                 job, decision, reader, folder, clock, tell, segment_frames
             )
-        joined = folder.path / f"joined{output.suffix}"
-        notes += said + _join(picture, job, decision, folder, joined, clock, tell)
+        joined, heard = _join(picture, job, decision, folder, clock, tell)
         made = finish_marks(job, joined, clock, tell)
-        report = make_report(job, decision, clock, notes)
-        _place(report, made, folder, output)
-        drop_stale_sidecar(job)
+        report = make_report(job, decision, clock, notes + said + heard)
+        _place(report, made, folder, job)
     return report
 
 
@@ -134,11 +132,11 @@ def _join(
     job: Job,
     decision: Decision,
     folder: JobFolder,
-    target: Path,
     clock: Clock,
     tell: Progress,
-) -> list[str]:
-    """Put picture, driving audio and the source's other streams together; returns notes."""
+) -> tuple[Path, list[str]]:
+    """Put picture, driving audio and the source's other streams together; the file and notes."""
+    target = folder.path / f"joined{job.output.suffix}"
     schedule = decision.schedule
     timeline = schedule.timeline
     began = time.perf_counter()
@@ -160,13 +158,14 @@ def _join(
         picture.unlink()  # a run that goes on joins it again: signing needs the room
     tell("join", 1, 1)
     clock.add("join", began)
-    return notes
+    return target, notes
 
 
 def _place(
-    report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, output: Path
+    report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, job: Job
 ) -> None:
     """Put report and result under their names, the result last: where it is, all is."""
     written = folder.path / "report.json"
     write_report(report, written)
-    folder.place([(written, report_path(output)), *made])
+    folder.place([(written, report_path(job.output)), *made])
+    drop_stale_sidecar(job)

@@ -32,9 +32,7 @@ def tags_of(job: Job) -> dict[str, str]:
     return file_tags(statement, own, is_matroska=job.marks.is_matroska)
 
 
-def finish_marks(
-    job: Job, joined: Path, clock: Clock, tell: Progress
-) -> list[tuple[Path, Path]]:
+def finish_marks(job: Job, joined: Path, clock: Clock, tell: Progress) -> list[tuple[Path, Path]]:
     """Put the marks on the joined file that need a whole file.
 
     Args:

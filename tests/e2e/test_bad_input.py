@@ -252,7 +252,7 @@ def test_corrupted_weights(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFa
         "license": "none",
         "source": "a test",
     }
-    manifest = {"format": 1, "default": {}, "weights": {"iptalker.broken": entry}}
+    manifest = {"format": 2, "default": {}, "weights": {"iptalker.broken": entry}}
     path = site / "dubcli" / "weights_manifest.json"
     path.write_text(json.dumps(manifest), encoding="utf-8")
     kitchen.copy("face.mp4")

@@ -316,7 +316,9 @@ def check_line(done: Done, named: str = "") -> None:
 
 def leftovers(bench: Bench, done: Done) -> list[str]:
     """What a run left besides its result: nothing, or a job folder that it announced."""
-    expected = {bench.output.name, bench.output.with_suffix(".json").name} if done.code == 0 else ()
+    # Credentials lie beside what cannot hold them.
+    ends = (bench.output.suffix, ".json", ".c2pa") if done.code == 0 else ()
+    expected = {bench.output.with_suffix(end).name for end in ends}
     found = [path for path in bench.outputs.iterdir() if path.name not in expected]
     announced = bench.job_folder.name in done.stderr
     found = [path for path in found if not (announced and path == bench.job_folder)]

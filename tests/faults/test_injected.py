@@ -330,7 +330,8 @@ def test_without_a_network(bench: Bench, job: list[str], tiny: Path) -> None:
 )
 def test_odd_environments(changes: dict[str, str | None], bench: Bench, job: list[str]) -> None:
     bench.environment |= changes
-    _run(bench, job, 0)
+    # Without HOME the home of whoever runs the tests is found: no certificate is kept there.
+    _run(bench, ["--no-mark", *job] if changes["HOME"] is None else job, 0)
 
 
 NAMES = [

@@ -78,7 +78,7 @@ def test_two_processes_at_once_get_the_same_whole_file(
     assert first == second
     assert all(Path(row["path"]).read_bytes() == CONTENT for row in first)
     assert len(hub.asked("GET", "/files/")) == 1
-    recorded = json.loads(Path("dub-home/weights-lock.json").read_text())["files"]
+    recorded = json.loads(Path(os.environ["DUB_HOME"], "weights-lock.json").read_text())["files"]
     assert {name: fields["sha256"] for name, fields in recorded.items()} == {
         row["name"]: row["sha256"] for row in first
     }

@@ -30,8 +30,11 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the main job with a stand-in for the pipeline."""
 
     def run(dub: Dub, *arguments: str) -> Any:
+        def call(config: Any, progress: Any, *, announce: Callable[[str], None]) -> DubReport:
+            return dub(config, progress)
+
         stand_in = ModuleType("dubcli.pipeline")
-        stand_in.dub = dub  # pyright: ignore[reportAttributeAccessIssue]
+        stand_in.dub = call  # pyright: ignore[reportAttributeAccessIssue]
         monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
         return CliRunner().invoke(app, [*JOB, *arguments])
 
@@ -68,6 +71,20 @@ def test_messages_go_to_stderr_and_nothing_to_stdout(run_job: Callable[..., Any]
     assert "warning: the audio is quiet" in result.stderr
 
 
+def test_what_is_about_to_be_done_is_told_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dub(config: Any, progress: Any, *, announce: Callable[[str], None]) -> DubReport:
+        announce("3 of 3 frames will be dubbed")
+        return DubReport(output="x.mp4")
+
+    stand_in = ModuleType("dubcli.pipeline")
+    stand_in.dub = dub  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
+    result = CliRunner().invoke(app, JOB)
+    assert result.stderr.startswith("dub: 3 of 3 frames will be dubbed\n")
+    assert result.stdout == ""
+    assert CliRunner().invoke(app, [*JOB, "-q"]).output == ""
+
+
 def test_json_is_alone_on_stdout(run_job: Callable[..., Any]) -> None:
     report = json.loads(run_job(_finished, "--json").stdout)
     assert report["frames_passed_through"] == {"no_face": 1}
@@ -85,6 +102,17 @@ def test_progress_lines_are_few(run_job: Callable[..., Any]) -> None:
         return DubReport(output="x.mp4")
 
     assert run_job(dub).stderr.count("encode") < 20
+
+
+def test_what_an_earlier_run_has_done_does_not_make_a_stage_look_faster(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 10.0])
+    monkeypatch.setattr(cli_view.time, "monotonic", lambda: next(now))
+    with cli_view._lines("frames") as progress:
+        progress("dub", 901, 1000)
+        progress("dub", 910, 1000)
+    assert capsys.readouterr().err == "dub: dub 910/1000 frames, 1.0 fps, 90 s left\n"
 
 
 def test_bars_on_a_terminal_count_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:

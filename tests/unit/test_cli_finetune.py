@@ -49,7 +49,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         announce("step 25: loss 0.100")
         return Report()
 
-    def dub(config: DubConfig, progress: Any) -> DubReport:
+    def dub(config: DubConfig, progress: Any, *, announce: Any) -> DubReport:
         caught["dub"] = config
         return DubReport(output="out.mp4")
 

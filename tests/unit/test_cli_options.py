@@ -34,9 +34,15 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "match_loudness": (["--match-loudness"], True),
     "mix_original": (["--mix-original", "-20dB"], "-20dB"),
     "keep_silent_frames": (["--keep-silent-frames"], True),
+    "start": (["--start", "1:30"], "1:30"),
+    "end": (["--end", "100.5"], "100.5"),
+    "deinterlace": (["--deinterlace"], True),
+    "visible_mark": (["--visible-mark"], True),
 }
 # What is done before the dub: see test_cli_finetune.py.
 BEFORE_THE_DUB = {"finetune", "consent"}
+# Of those some go together, some not: see test_flags_of_marks.
+OF_MARKS = {"no_mark", "c2pa_cert", "c2pa_key"}
 Run = Callable[..., Any]
 
 
@@ -46,7 +52,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     caught: dict[str, Any] = {}
 
     def fake(module: str, function: str, result: Any) -> None:
-        def call(config: Any, progress: Any) -> Any:
+        def call(config: Any, progress: Any, announce: Any = None) -> Any:
             caught[function] = config
             progress("stage", 1, 2)
             return result
@@ -67,7 +73,7 @@ def _invoke(*arguments: str) -> Any:
 
 def test_every_field_of_the_main_job_has_a_flag_that_arrives(seen: dict[str, Any]) -> None:
     names = {entry.name for entry in fields(DubConfig)}
-    assert set(DUB_FLAGS) | {"video"} == names - BEFORE_THE_DUB
+    assert set(DUB_FLAGS) | {"video"} == names - BEFORE_THE_DUB - OF_MARKS
     words = [word for flag, _ in DUB_FLAGS.values() for word in flag]
     result = _invoke("clip.mp4", *words)
     assert result.exit_code == 0, result.output
@@ -82,6 +88,20 @@ def test_each_flag_changes_its_own_field_only(name: str, seen: dict[str, Any]) -
     assert result.exit_code == 0, result.output
     values: dict[str, Any] = {name: value}
     assert seen["dub"] == DubConfig(video=Path("clip.mp4"), audio=Path("new.wav"), **values)
+
+
+def test_flags_of_marks(seen: dict[str, Any]) -> None:
+    words = ("--c2pa-cert", "chain.pem", "--c2pa-key", "key.pem")
+    signed: dict[str, Any] = {"c2pa_cert": Path("chain.pem"), "c2pa_key": Path("key.pem")}
+    unmarked: dict[str, Any] = {"no_mark": True}
+    for flags, values in ((words, signed), (("--no-mark",), unmarked)):
+        result = _invoke("clip.mp4", "--audio", "new.wav", *flags)
+        assert result.exit_code == 0, result.output
+        assert seen["dub"] == DubConfig(video=Path("clip.mp4"), audio=Path("new.wav"), **values)
+    for wrong in (words[:2], words[2:], ("--no-mark", *words), ("--no-mark", "--visible-mark")):
+        result = _invoke("clip.mp4", "--audio", "new.wav", *wrong)
+        assert result.exit_code == 2, wrong
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_defaults_come_from_the_configuration(seen: dict[str, Any]) -> None:

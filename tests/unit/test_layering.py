@@ -26,52 +26,81 @@ def _rule(third_party: str | None, forbidden: str) -> Rule:
 
 
 STAGES = (
-    "audio catalogue composite evaluation face identities media models pipeline training weights"
+    "audio catalogue composite evaluation face hub identities marks media models pipeline training "
+    "weights"
 )
 # What puts stages together, and what the terminal shows of it.
-JOBS = "identities pipeline training evaluation"
-TERMINAL = "cli cli_help cli_identities cli_view"
+JOBS = "identities marks pipeline training evaluation"
+TERMINAL = "cli cli_help cli_identities cli_inspect cli_models cli_plan cli_view"
 RULES = {
     "types": _rule("numpy", f"{STAGES} {TERMINAL} doctor config errors"),
+    "plan_types": _rule("", f"{STAGES} {TERMINAL} doctor config errors types"),
+    "words": _rule("", f"{STAGES} {TERMINAL} doctor config errors types"),
     "errors": _rule("", f"{STAGES} {TERMINAL} doctor config types"),
     "config": _rule("numpy", f"{STAGES} {TERMINAL} doctor"),
+    "config_words": _rule("", f"{STAGES} {TERMINAL} doctor config types"),
     "catalogue": _rule("", f"{STAGES.replace('catalogue ', '')} {TERMINAL} doctor config types"),
     "media": _rule(
         "numpy av ffmpeg imageio_ffmpeg",
-        f"audio composite face models weights {JOBS} {TERMINAL} doctor",
+        f"audio composite face hub models weights {JOBS} {TERMINAL} doctor",
     ),
-    "face": _rule("numpy cv2 mediapipe", f"audio media models weights {JOBS} {TERMINAL} doctor"),
-    "composite": _rule("numpy cv2", f"audio media models weights {JOBS} {TERMINAL} doctor"),
+    "face": _rule(
+        "numpy cv2 mediapipe", f"audio hub media models weights {JOBS} {TERMINAL} doctor"
+    ),
+    "composite": _rule("numpy cv2", f"audio hub media models weights {JOBS} {TERMINAL} doctor"),
     "audio": _rule(
-        "numpy onnxruntime", f"face models media composite weights {JOBS} {TERMINAL} doctor"
+        "numpy onnxruntime", f"face hub models media composite weights {JOBS} {TERMINAL} doctor"
     ),
     "models": _rule(
-        "torch einops numpy", f"media face audio composite weights {JOBS} {TERMINAL} doctor"
+        "torch einops numpy", f"media face audio composite hub weights {JOBS} {TERMINAL} doctor"
     ),
     "weights": _rule(
-        "torch safetensors huggingface_hub",
+        "torch safetensors",
         f"media face audio composite {JOBS} {TERMINAL} doctor",
     ),
+    "home": _rule("platformdirs", f"{STAGES} {TERMINAL} doctor config errors types"),
+    "hub": _rule(
+        "huggingface_hub filelock",
+        f"{STAGES.replace('hub ', '')} {TERMINAL} doctor config types",
+    ),
     "identities": _rule(
-        "numpy torch safetensors cv2 platformdirs",
+        "numpy torch safetensors cv2",
         f"media audio composite pipeline training evaluation {TERMINAL} doctor",
+    ),
+    "marks": _rule(
+        "numpy cv2 c2pa cryptography",
+        f"audio composite face hub models weights {JOBS.replace('marks ', '')} {TERMINAL} doctor",
     ),
     "pipeline": _rule(None, f"training evaluation {TERMINAL} doctor"),
     "training": _rule(None, f"evaluation {TERMINAL} doctor"),
     "evaluation": _rule(None, f"training {TERMINAL} doctor"),
     "doctor": _rule(
-        "torch cv2 av", f"{STAGES.replace('media ', '').replace(' weights', '')} {TERMINAL}"
+        "torch cv2 av huggingface_hub",
+        f"audio catalogue composite evaluation face models pipeline training {TERMINAL}",
     ),
-    "cli_view": _rule("rich", f"{STAGES} cli cli_help cli_identities doctor"),
-    "cli_help": _rule("", f"{STAGES} cli cli_view cli_identities doctor errors types"),
+    "cli_view": _rule("rich", f"{STAGES} {TERMINAL.replace(' cli_view', '')} doctor"),
+    "cli_help": _rule("", f"{STAGES} {TERMINAL.replace('cli_help ', '')} doctor errors types"),
     "cli_identities": _rule(
         "typer rich", "face audio composite media models pipeline training evaluation cli doctor"
+    ),
+    "cli_inspect": _rule(
+        "typer rich",
+        "face audio composite hub media models pipeline training evaluation identities cli doctor",
+    ),
+    "cli_models": _rule(
+        "typer rich",
+        "face audio composite media models pipeline training evaluation identities cli doctor",
+    ),
+    "cli_plan": _rule(
+        "typer rich", "face audio composite media models identities training evaluation cli doctor"
     ),
     "cli": _rule("typer rich", "face audio composite media models"),
     "__init__": _rule("", TERMINAL),
     "__main__": _rule("", STAGES),
 }
-TERMINAL_LAYERS = {"cli", "cli_identities", "cli_view"}
+TERMINAL_LAYERS = {
+    *("cli", "cli_identities", "cli_inspect", "cli_models", "cli_plan", "cli_view"),
+}
 
 
 def _layer(path: Path) -> str:

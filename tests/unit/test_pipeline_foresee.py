@@ -40,6 +40,16 @@ def test_dubbed_and_other_frames_count_by_their_own_pace() -> None:
     assert _needed().seconds == pytest.approx(900 * 0.1 + 100 * 0.01, abs=1.0)
 
 
+def test_signing_writes_the_result_once_more_beside_the_segments() -> None:
+    plain, signed = _needed(other_bytes=500), _needed(other_bytes=500, is_copied=True)
+    assert signed.result_bytes == plain.result_bytes
+    assert signed.disk_bytes == plain.disk_bytes + plain.result_bytes
+    # Two copies of the picture were foreseen already, and one is gone by then.
+    several = {"other_bytes": 500, "num_segments": 4}
+    rest = _needed(**several, is_copied=True).disk_bytes - _needed(**several).disk_bytes
+    assert rest == 500
+
+
 def test_key_frames_weigh_what_they_weigh() -> None:
     assert num_key_frames(1000, 2, 3) == 3 + 2 + 4
     assert num_key_frames(3, 10, 1) == 3
