@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ import numpy as np
 import pytest
 
 SEED = 20
+
+
+def pytest_configure() -> None:
+    """Commands that tests start can be interrupted, even where the tests run in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,10 @@ from dubcli.models.occluder import OccluderConfig, OccluderNet
 from dubcli.types import F32, U8
 from dubcli.weights import load_manifest, load_state, resolve
 
+# Rows and columns of a crop between brow and nose, where hardly anything ever hides the skin.
+_BARE = (slice(25, 55), slice(20, 60))
+_LEAST_GREEN = 0.9
+
 
 def load_segmenter() -> Segment | None:
     """The network that the manifest names, on the CPU, as `face.occlusion` wants it.
@@ -38,6 +42,18 @@ def load_segmenter() -> Segment | None:
     return as_segment(net)
 
 
+def _in_white_light(crop: U8) -> U8:
+    """The crop; without colours where they are no skin's, for stuff has such colours.
+
+    Of any skin in white light red is not below green, nor green far below blue. The network also
+    learned from grey pictures.
+    """
+    red, green, blue = crop[_BARE].reshape(-1, 3).mean(0).tolist()
+    if red >= green >= _LEAST_GREEN * blue:
+        return crop
+    return np.repeat(crop.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
+
+
 def as_segment(net: OccluderNet) -> Segment:
     """A network as a function of crops (N, H, W, 3), uint8, to probabilities (N, H, W)."""
     net = net.eval().requires_grad_(False)
@@ -46,7 +62,8 @@ def as_segment(net: OccluderNet) -> Segment:
         if crops.shape[1:3] != SEEN_SIZE:
             raise ValueError(f"crops of {crops.shape[1:3]}, expected {SEEN_SIZE}")
         with torch.inference_mode():
-            seen = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+            lit = np.stack([_in_white_light(crop) for crop in crops])
+            seen = torch.from_numpy(lit).permute(0, 3, 1, 2).float() / 255
             return torch.sigmoid(net(seen)[:, 0]).numpy().astype(np.float32, copy=False)
 
     return segment

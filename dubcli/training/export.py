@@ -23,6 +23,7 @@ from torch import Tensor
 from dubcli.errors import ConfigError, DubError, TrainingError
 from dubcli.models.registry import EXPERTS, create_model
 from dubcli.training.checkpoints import TrainState, load_weights, read_state
+from dubcli.training.files import write_whole
 
 _PACKAGE = Path(__file__).parent.parent
 _ALIGNMENT, _BASIS = "alignment.", "alignment.basis"
@@ -79,18 +80,7 @@ def export_weights(
     tensors = {name: _half(name, value) for name, value in tensors.items()}
     _check_loads(state, tensors, checkpoint)
     content = save(tensors)
-    partial = output.with_name(f".{output.name}.part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"'{output}' cannot be written: {error.strerror}.", "Make room, or name another place."
-        ) from error
+    write_whole(output, content)
     return WeightFile(
         sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),

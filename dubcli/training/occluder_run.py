@@ -32,6 +32,7 @@ from dubcli.face.occlusion import (
 )
 from dubcli.models.occluder import OccluderConfig, OccluderNet
 from dubcli.training.clips import INDEX_NAME, MARGIN, STORED_SIZE, load_clip
+from dubcli.training.files import write_whole
 from dubcli.training.occluders import HELD_OUT, LEARNT, Painter, Scene, cover, disturb, worn_out
 from dubcli.training.sync_run import held_out
 from dubcli.types import F32, F64, U8
@@ -98,11 +99,11 @@ def train_occluder(config: OccluderTrainConfig, progress: Progress | None = None
             )
         tell("occluder", step + 1, config.steps)
         if made % _SAVE_EVERY == 0:
-            _write(path, _packed(model))
-    _write(path, _packed(model))
+            write_whole(path, _packed(model))
+    write_whole(path, _packed(model))
     scores = score(model.eval(), [person for person in people if person.name in strangers], learnt)
     scores |= {"steps": made, "held_out": sorted(strangers), "config": asdict(model.config)}
-    _write(config.output / SCORES_NAME, (json.dumps(scores, indent=2) + "\n").encode())
+    write_whole(config.output / SCORES_NAME, (json.dumps(scores, indent=2) + "\n").encode())
     return path
 
 
@@ -346,18 +347,3 @@ def predict(model: OccluderNet, pictures: U8) -> F32:
 
 def _to_tensor(pictures: U8) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"'{path}' cannot be written: {error.strerror}.", "Make room, or name another folder."
-        ) from error

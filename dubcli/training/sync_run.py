@@ -35,6 +35,7 @@ from dubcli.training.checkpoints import (
     save_checkpoint,
 )
 from dubcli.training.data import load_clips, with_sound
+from dubcli.training.files import write_whole
 from dubcli.training.run_log import append_row, drop_rows_after
 from dubcli.training.sync import SyncClip, SyncTask, offset_of, sync_clips, with_offset
 
@@ -213,7 +214,7 @@ class _Run:
         each_s = (time.perf_counter() - began) / (_TRIAL_STEPS - 1)
         share = 1 + _ROUNDS * _FOLDS * _FOLD_SHARE
         steps = max(1, round(60 * self.config.minutes / each_s / share))
-        _write(path, json.dumps({"steps": steps}))
+        write_whole(path, json.dumps({"steps": steps}).encode())
         return steps
 
     def cross_fit(self, clips: list[SyncClip], steps: int) -> dict[str, SyncScore]:
@@ -379,20 +380,4 @@ def _write_offsets(path: Path, rows: list[dict[str, str]]) -> None:
     writer = csv.DictWriter(text, _FIELDS)
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8", newline="")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"'{path}' cannot be written: {error.strerror}.",
-            "Make room or choose another folder, and run again.",
-        ) from error
+    write_whole(path, text.getvalue().encode())

@@ -48,18 +48,22 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _config(kitchen: Path, output: Path, crf: int = 16) -> DubConfig:
+    return DubConfig(
+        video=kitchen / "clip.mp4",
+        audio=kitchen / "speech.wav",
+        output=output,
+        model="passthrough",
+        sync_mode="pad",
+        crf=crf,
+        no_mark=True,
+    )
+
+
 @pytest.fixture
 def run(kitchen: Path) -> Run:
     def call(output: Path, progress: Callable[[str, int, int], None] | None = None) -> DubReport:
-        config = DubConfig(
-            video=kitchen / "clip.mp4",
-            audio=kitchen / "speech.wav",
-            output=output,
-            model="passthrough",
-            sync_mode="pad",
-            no_mark=True,
-        )
-        return dub(config, progress, segment_frames=SEGMENT)
+        return dub(_config(kitchen, output), progress, segment_frames=SEGMENT)
 
     return call
 
@@ -68,15 +72,7 @@ def run(kitchen: Path) -> Run:
 def whole(kitchen: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a run gives that nobody disturbs."""
     output = tmp_path_factory.mktemp("whole") / "out.mp4"
-    config = DubConfig(
-        video=kitchen / "clip.mp4",
-        audio=kitchen / "speech.wav",
-        output=output,
-        model="passthrough",
-        sync_mode="pad",
-        no_mark=True,
-    )
-    dub(config, segment_frames=SEGMENT)
+    dub(_config(kitchen, output), segment_frames=SEGMENT)
     return output.read_bytes()
 
 
@@ -120,14 +116,7 @@ def test_parts_of_another_job_are_not_used(run: Run, kitchen: Path, tmp_path: Pa
     output = tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         run(output, _stop_at("dub", 40))
-    other = DubConfig(
-        video=kitchen / "clip.mp4",
-        audio=kitchen / "speech.wav",
-        output=output,
-        model="passthrough",
-        sync_mode="pad",
-        crf=30,
-    )
+    other = _config(kitchen, output, crf=30)
     seen: list[tuple[str, int]] = []
     dub(other, lambda stage, done, total: seen.append((stage, done)), segment_frames=SEGMENT)
     assert seen[0] == ("analyse", 1)

@@ -44,7 +44,16 @@ def test_lips_behind_a_board_are_left_alone(plain: Path, tmp_path: Path) -> None
     assert only["end_s"] == pytest.approx((LAST + 1) / 25, abs=1 / 25)
 
 
-def test_nothing_is_seen_in_front_of_an_uncovered_face(plain: Path) -> None:
+@pytest.mark.parametrize(
+    "light",
+    ["null", "eq=gamma_r=0.5:gamma_b=2", "eq=gamma_r=1.6:gamma_g=0.5:gamma_b=1.6", "hue=s=0"],
+    ids=["white", "blue", "violet", "grey"],
+)
+def test_nothing_is_seen_in_front_of_an_uncovered_face(
+    light: str, plain: Path, tmp_path: Path
+) -> None:
+    ffmpeg("-i", plain, "-vf", light, *X264, tmp_path / "lit.mp4")
+    plain = tmp_path / "lit.mp4"
     with FrameReader(plain, probe(plain), 1) as reader, MediaPipeDetector() as detector:
         (track,) = analyse(reader, detector, 0, lambda *_: None).tracks
     assert track.valid.all()

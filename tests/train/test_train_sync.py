@@ -248,7 +248,7 @@ def test_a_run_leaves_offsets_log_and_weights_that_ship(
     assert export([str(saved), "--tag", "test"], tmp_path) == 0
     entries = json.loads(capsys.readouterr().out)
     assert entries["sync-train.test"]["role"] == "part"
-    manifest = {"format": 1, "default": {"sync-train": "test"}, "weights": entries}
+    manifest = {"format": 2, "default": {"sync-train": "test"}, "weights": entries}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(weights, "manifest_path", lambda: tmp_path / "manifest.json")
     monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
