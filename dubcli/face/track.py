@@ -119,6 +119,8 @@ class Tracker:
         return sorted(tracks, key=lambda track: not track.valid.any())[:MAX_TRACKS]
 
     def _close(self, stretches: list[_Stretch]) -> None:
+        for stretch in stretches:
+            stretch.close()
         done = {id(stretch) for stretch in stretches}
         self._closed.extend(stretches)
         self._open = [stretch for stretch in self._open if id(stretch) not in done]
@@ -212,6 +214,10 @@ class _Column:
         self._data[self._length] = value
         self._length += 1
 
+    def trim(self) -> None:
+        """Give back what the column does not fill: there may be thousands of short ones."""
+        self._data = self.values.copy()
+
     @property
     def values(self) -> F32:
         return self._data[: self._length]
@@ -264,6 +270,11 @@ class _Stretch:
             if count == 1
             else self.looks + np.float32(share) * (sighting.looks - self.looks)
         )
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        for column in (self.boxes, self.landmarks, self.sharpness, self.cover):
+            column.trim()
 
     @property
     def last_frame(self) -> int:
