@@ -136,6 +136,6 @@ def test_a_package_without_an_expert_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "manifest.json"
-    path.write_text('{"format": 1, "default": {}, "weights": {}}')
+    path.write_text('{"format": 2, "default": {}, "weights": {}}')
     monkeypatch.setattr(weights, "manifest_path", lambda: path)
     assert SyncJudge.load("train", torch.device("cpu")) is None
