@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from dubcli.types import Int
 def count_packets(path: Path) -> int:
     """How many packets of video a file holds; 0 where it cannot be read."""
     try:
-        with av.open(file_url(path)) as container:
-            return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
-    except (FFmpegError, OSError, IndexError, ValueError):
+        return len(packet_sizes(path))
+    except (EncodeError, IndexError, ValueError):
         return 0
 
 
@@ -61,11 +61,22 @@ def join_segments(
     ticks = pts * time_base.numerator
     clock = Fraction(1, time_base.denominator)
     try:
-        depth = max(_reordering(path) for path in segments)
-        step = max(1, int(ticks[1] - ticks[0])) if len(ticks) > 1 else 1
-        before = ticks[0] - step * np.arange(depth, 0, -1)
-        decode = np.concatenate([before, ticks])
-        _write(segments, target, ticks, decode, end_pts * time_base.numerator, clock)
+        ranks = [_ranks(path) for path in segments]
+        num = sum(len(own) for own in ranks)
+        if num != len(ticks):
+            raise EncodeError(
+                f"{len(ticks)} frames were to be joined, {num} were there.",
+                "Run the command again.",
+            )
+        starts = np.cumsum([0, *(len(own) for own in ranks[:-1])])
+        order = np.concatenate([start + own for start, own in zip(starts, ranks, strict=True)])
+        depth = max(_reordering(own) for own in ranks)
+        step = max(1, int(ticks[1] - ticks[0])) if num > 1 else 1
+        decode = np.concatenate([ticks[0] - step * np.arange(depth, 0, -1), ticks])
+        # A track ends with its last packet in decode order, see `FrameWriter`.
+        end = end_pts * time_base.numerator - int(ticks[0] - decode[0])
+        ends = np.append(decode[1:num], end)
+        _write(segments, target, np.stack([ticks[order], decode[:num], ends], 1), clock)
     except (FFmpegError, OSError) as error:
         target.unlink(missing_ok=True)
         raise encode_error(target, error) from error
@@ -74,9 +85,8 @@ def join_segments(
         raise
 
 
-def _write(
-    segments: Sequence[Path], target: Path, ticks: Int, decode: Int, end: int, clock: Fraction
-) -> None:
+def _write(segments: Sequence[Path], target: Path, times: Int, clock: Fraction) -> None:
+    """Copy all packets; when each is shown, is decoded, and ends: times of shape (n, 3)."""
     with av.open(file_url(segments[0])) as first:
         template = first.streams.video[0]
         # Transparency of VP8 and VP9 lies beside the packets, which only Matroska holds.
@@ -89,30 +99,17 @@ def _write(
                 stream.metadata["alpha_mode"] = "1"
             stream.time_base = clock
             extradata = template.codec_context.extradata
-            lag = int(ticks[0] - decode[0])
-            done = 0
-            for path in segments:
-                base = done
-                for rank, packet in _ranked(path, extradata):
-                    packet.stream = stream
-                    packet.time_base = clock
-                    packet.pts, packet.dts = int(ticks[base + rank]), int(decode[done])
-                    done += 1
-                    is_last = done == len(ticks)
-                    # A track ends with its last packet in decode order, see `FrameWriter`.
-                    after = end - lag if is_last else int(decode[done])
-                    packet.duration = max(1, after - packet.dts)
-                    output.mux(packet)
-    if done != len(ticks):
-        raise EncodeError(
-            f"{len(ticks)} frames were to be joined, {done} were there.",
-            "Run the command again.",
-        )
+            packets = chain.from_iterable(_packets(path, extradata) for path in segments)
+            for packet, (shown, decoded, end) in zip(packets, times.tolist(), strict=True):
+                packet.stream = stream
+                packet.time_base = clock
+                packet.pts, packet.dts = shown, decoded
+                packet.duration = max(1, end - decoded)
+                output.mux(packet)
 
 
-def _ranked(path: Path, extradata: bytes | None) -> Iterator[tuple[int, Any]]:
-    """Packets of a segment in decode order, each with its place in order of presentation."""
-    order = np.argsort(np.argsort(_times(path), kind="stable"), kind="stable")
+def _packets(path: Path, extradata: bytes | None) -> Iterator[Any]:
+    """Packets of a segment in decode order."""
     with av.open(file_url(path)) as container:
         stream = container.streams.video[0]
         if stream.codec_context.extradata != extradata:
@@ -120,19 +117,17 @@ def _ranked(path: Path, extradata: bytes | None) -> Iterator[tuple[int, Any]]:
                 f"'{path.name}' was encoded otherwise than the parts before.",
                 "Delete the folder that it lies in and run the command again.",
             )
-        packets = (packet for packet in container.demux(stream) if packet.size)
-        yield from zip(order.tolist(), packets, strict=True)
+        yield from (packet for packet in container.demux(stream) if packet.size)
 
 
-def _times(path: Path) -> Int:
-    """Presentation times in decode order, in the file's own ticks."""
+def _ranks(path: Path) -> Int:
+    """Each packet's place in order of presentation; packets in decode order. Shape (n,)."""
     with av.open(file_url(path)) as container:
         packets = container.demux(container.streams.video[0])
-        return np.array([packet.pts for packet in packets if packet.size], np.int64)
+        times = np.array([packet.pts for packet in packets if packet.size], np.int64)
+    return np.argsort(np.argsort(times, kind="stable"), kind="stable")
 
 
-def _reordering(path: Path) -> int:
+def _reordering(ranks: Int) -> int:
     """By how many frames a packet is at most decoded later than presentation order has it."""
-    times = _times(path)
-    rank = np.argsort(np.argsort(times, kind="stable"), kind="stable")
-    return int(np.max(np.arange(len(times)) - rank, initial=0))
+    return int(np.max(np.arange(len(ranks)) - ranks, initial=0))
