@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dubcli.config import DubConfig
-    from dubcli.pipeline import dub
-    from dubcli.types import DubReport
+    from dubcli.core.types import DubReport
+    from dubcli.pipeline.run import dub
 
 __version__ = "0.1.0"
 __all__ = ["DubConfig", "DubReport", "__version__", "dub"]
 
 _HOMES = {
     "DubConfig": "dubcli.config",
-    "DubReport": "dubcli.types",
-    "dub": "dubcli.pipeline",
+    "DubReport": "dubcli.core.types",
+    "dub": "dubcli.pipeline.run",
 }
 
 

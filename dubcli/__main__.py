@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 
 if __name__ == "__main__":
     app(prog_name="dub")

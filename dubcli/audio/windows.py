@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dubcli.types import F32, AudioFeatures, Int, Window
+from dubcli.core.types import F32, AudioFeatures, Int, Window
 
 
 def frame_steps(

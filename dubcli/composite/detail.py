@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dubcli.types import F32, U8
+from dubcli.core.types import F32, U8
 
 
 def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:

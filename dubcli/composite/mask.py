@@ -1,6 +1,6 @@
 """Masks in crop space: what the network repaints, and how its patch is laid over the frame.
 
-Crops are those of `face.align.crop_alignment`: upright, the canonical origin at half the width and
+Crops are those of `face.pose.crop_alignment`: upright, the canonical origin at half the width and
 a quarter of the height, one inter-ocular distance 0.28 heights long.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from dubcli.core.types import F32, F64, FramePatch, PasteMask
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, SPEAKING, position
-from dubcli.types import F32, F64, FramePatch, PasteMask
 
 # The fixed region: from just under the nose tip to the crop's lower edge, and how round its upper
 # corners are; shares of the crop's height, and of its width for the sides.

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dubcli.face.align import compose, invert_matrix
-from dubcli.types import F32, F64, U8, FramePatch
+from dubcli.core.types import F32, F64, U8, FramePatch
+from dubcli.face.pose import compose, invert_matrix
 
 Box = tuple[int, int, int, int]
 

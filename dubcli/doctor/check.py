@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dubcli.errors import DeviceError, DubError
+from dubcli.core.errors import DeviceError, DubError
 
 _MISSING_LIBRARY = re.compile(r"(lib[\w+.-]*\.so[\w.]*): cannot open shared object file")
 

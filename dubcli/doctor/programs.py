@@ -6,8 +6,8 @@ import importlib.metadata
 import importlib.util
 import subprocess
 
+from dubcli.core.errors import DeviceError
 from dubcli.doctor.check import Check
-from dubcli.errors import DeviceError
 
 _HARDWARE = ("h264_nvenc", "hevc_nvenc", "h264_videotoolbox")
 _LAST_RESORT = "libx264"
@@ -33,7 +33,7 @@ def mediapipe() -> Check:
 
 def ffmpeg() -> Check:
     """The program that joins picture and sound."""
-    from dubcli.media.ffmpeg import ffmpeg_binary
+    from dubcli.media.container.ffmpeg import ffmpeg_binary
 
     program = ffmpeg_binary()
     try:
@@ -52,7 +52,7 @@ def encoders() -> Check:
     """Encoders of every family that some container takes."""
     import av
 
-    from dubcli.media.containers import CONTAINERS
+    from dubcli.media.container.formats import CONTAINERS
 
     names = dict.fromkeys(name for container in CONTAINERS.values() for name in container.encoders)
     missing = [name for name in names if name not in av.codecs_available]

@@ -11,8 +11,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from dubcli.config import DubConfig
+from dubcli.core.errors import DubError, MediaError, WeightsError
 from dubcli.doctor.check import Check
-from dubcli.errors import DubError, MediaError, WeightsError
 
 LITTLE_DISK_BYTES = 1 << 30
 # The main job writes its parts before it knows that there is no room: so little is none.
@@ -26,7 +26,7 @@ def weights() -> Check:
     Raises:
         WeightsError: They are not.
     """
-    from dubcli.weights import resolve, size_in_words, verify
+    from dubcli.weights.resolve import resolve, size_in_words, verify
 
     try:
         entry = resolve(DubConfig.model)
@@ -42,7 +42,7 @@ def weights() -> Check:
 
 def other_weights() -> Check:
     """All others that are on this machine, verified; the main job needs none of them."""
-    from dubcli.weights import is_whole, load_manifest, local_path
+    from dubcli.weights.resolve import is_whole, load_manifest, local_path
 
     manifest = load_manifest()
     default = f"{DubConfig.model}.{manifest.default.get(DubConfig.model)}"
@@ -96,9 +96,9 @@ def temporary() -> Check:
 
 def paths() -> list[Check]:
     """Where weights, what the user made, and identities are kept."""
-    from dubcli.home import data_home
-    from dubcli.hub.client import hub_cache
+    from dubcli.core.paths import data_home
     from dubcli.identities.store import identities_home
+    from dubcli.weights.download import hub_cache
 
     places = {
         "weights cache": (hub_cache(), "HF_HUB_CACHE"),
@@ -112,7 +112,7 @@ def hub() -> Check:
     """Whether the hub of weights answers within a few seconds; the main job does not need it."""
     from huggingface_hub import constants
 
-    from dubcli.hub.causes import is_offline
+    from dubcli.weights.download_errors import is_offline
 
     address = constants.ENDPOINT
     if is_offline():

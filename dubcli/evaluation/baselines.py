@@ -15,30 +15,30 @@ from pathlib import Path
 
 import numpy as np
 
-from dubcli.audio.features import SAMPLE_RATE, log_mel
+from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
 from dubcli.audio.windows import frame_steps, gather_windows
 from dubcli.composite.mask import paste_mask
 from dubcli.composite.paste import place_patch, support_box
-from dubcli.errors import NoFaceError
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, F64, U8, Bool, Int, Waveform
 from dubcli.evaluation.source import CROP_SIZE, FEATHER, Source, aligned_crops
-from dubcli.face.align import (
+from dubcli.face.crop import cut_crop
+from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING
+from dubcli.face.pose import (
     apply_matrix,
     compose,
     invert_matrix,
     to_canonical,
     to_display,
 )
-from dubcli.face.crop import cut_crop
-from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING
 from dubcli.face.references import finer_matrix
 from dubcli.face.track import fade
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import require_video
-from dubcli.media.read import FrameReader
-from dubcli.media.waveform import read_waveform
-from dubcli.media.write import EncodeOptions, FrameWriter
-from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import F32, F64, U8, Bool, Int, Waveform
+from dubcli.media.container.probe import require_video
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.spaces import coded_to_display
 
 # Reference frames to choose from, evenly spread: their crops are held in memory.
 MAX_CANDIDATES = 150

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dubcli.catalogue import clip_name, is_own_sound, list_videos, read_catalogue, read_rows
 from dubcli.config import EvaluateConfig
-from dubcli.errors import ConfigError
+from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue, read_rows
+from dubcli.core.errors import ConfigError
 
 _AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"}
 

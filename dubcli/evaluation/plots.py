@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dubcli.errors import EncodeError
-from dubcli.evaluation.items import Item, write_bytes
+from dubcli.core.errors import EncodeError
+from dubcli.core.types import U8
+from dubcli.evaluation.results import Item, write_bytes
 from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, RUNS, SILENCE
-from dubcli.types import U8
 
 _COMPARED = {
     RECONSTRUCTION: "true",

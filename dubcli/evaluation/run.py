@@ -13,7 +13,7 @@ import torch
 
 from dubcli import __version__
 from dubcli.config import BASELINES, DubConfig, EvaluateConfig
-from dubcli.errors import (
+from dubcli.core.errors import (
     ConfigError,
     DeviceError,
     DubError,
@@ -24,15 +24,10 @@ from dubcli.errors import (
 )
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
-from dubcli.evaluation.fid import score_sets
-from dubcli.evaluation.harmless import score_harm
-from dubcli.evaluation.identities import IdentitySystem, find_identities
-from dubcli.evaluation.inception import NUM_FEATURES
-from dubcli.evaluation.items import FORMAT, Item, file_name, item_path, load_item, save_item
-from dubcli.evaluation.mouth import MouthSeries, measure_mouth
-from dubcli.evaluation.perceptual import PerceptualScorer
-from dubcli.evaluation.plan import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
+from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
 from dubcli.evaluation.plots import save_plot, save_sheet
+from dubcli.evaluation.preservation import score_harm
+from dubcli.evaluation.results import FORMAT, Item, file_name, item_path, load_item, save_item
 from dubcli.evaluation.score import known_by_definition, score_lips, score_pictures
 from dubcli.evaluation.settings import (
     CROSS_SPEECH,
@@ -43,11 +38,16 @@ from dubcli.evaluation.settings import (
     write_silence,
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
-from dubcli.evaluation.sync import OwnJudge
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
-from dubcli.pipeline import dub
+from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
+from dubcli.metrics.fid import score_sets
+from dubcli.metrics.inception import NUM_FEATURES
+from dubcli.metrics.lips import MouthSeries, measure_mouth
+from dubcli.metrics.published_networks import PerceptualScorer
+from dubcli.metrics.sync_confidence import OwnJudge
 from dubcli.pipeline.device import choose_device
-from dubcli.weights import resolve
+from dubcli.pipeline.run import dub
+from dubcli.weights.resolve import resolve
 
 Progress = Callable[[str, int, int], None]
 # Less free space than this is what stopped a run that could not write.

@@ -9,9 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dubcli.composite.fidelity import fill_outline, fine_structure, psnr, texture_energy
+from dubcli.core.types import F32, U8
 from dubcli.evaluation.measures import MAX_LAG_FRAMES
-from dubcli.evaluation.mouth import (
+from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, SILENCE
+from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops
+from dubcli.face.landmarks import LIPS_OUTER
+from dubcli.face.pose import mouth_box
+from dubcli.metrics.lips import (
     MouthSeries,
     at_times,
     correlation_at_best_lag,
@@ -20,12 +24,8 @@ from dubcli.evaluation.mouth import (
     motion_ratio,
     opening_correlation,
 )
-from dubcli.evaluation.pixels import flicker, seam_step, ssim
-from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, SILENCE
-from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops
-from dubcli.face.align import mouth_box
-from dubcli.face.landmarks import LIPS_OUTER
-from dubcli.types import F32, U8
+from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
+from dubcli.metrics.pixels import flicker, seam_step, ssim
 
 Scores = dict[str, float]
 # Faces on a contact sheet.

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.config import EvaluateConfig
-from dubcli.errors import MediaError
+from dubcli.core.errors import MediaError
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.source import Source
-from dubcli.media.probe import probe
-from dubcli.media.waveform import read_waveform
+from dubcli.media.container.probe import probe
+from dubcli.media.sound.waveform import read_waveform
 
 SAMPLE_RATE_HZ = 16_000
 RECONSTRUCTION, CROSS_SPEECH, CROSS_CLIP, SILENCE = RUNS = (

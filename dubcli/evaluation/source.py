@@ -16,27 +16,27 @@ import cv2
 import numpy as np
 
 from dubcli.composite.mask import paste_mask
-from dubcli.errors import NoFaceError
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 from dubcli.evaluation.clips import EvalClip
-from dubcli.evaluation.mouth import MouthSeries
-from dubcli.face.align import (
+from dubcli.face.crop import cut_crop
+from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.landmarks import mouth_open
+from dubcli.face.pose import (
     Pose,
     apply_matrix,
     compose,
     crop_alignment,
     invert_matrix,
 )
-from dubcli.face.crop import cut_crop
-from dubcli.face.detect import MediaPipeDetector
-from dubcli.face.landmarks import mouth_open
 from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.face.track import smooth_pose
-from dubcli.media.probe import probe, require_video
-from dubcli.media.read import FrameReader
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline.analyse import analyse, choose_face
-from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.spaces import coded_to_display
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.metrics.lips import MouthSeries
+from dubcli.pipeline.analysis import analyse, choose_face
 
 CROP_SIZE = (208, 160)
 # Soft edge of a paste over the crop's height, as the pipeline has it.

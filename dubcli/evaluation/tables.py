@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import EvaluateConfig
-from dubcli.evaluation import fid
-from dubcli.evaluation.identities import IdentitySystem
-from dubcli.evaluation.items import Item, to_json, write_text
+from dubcli.evaluation.identity_systems import IdentitySystem
 from dubcli.evaluation.measures import Measure, measures_of
+from dubcli.evaluation.results import Item, to_json, write_text
 from dubcli.evaluation.settings import (
     CROSS_CLIP,
     CROSS_SPEECH,
@@ -24,7 +23,8 @@ from dubcli.evaluation.settings import (
     SILENCE,
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE
-from dubcli.evaluation.statistics import bootstrap_mean
+from dubcli.metrics import fid
+from dubcli.metrics.statistics import bootstrap_mean
 
 NOT_MEASURED = "not measured"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dubcli.types import F64, U8
+from dubcli.core.types import F64, U8
 
 
 def cut_crop(image: U8, image_to_crop: F64, crop_size: tuple[int, int]) -> U8:

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dubcli.errors import DeviceError
+from dubcli.core.errors import DeviceError
+from dubcli.core.types import F32, U8, FaceObservation, Frame
 from dubcli.face.landmarks import KEPT
-from dubcli.types import F32, U8, FaceObservation, Frame
 
 MAX_FACES = 6
 # A face found by the far-range detector is cut out with this margin before the mesh looks at it.

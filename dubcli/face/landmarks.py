@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dubcli.types import F32, Int
+from dubcli.core.types import F32, Int
 
 # Bone and skin that speech does not move: eye corners, bridge and tip of the nose, brow, temples.
 _STABLE = (

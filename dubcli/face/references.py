@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dubcli.errors import NoFaceError
-from dubcli.face.align import Pose, apply_matrix, to_canonical
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import MOUTH_LEFT, MOUTH_RIGHT, mouth_open
-from dubcli.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, References
+from dubcli.face.pose import Pose, apply_matrix, to_canonical
 
 MAX_DETAIL_FACTOR = 4
 # Turn of the head that makes a frame worth 1/e as much.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dubcli.face.dissolves import SPANS, Ramp, find_ramp, is_same_in_other_light, reduce
-from dubcli.face.usable import Reason
-from dubcli.types import F32, U8
+from dubcli.core.types import F32, U8
+from dubcli.face.transitions import SPANS, Ramp, find_ramp, is_same_in_other_light, reduce
+from dubcli.face.usability import Reason
 
 # Width and height that a frame is reduced to; motion is told from cuts within `_REACH` of these.
 _SIZE = (48, 32)

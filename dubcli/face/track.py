@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dubcli.face.align import Pose, fit_pose
-from dubcli.face.appearance import describe, likeness, sharpness
+from dubcli.core.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
+from dubcli.face.face_descriptor import describe, likeness, sharpness
 from dubcli.face.landmarks import NUM_KEPT
-from dubcli.face.occlusion import (
+from dubcli.face.pose import Pose, fit_pose
+from dubcli.face.usability import MIN_FACE_PX, MIN_RUN_FRAMES, beside_known, judge, run_numbers
+from dubcli.occlusion.ranges import (
     Segment,
     blurred_frames,
     covered_frames,
@@ -23,8 +25,6 @@ from dubcli.face.occlusion import (
     look_for_cover,
     touched_frames,
 )
-from dubcli.face.usable import MIN_FACE_PX, MIN_RUN_FRAMES, beside_known, judge, run_numbers
-from dubcli.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
 
 MAX_TRACKS = 8
 MAX_GAP_FRAMES = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from dubcli.errors import DubError, IdentityError, IncompatibleAdapterError
+from dubcli.core.errors import DubError, IdentityError, IncompatibleAdapterError
 from dubcli.identities.identity import Base, Identity
-from dubcli.weights import is_external, load_manifest, resolve
+from dubcli.weights.resolve import is_external, load_manifest, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,7 +12,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from dubcli.errors import ConfigError, IdentityError
+from dubcli.core.errors import ConfigError, IdentityError
 from dubcli.identities.layout import (
     DESCRIPTION,
     MAX_FILE_BYTES,

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dubcli.errors import IdentityError
+from dubcli.core.errors import IdentityError
+from dubcli.core.types import F32, U8, References
 from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
 from dubcli.identities.identity import Identity
 from dubcli.identities.layout import (
@@ -22,7 +23,6 @@ from dubcli.identities.layout import (
     damaged,
     reference_files,
 )
-from dubcli.types import F32, U8, References
 
 _STATE = "state."
 _MAX_SIDE_PX = 8192

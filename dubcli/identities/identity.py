@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dubcli.types import F32, References
+from dubcli.core.types import F32, References
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class Identity:
         references: The person's pictures.
         state: The references encoded by the adapted model, see `LipSyncModel.state_tensors`.
         neutral: Canonical speaking points at rest. Shape (S, 3), float32.
-        looks: Descriptors of `face.appearance.describe`. Shape (L, D), float32.
+        looks: Descriptors of `face.face_descriptor.describe`. Shape (L, D), float32.
         mouth: Statistics of the mouth by name.
         report: How it was learned, as JSON values; `kept_step` is the step that was kept.
         consent: Whether the person agreed.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dubcli.errors import IdentityError
+from dubcli.core.errors import IdentityError
 from dubcli.identities.identity import Base, Consent
 
 FORMAT = 1

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dubcli.errors import DubError
-from dubcli.face.appearance import likeness
+from dubcli.core.errors import DubError
+from dubcli.core.types import F32
+from dubcli.face.face_descriptor import likeness
 from dubcli.identities.layout import PERSON
 from dubcli.identities.store import identities_home, read_description, read_file
-from dubcli.types import F32
 
 # On 208 clips of 54 people: 73 % of the pairs of one person's clips lie above, 1.4 % of the others.
 LEAST_LIKENESS = 0.8
@@ -22,7 +22,7 @@ def resembling(looks: F32, home: Path | None = None) -> list[tuple[str, float]]:
     """Identities by name that look like a face, likest first.
 
     Args:
-        looks: Descriptors of `face.appearance.describe` of one person. Shape (L, D) or (D,).
+        looks: Descriptors of `face.face_descriptor.describe` of one person. Shape (L, D) or (D,).
         home: Where identities live by name.
 
     Returns:

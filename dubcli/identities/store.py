@@ -18,8 +18,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dubcli.errors import ConfigError, DubError, IdentityError
-from dubcli.home import data_home
+from dubcli.core.errors import ConfigError, DubError, IdentityError
+from dubcli.core.paths import data_home
 from dubcli.identities.layout import (
     ADAPTER,
     DESCRIPTION,

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from dubcli.errors import ConfigError
+from dubcli.core.errors import ConfigError
 
 # name -> module, model class, config class
 ARCHITECTURES: dict[str, tuple[str, str, str]] = {
-    "passthrough": ("dubcli.models.passthrough", "Passthrough", "PassthroughConfig"),
-    "iptalker": ("dubcli.models.iptalker", "IPTalker", "IPTalkerConfig"),
+    "passthrough": ("dubcli.models.passthrough.network", "Passthrough", "PassthroughConfig"),
+    "iptalker": ("dubcli.models.iptalker.network", "IPTalker", "IPTalkerConfig"),
 }
 # What helps models and scores: users cannot dub with these.
 EXPERTS: dict[str, tuple[str, str, str]] = {
-    "sync-train": ("dubcli.models.sync_expert", "SyncExpert", "SyncConfig"),
-    "sync-judge": ("dubcli.models.sync_expert", "SyncExpert", "SyncConfig"),
+    "sync-train": ("dubcli.sync.network", "SyncExpert", "SyncConfig"),
+    "sync-judge": ("dubcli.sync.network", "SyncExpert", "SyncConfig"),
 }
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from dubcli.errors import DeviceError
+from dubcli.core.errors import DeviceError
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,24 +14,24 @@ from torch import nn
 
 from dubcli import __version__
 from dubcli.config import DubConfig, Voice
-from dubcli.errors import ConfigError, EncodeError
+from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.types import MediaInfo, VideoStreamInfo, Waveform
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import locate
-from dubcli.marks.plan import Marks, plan_marks, sidecar_of
-from dubcli.media.containers import container_of, default_output
-from dubcli.media.deinterlace import refuse_interlaced
-from dubcli.media.ffmpeg import ffmpeg_binary
-from dubcli.media.mix import mix_recordings
-from dubcli.media.probe import probe, require_audio, require_video
-from dubcli.media.write import EncodeOptions
-from dubcli.models.base import LipSyncModel
+from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.media.container.formats import container_of, default_output
+from dubcli.media.container.probe import probe, require_audio, require_video
+from dubcli.media.sound.mix import mix_recordings
+from dubcli.media.video.deinterlace import refuse_interlaced
+from dubcli.media.video.frame_writer import EncodeOptions
+from dubcli.models.api import LipSyncModel
 from dubcli.pipeline.device import choose_device
-from dubcli.pipeline.job_folder import fingerprint_of
-from dubcli.pipeline.person import read_identity
-from dubcli.pipeline.sound import Levels, plan_levels, read_audio
-from dubcli.types import MediaInfo, VideoStreamInfo, Waveform
-from dubcli.weights import load_model, resolve
+from dubcli.pipeline.resume import fingerprint_of
+from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
+from dubcli.pipeline.stored_identity import read_identity
+from dubcli.provenance.mark_choice import Marks, plan_marks, sidecar_of
+from dubcli.weights.resolve import load_model, resolve
 
 Progress = Callable[[str, int, int], None]
 
@@ -115,7 +115,7 @@ def inspect(config: DubConfig) -> MediaInfo:
     if config.finetune:
         raise ConfigError(
             "A dub does not learn the person by itself.",
-            "Call dubcli.training.finetune first, and give the dub its identity.",
+            "Call dubcli.personalize.run first, and give the dub its identity.",
         )
     info = probe(config.video)
     refuse_interlaced(require_video(info), config.deinterlace)

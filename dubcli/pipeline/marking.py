@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dubcli.core.types import F32, FaceTrack
 from dubcli.face.landmarks import LIPS_OUTER
-from dubcli.marks import credentials
-from dubcli.marks.tag import append_packet, comment_of, file_tags
-from dubcli.marks.visible import choose_corners, draw, with_mark
-from dubcli.media.native import NativeFrame
-from dubcli.pipeline.decide import Decision
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.spaces import coded_to_display
+from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.job import Job, Progress
-from dubcli.pipeline.render import Clock
-from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import F32, FaceTrack
+from dubcli.pipeline.renderer import Clock
+from dubcli.provenance import credentials
+from dubcli.provenance.tag import append_packet, comment_of, file_tags
+from dubcli.provenance.visible import choose_corners, draw, with_mark
 
 # How far around the lips the mark keeps away, as a share of the mouth's width.
 _AROUND_MOUTH = 0.25

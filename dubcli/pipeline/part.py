@@ -9,13 +9,13 @@ from math import ceil
 import numpy as np
 
 from dubcli.config import DubConfig
-from dubcli.config_words import moment
-from dubcli.errors import ConfigError, NoFaceError
+from dubcli.config.option_parsing import moment
+from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.core.types import F32, Bool, Int, VideoStreamInfo
 from dubcli.face.track import fade
-from dubcli.media.audio_plan import Part
-from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
-from dubcli.pipeline.analyse import Analysis
-from dubcli.types import F32, Bool, Int, VideoStreamInfo
+from dubcli.media.sound.audio_track import Part
+from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.pipeline.analysis import Analysis
 
 # Around the part faces are looked for too: they show the mouth in other shapes.
 _MARGIN_S = 20

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from dubcli import __version__
-from dubcli.pipeline.decide import Decision, Speaker
+from dubcli.core.types import DubReport, SpeakerReport
+from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.part import is_inside
-from dubcli.pipeline.ranges import PassedRange, passed_ranges
-from dubcli.pipeline.render import Clock
-from dubcli.pipeline.sync_check import source_warning
-from dubcli.types import DubReport, SpeakerReport
+from dubcli.pipeline.passed_ranges import PassedRange, passed_ranges
+from dubcli.pipeline.renderer import Clock
+from dubcli.sync.scorer import source_warning
 
 
 def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) -> DubReport:

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from dubcli.media.native import NativeFrame
-from dubcli.media.read import FrameReader
-from dubcli.media.segments import count_packets, join_segments
-from dubcli.media.timeline import Timeline
-from dubcli.media.write import FrameWriter, choose_encoder
-from dubcli.pipeline.decide import Decision
+from dubcli.core.types import Window
+from dubcli.media.container.concat import count_packets, join_segments
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.timeline import Timeline
+from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.job import Job, Progress
-from dubcli.pipeline.job_folder import JobFolder
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.render import Clock
-from dubcli.types import Window
+from dubcli.pipeline.renderer import Clock
+from dubcli.pipeline.resume import JobFolder
 
 SEGMENT_FRAMES = 512
 

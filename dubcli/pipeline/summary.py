@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dubcli.marks.plan import in_words
-from dubcli.media.containers import container_of
-from dubcli.media.deinterlace import deinterlace_notes
-from dubcli.media.encoders import choose_encoder
-from dubcli.pipeline.decide import Decision
+from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
+from dubcli.media.container.formats import container_of
+from dubcli.media.video.deinterlace import deinterlace_notes
+from dubcli.media.video.video_encoders import choose_encoder
+from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.job import Job
-from dubcli.pipeline.person import remarks
 from dubcli.pipeline.report import left_ranges
-from dubcli.pipeline.sound import sound_notes
-from dubcli.pipeline.sync_check import source_warning
-from dubcli.plan_types import Estimate, PlannedRange
-from dubcli.words import clock_time, in_bytes, in_time, reason_in_words
+from dubcli.pipeline.soundtrack import sound_notes
+from dubcli.pipeline.stored_identity import remarks
+from dubcli.preview.plan_types import Estimate, PlannedRange
+from dubcli.provenance.mark_choice import in_words
+from dubcli.sync.scorer import source_warning
 
 _MOST_RANGES = 3
 

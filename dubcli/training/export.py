@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dubcli.errors import ConfigError, DubError, TrainingError
+from dubcli.core.atomic_io import write_whole
+from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.models.registry import EXPERTS, create_model
-from dubcli.training.checkpoints import TrainState, load_weights, read_state
-from dubcli.training.files import write_whole
+from dubcli.training.checkpoint import TrainState, load_weights, read_state
 
 _PACKAGE = Path(__file__).parent.parent
 _ALIGNMENT, _BASIS = "alignment.", "alignment.basis"

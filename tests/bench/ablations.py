@@ -33,19 +33,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from dubcli.config import TrainConfig
-from dubcli.errors import ConfigError, DubError
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker, IPTalkerConfig
-from dubcli.training.checkpoints import load_into, read_state
-from dubcli.training.data import TrainClip, load_clips, with_sound
-from dubcli.training.losses import LOSS_PRESETS, LossWeights, luma
-from dubcli.training.modes import evaluating
-from dubcli.training.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
-from dubcli.training.render_task import render_scene, set_scene
-from dubcli.training.samples import RenderSamples
-from dubcli.training.start import start_from
-from dubcli.training.tasks import coefficients_of, half_size, reference_boxes
-from dubcli.training.train import Overrides, train
-from dubcli.types import F32
+from dubcli.core.errors import ConfigError, DubError
+from dubcli.core.types import F32
+from dubcli.models.iptalker.geometry_task import coefficients_of, half_size, reference_boxes
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
+from dubcli.models.iptalker.render_samples import RenderSamples
+from dubcli.models.iptalker.render_task import render_scene, set_scene
+from dubcli.sync.offset import MAX_LAG_FRAMES, lag_of, predicted_opening
+from dubcli.training.checkpoint import load_into, read_state
+from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
+from dubcli.training.device_utils import evaluating
+from dubcli.training.init_weights import start_from
+from dubcli.training.losses.pictures import LOSS_PRESETS, LossWeights, luma
+from dubcli.training.run import Overrides, train
 
 Change = Callable[[list[TrainClip]], list[TrainClip]]
 Scores = dict[str, dict[str, float]]

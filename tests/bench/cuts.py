@@ -23,9 +23,9 @@ import av
 import cv2
 import numpy as np
 
+from dubcli.core.types import U8
 from dubcli.face.shots import ShotDetector
-from dubcli.face.usable import Reason
-from dubcli.types import U8
+from dubcli.face.usability import Reason
 
 SIZE = (320, 240)
 FRAMES = 75

@@ -22,7 +22,7 @@ from typing import Any
 import dubcli
 from dubcli.identities.layout import ADAPTER
 from dubcli.identities.store import read_description
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 DEMO_S = 20

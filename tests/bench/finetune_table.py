@@ -29,16 +29,16 @@ from typing import Any
 
 import dubcli
 from dubcli.config import EvaluateConfig, FinetuneConfig
-from dubcli.errors import DubError
+from dubcli.core.errors import DubError
 from dubcli.evaluation.clips import EvalClip, list_clips
-from dubcli.evaluation.items import Item, to_json
 from dubcli.evaluation.measures import MEASURES
+from dubcli.evaluation.results import Item, to_json
 from dubcli.evaluation.run import evaluate
 from dubcli.evaluation.settings import CROSS_CLIP, CROSS_SPEECH, RECONSTRUCTION
 from dubcli.evaluation.tables import Estimate, Evaluation, how_to_measure
 from dubcli.identities.layout import DESCRIPTION
-from dubcli.training.finetune import CHECK_EVERY, finetune
-from dubcli.weights import resolve
+from dubcli.personalize.run import CHECK_EVERY, finetune
+from dubcli.weights.resolve import resolve
 
 SETTINGS = "reconstruction,cross"
 TEXTURE_LOG = "texture_log"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import dubcli
 from dubcli.config import DEVICES, DubConfig
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 SIZE = "1920:1080"

@@ -24,16 +24,16 @@ from typing import Any
 
 import dubcli
 from dubcli.config import DEVICES, DubConfig
-from dubcli.errors import DubError
+from dubcli.core.errors import DubError
+from dubcli.core.types import DubReport
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.shots import ShotDetector
 from dubcli.face.track import Tracker
-from dubcli.media.probe import probe, require_video
-from dubcli.media.read import FrameReader
-from dubcli.media.write import EncodeOptions, FrameWriter
-from dubcli.pipeline import dub
-from dubcli.pipeline.analyse import MAX_SIDE
-from dubcli.types import DubReport
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
+from dubcli.pipeline.analysis import MAX_SIDE
+from dubcli.pipeline.run import dub
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 

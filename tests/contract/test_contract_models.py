@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dubcli.errors import ConfigError, IdentityError
-from dubcli.models.base import FaceGeometry, LipSyncModel, ModelWindow, Patches
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+from dubcli.core.errors import ConfigError, IdentityError
+from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.registry import create_model, model_names
 
 TINY = NAMED_CONFIGS["tiny"]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 import dubcli
 from dubcli.config import DubConfig, Voice
-from dubcli.media.ffmpeg import ffmpeg_binary
-from dubcli.media.native import NativeFrame
-from dubcli.media.write import EncodeOptions
-from dubcli.pipeline import dub
-from dubcli.types import DubReport, FramePatch
+from dubcli.core.types import DubReport, FramePatch
+from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.media.video.frame_writer import EncodeOptions
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline.run import dub
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 DEMO, DEMO_SPEECH = ASSETS / "demo.mp4", ASSETS / "demo_speech.wav"

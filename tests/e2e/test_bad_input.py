@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import dubcli
-from dubcli.cli import app
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.cli.app import app
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 PACKAGE = Path(dubcli.__file__).parent
 FACE_SIZE = "320:-2"

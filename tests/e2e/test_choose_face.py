@@ -19,7 +19,7 @@ from studio import (
 )
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 
 SMALL_PX = FACE_PX * 3 // 4
 # Only the smaller face moves; 3.2 seconds, for the expert is not sure of less than about 2.6.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from studio import FACE_PX, NUM_FRAMES, X264, dub_here, face_clip, ffmpeg, pictures, speech, times
 
-from dubcli.media.probe import probe, require_video
-from dubcli.types import VideoStreamInfo
+from dubcli.core.types import VideoStreamInfo
+from dubcli.media.container.probe import probe, require_video
 
 SCALE = f"scale={FACE_PX}:{FACE_PX}"
 VARIABLE = f"{SCALE},settb=1/1000,setpts=40*N+5*mod(N*N\\,7)"

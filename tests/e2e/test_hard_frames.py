@@ -22,15 +22,15 @@ from studio import (
     speech,
 )
 
-from dubcli.errors import NoFaceError
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, U8, FramePatch
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.landmarks import CHIN, LIPS_OUTER
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader
-from dubcli.pipeline.analyse import analyse
-from dubcli.pipeline.ranges import passed_ranges
-from dubcli.types import F32, U8, FramePatch
+from dubcli.media.container.probe import probe
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline.analysis import analyse
+from dubcli.pipeline.passed_ranges import passed_ranges
 
 NUM_FRAMES = 44
 FIRST, LAST = 15, 27

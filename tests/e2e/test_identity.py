@@ -11,7 +11,7 @@ import pytest
 from studio import DEMO, face_clip, ffmpeg, speech, times
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.identities.store import load_identity, save_identity
 
 

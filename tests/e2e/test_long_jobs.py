@@ -15,10 +15,10 @@ import pytest
 from studio import TIMEOUT_S, face_clip, speech
 
 from dubcli.config import DubConfig
-from dubcli.errors import ConfigError, EncodeError
-from dubcli.pipeline import dub
-from dubcli.pipeline.job_folder import job_folder
-from dubcli.types import DubReport
+from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.types import DubReport
+from dubcli.pipeline.resume import job_folder
+from dubcli.pipeline.run import dub
 
 # Without marks: a signature holds a random number, so no two runs sign with the same bytes.
 FRAMES, SEGMENT = 48, 16
@@ -29,7 +29,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from dubcli.config import DubConfig
-from dubcli.pipeline import dub
+from dubcli.pipeline.run import dub
 video, audio, output = map(Path, sys.argv[1:4])
 config = DubConfig(
     video=video, audio=audio, output=output, model="passthrough", sync_mode="pad", no_mark=True

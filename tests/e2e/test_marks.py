@@ -27,10 +27,10 @@ from studio import (
 )
 from typer.testing import CliRunner
 
-from dubcli.cli import app
-from dubcli.errors import ConfigError, EncodeError
-from dubcli.marks import credentials
-from dubcli.marks.plan import LAW
+from dubcli.cli.app import app
+from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.provenance import credentials
+from dubcli.provenance.mark_choice import LAW
 
 OWN_COMMENT = "Recorded at home."
 

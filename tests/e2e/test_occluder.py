@@ -9,9 +9,9 @@ from studio import FACE_PX, X264, dub_here, face_clip, ffmpeg, speech
 
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.landmarks import LIPS_OUTER
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader
-from dubcli.pipeline.analyse import analyse
+from dubcli.media.container.probe import probe
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.pipeline.analysis import analyse
 
 NUM_FRAMES, FIRST, LAST = 40, 12, 27
 

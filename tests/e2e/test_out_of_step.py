@@ -11,14 +11,14 @@ import torch
 from studio import DEMO, NUM_FRAMES, X264, dub_here, face_clip, ffmpeg, speech
 from typer.testing import CliRunner
 
-from dubcli.audio.features import log_mel
-from dubcli.cli import app
-from dubcli.errors import DecodeError
-from dubcli.media.waveform import read_waveform
-from dubcli.pipeline import sync_check
-from dubcli.pipeline.sync_check import MouthClip, SyncJudge, SyncScore
-from dubcli.types import AudioFeatures
-from dubcli.weights import load_manifest
+from dubcli.audio.log_mel import log_mel
+from dubcli.cli.app import app
+from dubcli.core.errors import DecodeError
+from dubcli.core.types import AudioFeatures
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.sync import scorer as sync_check
+from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.weights.resolve import load_manifest
 
 LATE_MS = 240
 

@@ -25,13 +25,13 @@ from studio import (
 )
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import DubConfig
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader
-from dubcli.pipeline import dub
-from dubcli.pipeline.analyse import analyse
-from dubcli.types import DubReport, FaceObservation, Frame
+from dubcli.core.types import DubReport, FaceObservation, Frame
+from dubcli.media.container.probe import probe
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.pipeline.analysis import analyse
+from dubcli.pipeline.run import dub
 
 FRAMES, RATE = 50, 24_000
 FADE = round(0.015 * RATE)
@@ -99,7 +99,7 @@ def test_the_dub_fades_in_and_out_inside_the_part(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights: list[float] = []
-    from dubcli.pipeline import render
+    from dubcli.pipeline import renderer as render
 
     real = render.place_patch
 

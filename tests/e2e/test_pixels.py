@@ -22,8 +22,8 @@ from studio import (
     speech,
 )
 
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe, require_video
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.native_frame import NativeFrame
 
 SCALE = f"scale={FACE_PX}:{FACE_PX}"
 LEAST_PSNR_DB = 36.0

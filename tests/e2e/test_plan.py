@@ -15,13 +15,14 @@ import pytest
 from studio import FACE_PX, face_clip, ffmpeg, speech
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import DubConfig
-from dubcli.errors import EncodeError
-from dubcli.media.probe import probe
-from dubcli.pipeline import dub, foresee
-from dubcli.plan_types import LIPS
-from dubcli.types import DubReport
+from dubcli.core.errors import EncodeError
+from dubcli.core.types import DubReport
+from dubcli.media.container.probe import probe
+from dubcli.pipeline.run import dub
+from dubcli.preview import estimate as foresee
+from dubcli.preview.plan_types import LIPS
 
 FRAMES = 60
 # The face stands still on a larger picture, then the picture shows none.

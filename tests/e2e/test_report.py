@@ -11,8 +11,8 @@ from studio import NUM_FRAMES, dub_here, face_clip, pictures, speech
 from typer.testing import CliRunner
 
 from dubcli import __version__
-from dubcli.cli import app
-from dubcli.weights import load_manifest
+from dubcli.cli.app import app
+from dubcli.weights.resolve import load_manifest
 
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "output": str,

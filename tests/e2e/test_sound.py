@@ -23,7 +23,7 @@ from studio import (
     times,
 )
 
-from dubcli.media.probe import probe
+from dubcli.media.container.probe import probe
 
 VIDEO_S = Fraction(NUM_FRAMES, 25)
 MOST_AAC_ERROR = 0.06  # of the signal's own RMS, at the product's bit rate

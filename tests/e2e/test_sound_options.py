@@ -27,9 +27,9 @@ from studio import (
 )
 from typer.testing import CliRunner
 
-from dubcli.cli import app
-from dubcli.media.loudness import measure_loudness
-from dubcli.pipeline import render
+from dubcli.cli.app import app
+from dubcli.media.sound.loudness import measure_loudness
+from dubcli.pipeline import renderer as render
 
 FRAME_S = Fraction(1, 25)
 VIDEO_S = NUM_FRAMES * FRAME_S

@@ -22,11 +22,12 @@ from studio import (
 )
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import DubConfig, Voice
-from dubcli.media.native import NativeFrame
-from dubcli.pipeline import dub, render
-from dubcli.types import FramePatch
+from dubcli.core.types import FramePatch
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline import renderer as render
+from dubcli.pipeline.run import dub
 
 SMALL_PX = FACE_PX * 3 // 4
 FRAMES, SHOT = 12, 10

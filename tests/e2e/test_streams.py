@@ -22,10 +22,10 @@ from studio import (
 )
 
 from dubcli.config import DubConfig
-from dubcli.errors import ProbeError
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe, require_video
-from dubcli.pipeline import dub
+from dubcli.core.errors import ProbeError
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline.run import dub
 
 SCALE = f"scale={FACE_PX}:{FACE_PX}"
 HDR_TAGS = "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv"

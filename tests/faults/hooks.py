@@ -28,9 +28,9 @@ def install() -> None:
 
 def _at(stage: str, done: int, act: Callable[[], None]) -> None:
     """Act when the pipeline tells that so many frames of a stage are done; segments are short."""
-    import dubcli.pipeline
+    import dubcli.pipeline.run
 
-    dub = dubcli.pipeline.dub
+    dub = dubcli.pipeline.run.dub
 
     @functools.wraps(dub)
     def faulty(config: Any, progress: Any = None, **more: Any) -> Any:
@@ -43,7 +43,7 @@ def _at(stage: str, done: int, act: Callable[[], None]) -> None:
             act()
         return dub(config, tell, **more, segment_frames=SEGMENT_FRAMES)
 
-    dubcli.pipeline.dub = faulty
+    dubcli.pipeline.run.dub = faulty
 
 
 def _short_segments() -> None:
@@ -96,7 +96,7 @@ def _memory(kind: str, least_frames: int) -> None:
     """The model runs out of memory with so many frames or more at once."""
     import torch
 
-    from dubcli.models.passthrough import Passthrough
+    from dubcli.models.passthrough.network import Passthrough
 
     generate = Passthrough.generate
     error = {"torch": torch.OutOfMemoryError("CUDA out of memory."), "python": MemoryError()}[kind]

@@ -22,7 +22,7 @@ import tempfile
 from typing import Any
 
 _LOADED = (
-    *("dubcli.cli", "dubcli.pipeline", "dubcli.models.passthrough", "mediapipe"),
+    *("dubcli.cli.app", "dubcli.pipeline.run", "dubcli.models.passthrough.network", "mediapipe"),
     "imageio_ffmpeg",
 )
 
@@ -71,7 +71,7 @@ def main() -> None:
     if request is None:
         return
     _become(request)
-    from dubcli.cli import app
+    from dubcli.cli.app import app
 
     app()
 

@@ -26,7 +26,7 @@ from runner import (
     verify,
 )
 
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 STAGES = [("begin", 0), ("analyse", 1), ("analyse", 12), ("dub", 1), ("dub", 20), ("join", 0)]
 # 16 frames are a window of the model, here also a segment: from now on there is something to keep.

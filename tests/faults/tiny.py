@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import dubcli
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 _ASSETS = Path(dubcli.__file__).parent / "assets"
 FRAMES, SECONDS, SIDE = 12, "0.48", 160

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from dubcli.models.iptalker_config import NAMED_CONFIGS
+from dubcli.models.iptalker.config import NAMED_CONFIGS
 from dubcli.models.registry import create_model
 
 CONFIG = asdict(NAMED_CONFIGS["tiny"])

@@ -12,7 +12,7 @@ from huggingface_hub.utils._http import close_session
 from server import Hub
 from shelf import Shelf
 
-from dubcli import weights
+from dubcli.weights import resolve as weights
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = SimpleNamespace(sleep=taken.append, time=time.time, monotonic=time.monotonic)
     monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
     monkeypatch.setattr("huggingface_hub.file_download.time", clock)
-    monkeypatch.setattr("dubcli.hub.client._pause", taken.append)
+    monkeypatch.setattr("dubcli.weights.download._pause", taken.append)
     return taken
 
 
@@ -43,7 +43,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Iterator[Hub]:
         monkeypatch.setattr(f"{constants}.HF_TOKEN_PATH", str(Path("no-token").absolute()))
         # What came in part is kept in such pieces; the tests' files are small.
         monkeypatch.setattr(f"{constants}.DOWNLOAD_CHUNK_SIZE", 1000)
-        monkeypatch.setattr("dubcli.hub.client._CHUNK_BYTES", 1000)
+        monkeypatch.setattr("dubcli.weights.download._CHUNK_BYTES", 1000)
         close_session()
         yield running
         close_session()

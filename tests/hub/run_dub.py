@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dubcli import weights
-from dubcli.cli import app
+from dubcli.cli.app import app
+from dubcli.weights import resolve as weights
 
 
 def main() -> None:

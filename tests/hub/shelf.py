@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dubcli import weights
-from dubcli.weights import WeightEntry
+from dubcli.weights import resolve as weights
+from dubcli.weights.resolve import WeightEntry
 
 
 class Shelf:

@@ -13,12 +13,12 @@ from server import Fault, Hub
 from shelf import Shelf, content_of, of_hub
 from typer.testing import CliRunner
 
-from dubcli import weights
-from dubcli.cli import app
-from dubcli.errors import WeightsError
-from dubcli.evaluation.loading import read_state
-from dubcli.evaluation.perceptual import PerceptualScorer
-from dubcli.hub.lock import read_lock
+from dubcli.cli.app import app
+from dubcli.core.errors import WeightsError
+from dubcli.metrics.foreign_weights import read_state
+from dubcli.metrics.published_networks import PerceptualScorer
+from dubcli.weights import resolve as weights
+from dubcli.weights.lock import read_lock
 
 CONTENT = content_of()
 NC = {"license": "CC BY-NC 4.0", "commercial": False}
@@ -47,7 +47,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch, answer: bool) -> list[str]:
         asked.append(question)
         return answer
 
-    monkeypatch.setattr("dubcli.cli_models.is_asked_by_a_person", lambda: True)
+    monkeypatch.setattr("dubcli.cli.models_command.is_asked_by_a_person", lambda: True)
     monkeypatch.setattr("typer.confirm", confirm)
     return asked
 
@@ -199,7 +199,7 @@ def test_interrupted_pulls_say_what_is_kept(three: Shelf, monkeypatch: pytest.Mo
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dubcli.hub.files.download", stop)
+    monkeypatch.setattr("dubcli.weights.local_files.download", stop)
     done = _models("pull", "net.v1", "-q")
     assert (done.exit_code, done.stderr.count("\n")) == (130, 1)
 
@@ -227,7 +227,7 @@ def test_evaluate_uses_what_was_pulled(
 @pytest.fixture
 def fill() -> Callable[[Path], bytes]:
     """Writes weights under the names of FID's Inception; returns them."""
-    from dubcli.evaluation.inception import Inception
+    from dubcli.metrics.inception import Inception
 
     def write(path: Path) -> bytes:
         torch.save(Inception().state_dict(), path)

@@ -12,11 +12,12 @@ import pytest
 from server import Fault, Hub
 from shelf import Shelf, content_of, files_below, of_hub
 
-from dubcli import weights
-from dubcli.errors import ChecksumError, ConfigError, WeightsError
-from dubcli.hub import client, lock
-from dubcli.hub.client import asset_folder, hub_cache
-from dubcli.weights import WeightEntry
+from dubcli.core.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.weights import download as client
+from dubcli.weights import lock
+from dubcli.weights import resolve as weights
+from dubcli.weights.download import asset_folder, hub_cache
+from dubcli.weights.resolve import WeightEntry
 
 CONTENT = content_of()
 FILE = "nets/net.pth"
@@ -428,7 +429,7 @@ def test_too_little_room_is_told_before_the_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usage = type("Usage", (), {"free": 100})()
-    monkeypatch.setattr("dubcli.hub.client.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("dubcli.weights.download.shutil.disk_usage", lambda folder: usage)
     with pytest.raises(WeightsError, match=r"needs 0 MB.*has 0 MB left.*HF_HOME"):
         weights.pull(net if kind == "hub" else plain)
     assert hub.asked("GET", "") == []
@@ -445,7 +446,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
     def is_full(self: object, num: float | None = 1) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("dubcli.hub.client._Bar.update", is_full)
+    monkeypatch.setattr("dubcli.weights.download._Bar.update", is_full)
     entry = net if kind == "hub" else plain
     with pytest.raises(WeightsError, match=r"the disk is full.*HF_HOME"):
         weights.pull(entry)

@@ -18,16 +18,16 @@ from server import Fault, Hub
 from typer.testing import CliRunner
 
 import dubcli
-from dubcli import weights
-from dubcli.cli import app
-from dubcli.errors import ChecksumError, ConfigError, WeightsError
-from dubcli.evaluation.items import item_path
-from dubcli.hub.lock import accept
-from dubcli.hub.published import describe, is_external
+from dubcli.cli.app import app
+from dubcli.core.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.evaluation.results import item_path
 from dubcli.identities.adapter import fits_installed
 from dubcli.identities.identity import Base
-from dubcli.media.ffmpeg import ffmpeg_binary
-from dubcli.pipeline.person import read_identity
+from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.pipeline.stored_identity import read_identity
+from dubcli.weights import resolve as weights
+from dubcli.weights.external import describe, is_external
+from dubcli.weights.lock import accept
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 ACCEPT = "--accept-licence"
@@ -203,7 +203,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused_before_a_frame_
         raise AssertionError("a frame is read")
 
     # The package has a function of the module's name.
-    monkeypatch.setattr(importlib.import_module("dubcli.pipeline.dub"), "FrameReader", read)
+    monkeypatch.setattr(importlib.import_module("dubcli.pipeline.run"), "FrameReader", read)
     words = [str(ASSETS / "demo.mp4"), "--audio", str(ASSETS / "demo_speech.wav")]
     done = CliRunner().invoke(app, [*words, "-q", "-o", "out.mp4", "--model", "lips/"])
     assert done.exit_code == 4
@@ -288,7 +288,7 @@ def test_an_identity_brings_the_checkpoint_that_it_was_learned_on(
     name = weights.resolve("hf:org/lips").name
     base = Base(name=name, sha256=hashlib.sha256(content).hexdigest())
     person = SimpleNamespace(base=base, architecture="iptalker")
-    monkeypatch.setattr("dubcli.pipeline.person.load_identity", lambda path: person)
+    monkeypatch.setattr("dubcli.pipeline.stored_identity.load_identity", lambda path: person)
     assert read_identity("anna", "iptalker") == (person, name)
     assert read_identity("anna", "iptalker.v2") == (person, "iptalker.v2")
 

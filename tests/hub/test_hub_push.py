@@ -14,8 +14,8 @@ from safetensors.torch import load
 from server import Fault, Hub
 from typer.testing import CliRunner
 
-from dubcli import weights
-from dubcli.cli import app
+from dubcli.cli.app import app
+from dubcli.weights import resolve as weights
 
 TERMS = ("--licence", "CC BY-NC 4.0", "--no-commercial", "--source", "my own face")
 
@@ -162,7 +162,7 @@ def test_the_user_is_asked_and_may_say_no(
         asked.append(question)
         return False
 
-    monkeypatch.setattr("dubcli.cli_models.is_asked_by_a_person", lambda: True)
+    monkeypatch.setattr("dubcli.cli.models_command.is_asked_by_a_person", lambda: True)
     monkeypatch.setattr("typer.confirm", confirm)
     done = _push("lips/", "me/lips")
     assert (done.exit_code, "nothing was published" in done.stderr) == (0, True)

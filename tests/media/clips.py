@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dubcli.media.ffmpeg import ffmpeg_binary
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 
 @dataclass(frozen=True, kw_only=True)

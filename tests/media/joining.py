@@ -13,12 +13,12 @@ import numpy as np
 from clips import make_tone
 from numpy.typing import NDArray
 
-from dubcli.media.containers import default_output
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import picture_decoder, probe, require_video
-from dubcli.media.read import FrameReader
-from dubcli.media.remux import remux
-from dubcli.media.write import EncodeOptions, FrameWriter
+from dubcli.media.container.formats import default_output
+from dubcli.media.container.probe import picture_decoder, probe, require_video
+from dubcli.media.container.remux import remux
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
+from dubcli.media.video.native_frame import NativeFrame
 
 Edit = Callable[[NativeFrame], NativeFrame]
 

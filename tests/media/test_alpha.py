@@ -11,9 +11,9 @@ from joining import frames_of, join, planes_of
 from numpy.typing import NDArray
 from test_colour import PATCH, blended
 
-from dubcli.media.convert import to_format
-from dubcli.media.encoders import has_alpha
-from dubcli.media.probe import probe, require_video
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.pixel_conversion import to_format
+from dubcli.media.video.video_encoders import has_alpha
 
 # Every pixel and frame has a transparency of its own.
 _ALPHA = "lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='mod(X*3+Y*2+N*7,256)'"
@@ -114,7 +114,7 @@ def test_a_webm_without_transparency_says_so_nowhere(tmp_path: Path) -> None:
 
 
 def test_pictures_for_analysis_are_opaque(tmp_path: Path) -> None:
-    from dubcli.media.read import FrameReader
+    from dubcli.media.video.frame_reader import FrameReader
 
     source = transparent_clip(tmp_path / "in.webm", *LOSSY["vp9.webm"])
     with FrameReader(source, probe(source), 1) as reader:
@@ -123,7 +123,7 @@ def test_pictures_for_analysis_are_opaque(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vp9.webm", "vp9.mkv"])
 def test_any_order_of_frames_shows_the_same_transparency(name: str, tmp_path: Path) -> None:
-    from dubcli.media.read import FrameReader
+    from dubcli.media.video.frame_reader import FrameReader
 
     source = tmp_path / name
     encoder, pix_fmt, *more = LOSSY[name]

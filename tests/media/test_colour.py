@@ -11,9 +11,9 @@ from clips import run_ffmpeg
 from joining import frames_of, join, planes_of
 from numpy.typing import NDArray
 
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe, require_video
-from dubcli.types import FramePatch
+from dubcli.core.types import FramePatch
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.native_frame import NativeFrame
 
 SIDE = 64
 # Name of ffmpeg's tags, and code points of primaries, transfer and matrix (ISO/IEC 23091-2).

@@ -12,10 +12,10 @@ from av.stream import Disposition
 from clips import ClipSpec, make_clip, make_tone, run_ffmpeg
 from joining import frames_of, join, times_of
 
-from dubcli.errors import EncodeError
-from dubcli.media.containers import container_of
-from dubcli.media.cropping import read_crop
-from dubcli.media.probe import probe, require_video
+from dubcli.core.errors import EncodeError
+from dubcli.media.container.cropping import read_crop
+from dubcli.media.container.formats import container_of
+from dubcli.media.container.probe import probe, require_video
 
 X264 = ("-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p")
 AAC = ("-c:a", "aac", "-ar", "48000")
@@ -419,8 +419,8 @@ CROP = (4, 8, 2, 6)
 def _cropped(path: Path, encoder: str) -> Path:
     flat = make_clip(path.with_name("flat.mov"), ClipSpec(size=(96, 80), frames=4))
     run_ffmpeg("-i", flat, "-c:v", encoder, path.with_name("coded.mov"))
-    from dubcli.media.boxes import add_boxes
-    from dubcli.media.cropping import clean_aperture
+    from dubcli.media.container.boxes import add_boxes
+    from dubcli.media.container.cropping import clean_aperture
 
     add_boxes(path.with_name("coded.mov"), clean_aperture(CROP, 96, 80))
     run_ffmpeg("-i", path.with_name("coded.mov"), "-c", "copy", path)

@@ -14,10 +14,10 @@ import pytest
 from clips import run_ffmpeg
 from joining import frames_of, join, planes_of
 
-from dubcli.media.boxes import add_boxes
-from dubcli.media.probe import probe, require_video
-from dubcli.media.segments import join_segments
-from dubcli.media.write import EncodeOptions, FrameWriter
+from dubcli.media.container.boxes import add_boxes
+from dubcli.media.container.concat import join_segments
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 # BT.2020 primaries and D65 in 1/50000, 1000 and 0.005 cd/m².
 MASTERING = (8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50)

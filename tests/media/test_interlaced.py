@@ -10,10 +10,10 @@ import pytest
 from clips import run_ffmpeg
 from joining import frames_of, join, planes_of, times_of
 
-from dubcli.errors import ProbeError
-from dubcli.media.deinterlace import deinterlace_notes, refuse_interlaced
-from dubcli.media.probe import probe, require_video
-from dubcli.media.read import FrameReader
+from dubcli.core.errors import ProbeError
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.deinterlace import deinterlace_notes, refuse_interlaced
+from dubcli.media.video.frame_reader import FrameReader
 
 NUM_FRAMES = 14
 # A picture that moves by 8 px from field to field: interlaced frames show combs.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from clips import run_ffmpeg
 
-from dubcli.errors import MediaError
-from dubcli.media.mix import mix_recordings
+from dubcli.core.errors import MediaError
+from dubcli.media.sound.mix import mix_recordings
 
 Sound = tuple[np.ndarray, int]
 

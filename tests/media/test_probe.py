@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from clips import ClipSpec, make_clip, make_rotated_clip, make_tone, run_ffmpeg, truncate
 
-from dubcli.errors import ProbeError
-from dubcli.media.probe import probe, require_audio, require_video
+from dubcli.core.errors import ProbeError
+from dubcli.media.container.probe import probe, require_audio, require_video
 
 
 def test_plain_clip(tmp_path: Path) -> None:

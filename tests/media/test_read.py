@@ -19,12 +19,12 @@ from clips import (
     vfr_pts,
 )
 
-from dubcli.errors import DecodeError, ProbeError
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader, frame_times
-from dubcli.media.timeline import FrameTimes, plan_timeline
-from dubcli.types import FramePatch
+from dubcli.core.errors import DecodeError, ProbeError
+from dubcli.core.types import FramePatch
+from dubcli.media.container.probe import probe
+from dubcli.media.video.frame_reader import FrameReader, frame_times
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.timeline import FrameTimes, plan_timeline
 
 B_FRAMES = ("-preset", "medium", "-bf", "3", "-x264-params", "scenecut=0:b-adapt=0")
 

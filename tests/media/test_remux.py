@@ -12,11 +12,11 @@ import pytest
 from av.stream import Disposition
 from clips import ClipSpec, make_clip, make_rotated_clip, make_vfr_clip, run_ffmpeg
 
-from dubcli.errors import DecodeError, EncodeError, FfmpegError, ProbeError
-from dubcli.media import remux as remux_module
-from dubcli.media.probe import probe
-from dubcli.media.remux import default_output, remux
-from dubcli.media.write import EncodeOptions, FrameWriter
+from dubcli.core.errors import DecodeError, EncodeError, FfmpegError, ProbeError
+from dubcli.media.container import remux as remux_module
+from dubcli.media.container.probe import probe
+from dubcli.media.container.remux import default_output, remux
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 AAC_FRAME = 1024
 SPEECH_S = 1.1

@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from dubcli.errors import EncodeError
-from dubcli.media.segments import count_packets, join_segments, packet_sizes
-from dubcli.media.write import EncodeOptions, FrameWriter
-from dubcli.types import Int, VideoStreamInfo
+from dubcli.core.errors import EncodeError
+from dubcli.core.types import Int, VideoStreamInfo
+from dubcli.media.container.concat import count_packets, join_segments, packet_sizes
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 SIZE = 64
 TIME_BASE = Fraction(1, 12_800)

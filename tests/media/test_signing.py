@@ -11,12 +11,12 @@ from clips import ClipSpec, make_clip, make_rotated_clip, make_vfr_clip, run_ffm
 from joining import join
 from test_hdr import LIGHT, MASTERING, hdr_clip
 
-from dubcli.marks.certificate import development_key
-from dubcli.marks.credentials import read_credentials, sidecar_path, sign
-from dubcli.marks.statement import Statement
-from dubcli.marks.tag import append_packet, read_tag
-from dubcli.media.boxes import sample_entry_box
-from dubcli.media.probe import probe, require_video
+from dubcli.media.container.boxes import sample_entry_box
+from dubcli.media.container.probe import probe, require_video
+from dubcli.provenance.certificate import development_key
+from dubcli.provenance.credentials import read_credentials, sidecar_path, sign
+from dubcli.provenance.statement import Statement
+from dubcli.provenance.tag import append_packet, read_tag
 
 STATEMENT = Statement(model="net.v1", weights_sha256=None, credentials="embedded")
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from clips import ClipSpec, make_clip, run_ffmpeg
 
-from dubcli.errors import FfmpegError
-from dubcli.media.audio_plan import SoundEdit, read_own_sound
-from dubcli.media.loudness import measure_loudness
-from dubcli.media.probe import probe
-from dubcli.media.remux import remux
-from dubcli.media.waveform import read_waveform
-from dubcli.media.write import EncodeOptions, FrameWriter
+from dubcli.core.errors import FfmpegError
+from dubcli.media.container.probe import probe
+from dubcli.media.container.remux import remux
+from dubcli.media.sound.audio_track import SoundEdit, read_own_sound
+from dubcli.media.sound.loudness import measure_loudness
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 SECONDS = Fraction(9, 10)
 LAYOUTS = {

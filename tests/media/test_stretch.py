@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from clips import ClipSpec, make_clip, make_vfr_clip, truncate
 
-from dubcli.errors import DecodeError
-from dubcli.media.native import NativeFrame
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader, frame_times
-from dubcli.media.stretch import StretchReader, survey
-from dubcli.media.waveform import read_waveform
+from dubcli.core.errors import DecodeError
+from dubcli.media.container.probe import probe
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.media.video.frame_reader import FrameReader, frame_times
+from dubcli.media.video.intervals import StretchReader, survey
+from dubcli.media.video.native_frame import NativeFrame
 
 B_FRAMES = ("-preset", "medium", "-bf", "3", "-x264-params", "scenecut=0:b-adapt=0")
 SPEC = ClipSpec(frames=150, gop=25, options=B_FRAMES)

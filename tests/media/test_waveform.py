@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from clips import ClipSpec, make_clip, make_tone, run_ffmpeg
 
-from dubcli.errors import DecodeError, ProbeError
-from dubcli.media.read import audio_duration, is_silent, read_waveform
-from dubcli.types import Waveform
+from dubcli.core.errors import DecodeError, ProbeError
+from dubcli.core.types import Waveform
+from dubcli.media.video.frame_reader import audio_duration, is_silent, read_waveform
 
 
 def _float_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from dubcli.errors import EncodeError
-from dubcli.media.encoders import choose_encoder
-from dubcli.media.write import EncodeOptions, FrameWriter
-from dubcli.types import VideoStreamInfo
+from dubcli.core.errors import EncodeError
+from dubcli.core.types import VideoStreamInfo
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
+from dubcli.media.video.video_encoders import choose_encoder
 
 BT709, BT2020, PQ, BT2020_NCL = 1, 9, 16, 9
 UNSPECIFIED = 2
@@ -311,9 +311,9 @@ _FILL_DISK = """
     from pathlib import Path
     import av
     import numpy as np
-    from dubcli.errors import EncodeError
-    from dubcli.media.write import EncodeOptions, FrameWriter
-    from dubcli.types import VideoStreamInfo
+    from dubcli.core.errors import EncodeError
+    from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
+    from dubcli.core.types import VideoStreamInfo
 
     stream = VideoStreamInfo(
         index=0, codec="ffv1", width=256, height=256, frame_rate=Fraction(25),

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.face.align import mean_face
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.base import FaceGeometry, ModelWindow
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
+from dubcli.face.pose import mean_face
+from dubcli.models.api import FaceGeometry, ModelWindow
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 
 FRAMES = 2
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.iptalker import (
+from dubcli.models.common.layers import SPADE, AdaIN
+from dubcli.models.common.masks import MaskKind, mouth_mask
+from dubcli.models.common.mouth_map import normalised, pixel_grid, resize_grid, warp
+from dubcli.models.iptalker.network import (
     NAMED_CONFIGS,
     AlignmentModule,
     IPTalker,
     ReferenceState,
 )
-from dubcli.models.layers import SPADE, AdaIN
-from dubcli.models.masks import MaskKind, mouth_mask
-from dubcli.models.mouth_map import normalised, pixel_grid, resize_grid, warp
 
 TINY = NAMED_CONFIGS["tiny"]
 

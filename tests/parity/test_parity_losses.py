@@ -8,7 +8,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from dubcli.training.losses import (
+from dubcli.models.iptalker.geometry_task import point_loss
+from dubcli.training.losses.pictures import (
     LOSS_PRESETS,
     correlation_loss,
     discriminator_loss,
@@ -28,7 +29,6 @@ from dubcli.training.losses import (
     warp_loss,
     weighted_l1,
 )
-from dubcli.training.tasks import point_loss
 
 
 def _pictures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

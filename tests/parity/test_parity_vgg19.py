@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dubcli.models.perceptual import VGG19
+from dubcli.metrics.vgg19 import VGG19
 
 # Where torchvision's list of layers has its convolutions, and how many channels they give.
 CONVOLUTIONS = {

@@ -12,8 +12,8 @@ import torch
 from made_clips import made_clip, write_set
 
 from dubcli.config import TrainConfig
-from dubcli.models.sync_expert import SyncConfig, SyncExpert
-from dubcli.pipeline.sync_check import SyncJudge
+from dubcli.sync.network import SyncConfig, SyncExpert
+from dubcli.sync.scorer import SyncJudge
 
 
 @pytest.fixture(scope="session")
@@ -51,5 +51,5 @@ def sync_expert(monkeypatch: pytest.MonkeyPatch) -> SyncExpert:
         expert.mouth.components.normal_(std=10)
     judge = SyncJudge(expert.eval().requires_grad_(False))
     shop = SimpleNamespace(load=lambda role, device: judge)
-    monkeypatch.setattr("dubcli.training.train.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.training.run.SyncJudge", shop)
     return expert

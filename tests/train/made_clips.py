@@ -9,10 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dubcli.audio.speech import NUM_SPEECH, NUM_TOKENS
-from dubcli.face.align import mean_face
+from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS
+from dubcli.core.types import F32, F64, U8
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, face_oval
-from dubcli.training.clips import (
+from dubcli.face.pose import mean_face
+from dubcli.training.data.prepared_clip import (
     CROP_SIZE,
     INDEX_NAME,
     MARGIN,
@@ -21,7 +22,6 @@ from dubcli.training.clips import (
     encode_picture,
     save_clip,
 )
-from dubcli.types import F32, F64, U8
 
 NUM_FRAMES = 40
 STEPS_PER_FRAME = 3

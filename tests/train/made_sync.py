@@ -10,11 +10,11 @@ import torch
 from made_clips import speaking_face
 from torch import Tensor, nn
 
+from dubcli.core.types import F64, AudioFeatures
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.sync_expert import SyncConfig
-from dubcli.pipeline.sync_check import MouthClip
-from dubcli.types import F64, AudioFeatures
+from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.sync.network import SyncConfig
+from dubcli.sync.scorer import MouthClip
 
 CONFIG = SyncConfig(
     window=9, audio_kind="mel", audio_width=29, num_components=4, channels=16, embedding=16

@@ -14,11 +14,13 @@ from made_clips import made_clip, write_set
 from train_runs import interrupt_at, same_bits
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import TrainConfig
-from dubcli.errors import TrainingError
-from dubcli.training import checkpoints, discriminators, render_task
-from dubcli.training.train import train
+from dubcli.core.errors import TrainingError
+from dubcli.models.iptalker import render_task
+from dubcli.training import checkpoint as checkpoints
+from dubcli.training.losses import discriminators
+from dubcli.training.run import train
 
 resource = pytest.importorskip("resource", reason="limits of file size are a Unix feature")
 

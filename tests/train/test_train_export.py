@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dubcli import weights
-from dubcli.errors import ConfigError, TrainingError
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
-from dubcli.training.checkpoints import TrainState, save_checkpoint
+from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.models.iptalker.geometry_task import half_size
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
+from dubcli.training.checkpoint import TrainState, save_checkpoint
 from dubcli.training.export import export_weights, main
-from dubcli.training.tasks import half_size
+from dubcli.weights import resolve as weights
 
 TINY = NAMED_CONFIGS["tiny"]
 Make = Callable[..., Path]

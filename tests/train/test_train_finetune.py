@@ -15,21 +15,21 @@ import torch
 from made_clips import NUM_FRAMES, made_clip
 
 from dubcli.config import FinetuneConfig
-from dubcli.errors import ConfigError, IdentityError, TrainingError
+from dubcli.core.errors import ConfigError, IdentityError, TrainingError
+from dubcli.core.types import FaceObservation, FinetuneReport, Frame, References
 from dubcli.face.landmarks import NUM_KEPT, mouth_open
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.store import load_identity
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
-from dubcli.training import finetune as module
-from dubcli.training import learned
-from dubcli.training.clips import CROP_SIZE, MARGIN, PreparedClip
-from dubcli.training.data import derive_clip, stored_to_crop
-from dubcli.training.finetune import finetune
-from dubcli.training.footage import Footage, PersonClip
-from dubcli.training.person import rest_of
-from dubcli.training.tasks import prepare_model
-from dubcli.types import FaceObservation, FinetuneReport, Frame, References
-from dubcli.weights import WeightEntry
+from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
+from dubcli.personalize import identity_output as learned
+from dubcli.personalize import run as module
+from dubcli.personalize.footage.gather import Footage, PersonClip
+from dubcli.personalize.personal_clips import rest_of
+from dubcli.personalize.run import finetune
+from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
+from dubcli.training.data.train_clips import derive_clip, stored_to_crop
+from dubcli.weights.resolve import WeightEntry
 
 # The tiny network on crops of the size that footage has.
 SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])
@@ -300,7 +300,7 @@ def test_a_full_disk_while_learning_leaves_no_identity(
     def full(*args: Any, **rest: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dubcli.training.learning.WorkFolder._write", full)
+    monkeypatch.setattr("dubcli.personalize.run_history.WorkFolder._write", full)
     with pytest.raises(TrainingError, match="No space left"):
         learn()
     assert not (tmp_path / "people" / "anna").exists()

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 
 import dubcli
-from dubcli.audio.features import SAMPLE_RATE, log_mel
-from dubcli.audio.speech import NUM_TOKENS
+from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
+from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.audio.windows import frame_steps
-from dubcli.errors import ConfigError, NoFaceError, ProbeError, TrainingError
-from dubcli.media.ffmpeg import ffmpeg_binary
-from dubcli.media.probe import probe
-from dubcli.media.read import frame_times
-from dubcli.media.waveform import read_waveform
-from dubcli.pipeline.analyse import Analysis
-from dubcli.training.clips import PreparedClip
-from dubcli.training.footage import Footage, FootageRequest, gather_footage
-from dubcli.training.footage_sound import hear_parts
-from dubcli.training.prepare import SourceClip, prepare_clip
-from dubcli.training.viewing import Part, open_videos
-from dubcli.training.voices import NUM_VERSIONS
+from dubcli.core.errors import ConfigError, NoFaceError, ProbeError, TrainingError
+from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.media.container.probe import probe
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.media.video.frame_reader import frame_times
+from dubcli.personalize.footage.footage_analysis import Part, open_videos
+from dubcli.personalize.footage.footage_sound import hear_parts
+from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
+from dubcli.pipeline.analysis import Analysis
+from dubcli.training.data.prepare import SourceClip, prepare_clip
+from dubcli.training.data.prepared_clip import PreparedClip
+from dubcli.training.data.sound_variants import NUM_VERSIONS
 
 DEMO = Path(dubcli.__file__).parent / "assets" / "demo.mp4"
 ANNA = "scale=160:160"

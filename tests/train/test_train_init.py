@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from train_runs import same_bits
 
 from dubcli.config import TrainConfig
-from dubcli.errors import TrainingError
-from dubcli.training import start
-from dubcli.training.train import train
+from dubcli.core.errors import TrainingError
+from dubcli.training import init_weights as start
+from dubcli.training.run import train
 
 
 def test_a_run_starts_from_another_ones_average(configured: Callable[..., TrainConfig]) -> None:

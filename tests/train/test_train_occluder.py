@@ -16,16 +16,16 @@ from made_clips import made_clip, write_set
 from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
-from dubcli import weights
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import OccluderTrainConfig
-from dubcli.errors import ConfigError, TrainingError, WeightsError
-from dubcli.face.occlusion import SEEN_SIZE
-from dubcli.models.occluder import OccluderConfig, OccluderNet
-from dubcli.pipeline.occluders import as_segment, load_segmenter
-from dubcli.training import occluder_run
-from dubcli.training.occluder_run import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
-from dubcli.training.occluders import HELD_OUT, LEARNT, Scene, cover, disturb, worn_out
+from dubcli.core.errors import ConfigError, TrainingError, WeightsError
+from dubcli.occlusion import training as occluder_run
+from dubcli.occlusion.network import OccluderConfig, OccluderNet
+from dubcli.occlusion.ranges import SEEN_SIZE
+from dubcli.occlusion.segmenter import as_segment, load_segmenter
+from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Scene, cover, disturb, worn_out
+from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
+from dubcli.weights import resolve as weights
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,9 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         caught.append(config)
         return Path("run/occluder.safetensors")
 
-    stand_in = ModuleType("dubcli.training.occluder_run")
+    stand_in = ModuleType("dubcli.occlusion.training")
     stand_in.train_occluder = fake  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "dubcli.training.occluder_run", stand_in)
+    monkeypatch.setitem(sys.modules, "dubcli.occlusion.training", stand_in)
     words = ["train", "occluder", "-d", "set", "-o", "run"]
     values: dict[str, Any] = {"data": Path("set"), "output": Path("run")}
     assert CliRunner().invoke(app, words).exit_code == 0
@@ -182,7 +182,7 @@ def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> weights.Manifest:
 
 def test_a_manifest_without_the_network_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = weights.Manifest(path=Path("m.json"), weights={}, default={})
-    monkeypatch.setattr("dubcli.pipeline.occluders.load_manifest", lambda: bare)
+    monkeypatch.setattr("dubcli.occlusion.segmenter.load_manifest", lambda: bare)
     assert load_segmenter() is None
 
 
@@ -191,7 +191,7 @@ def test_weights_of_another_network_are_refused(
 ) -> None:
     state = OccluderNet(OccluderConfig(channels=4)).state_dict()
     made = _manifest(tmp_path, state)
-    for module in ("dubcli.pipeline.occluders", "dubcli.weights"):
+    for module in ("dubcli.occlusion.segmenter", "dubcli.weights.resolve"):
         monkeypatch.setattr(f"{module}.load_manifest", lambda: made)
     with pytest.raises(WeightsError, match="does not fit"):
         load_segmenter()

@@ -14,23 +14,23 @@ from made_clips import NUM_FRAMES, STEPS_PER_FRAME, made_clip, sound_of, write_s
 from torch import Tensor, nn
 
 from dubcli.config import PrepareConfig
-from dubcli.errors import TrainingError
+from dubcli.core.errors import TrainingError
+from dubcli.core.types import F32, AudioFeatures
 from dubcli.face.landmarks import SPEAKING, mouth_open
-from dubcli.face.rest import rest_shape
-from dubcli.models.iptalker import NAMED_CONFIGS, NUM_POINTS
-from dubcli.models.mouth_map import INNER_BOTTOM
-from dubcli.pipeline.sync_check import MouthClip, SyncJudge, SyncScore
-from dubcli.training import prepare as prepare_module
-from dubcli.training.clips import INDEX_NAME, PreparedClip
-from dubcli.training.data import TrainClip, load_clips, with_sound
-from dubcli.training.offsets import (
+from dubcli.face.neutral import rest_shape
+from dubcli.models.common.mouth_map import INNER_BOTTOM
+from dubcli.models.iptalker.network import NAMED_CONFIGS, NUM_POINTS
+from dubcli.sync.offset import (
     MAX_LAG_FRAMES,
     OffsetColumns,
     correct_offsets,
     lag_of,
     measure_offset,
 )
-from dubcli.types import F32, AudioFeatures
+from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.training.data import prepare as prepare_module
+from dubcli.training.data.prepared_clip import INDEX_NAME, PreparedClip
+from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 
 
 def _series(num: int = 120) -> F32:

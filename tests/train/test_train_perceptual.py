@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import save_file
 from train_runs import interrupt_at, rows, same_bits
 
-from dubcli import weights
 from dubcli.config import TrainConfig
-from dubcli.errors import ChecksumError, ConfigError, TrainingError, WeightsError
-from dubcli.models.perceptual import VGG19
-from dubcli.training import vgg
-from dubcli.training.losses import LOSS_PRESETS
-from dubcli.training.train import train
+from dubcli.core.errors import ChecksumError, ConfigError, TrainingError, WeightsError
+from dubcli.metrics.vgg19 import VGG19
+from dubcli.training.losses import perceptual_features as vgg
+from dubcli.training.losses.pictures import LOSS_PRESETS
+from dubcli.training.run import train
+from dubcli.weights import resolve as weights
 
 REVISION = "5" * 40
 Configured = Callable[..., TrainConfig]

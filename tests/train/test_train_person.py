@@ -10,13 +10,12 @@ import torch
 from made_clips import made_clip
 from torch import nn
 
+from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING, mouth_open
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
-from dubcli.training.clips import CROP_SIZE
-from dubcli.training.data import TrainClip, audio_windows, derive_clip
-from dubcli.training.held_out import HeldOutScore
-from dubcli.training.learning import Check, History
-from dubcli.training.person import (
+from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
+from dubcli.models.iptalker.render_samples import RenderSamples, Variation
+from dubcli.personalize.personal_clips import (
     keep_apart,
     mouth_mapping,
     mouth_statistics,
@@ -25,9 +24,10 @@ from dubcli.training.person import (
     teach_mouth,
     widen_mouth,
 )
-from dubcli.training.samples import RenderSamples, Variation
-from dubcli.training.tasks import prepare_model
-from dubcli.types import References
+from dubcli.personalize.run_history import Check, History
+from dubcli.personalize.validation import HeldOutScore
+from dubcli.training.data.prepared_clip import CROP_SIZE
+from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
 
 
 def _clip(person: int = 0, *, with_sound: bool = True) -> TrainClip:

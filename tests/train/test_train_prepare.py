@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import PrepareConfig, TrainConfig
-from dubcli.errors import ConfigError, TrainingError
-from dubcli.media.ffmpeg import ffmpeg_binary
-from dubcli.training.clips import STORED_SIZE, load_clip
-from dubcli.training.data import load_clips
-from dubcli.training.prepare import list_sources, prepare
-from dubcli.training.train import train
+from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.training.data.prepare import list_sources, prepare
+from dubcli.training.data.prepared_clip import STORED_SIZE, load_clip
+from dubcli.training.data.train_clips import load_clips
+from dubcli.training.run import train
 
 
 @pytest.fixture(scope="module")

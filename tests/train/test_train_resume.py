@@ -10,10 +10,10 @@ import pytest
 from train_runs import STAGES, interrupt_at, rows, same_bits
 
 from dubcli.config import TrainConfig
-from dubcli.errors import TrainingError
-from dubcli.training import checkpoints
-from dubcli.training.losses import LOSS_PRESETS
-from dubcli.training.train import train
+from dubcli.core.errors import TrainingError
+from dubcli.training import checkpoint as checkpoints
+from dubcli.training.losses.pictures import LOSS_PRESETS
+from dubcli.training.run import train
 
 
 def test_a_log_without_a_checkpoint_is_begun_again(

@@ -13,13 +13,14 @@ import torch
 from train_runs import STAGES, rows
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import TrainConfig
-from dubcli.errors import ConfigError, TrainingError
-from dubcli.models import iptalker
-from dubcli.training import render_task, tasks
-from dubcli.training.data import load_clips
-from dubcli.training.train import train
+from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.models.iptalker import geometry_task as tasks
+from dubcli.models.iptalker import network as iptalker
+from dubcli.models.iptalker import render_task
+from dubcli.training.data.train_clips import load_clips
+from dubcli.training.run import train
 
 CHECKPOINT_FILES = {
     *("model.safetensors", "average.safetensors", "optimizer.pt", "state.json", "config.json"),

@@ -18,19 +18,19 @@ from made_sync import CONFIG
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from dubcli import weights
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import SyncTrainConfig
-from dubcli.errors import ConfigError, TrainingError
-from dubcli.models.sync_expert import SyncExpert
-from dubcli.pipeline.sync_check import MAX_OFFSET, SyncJudge, SyncScore
-from dubcli.training import sync_run
-from dubcli.training.checkpoints import list_checkpoints, load_weights, read_state
-from dubcli.training.data import load_clips
+from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.sync import training as sync_run
+from dubcli.sync.losses import mouth_windows, relative_sync_loss, sync_loss
+from dubcli.sync.network import SyncExpert
+from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore
+from dubcli.sync.training import OFFSETS_NAME, held_out, train_sync
+from dubcli.sync.training_data import SyncBatch, SyncClip, SyncTask, contrast_losses, sync_clips
+from dubcli.training.checkpoint import list_checkpoints, load_weights, read_state
+from dubcli.training.data.train_clips import load_clips
 from dubcli.training.export import main as export
-from dubcli.training.sync import SyncBatch, SyncClip, SyncTask, contrast_losses, sync_clips
-from dubcli.training.sync_loss import mouth_windows, relative_sync_loss, sync_loss
-from dubcli.training.sync_run import OFFSETS_NAME, held_out, train_sync
+from dubcli.weights import resolve as weights
 
 PEOPLE = ("anna", "ben", "cleo", "dan", "eva", "finn")
 
@@ -384,9 +384,9 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(config: SyncTrainConfig, progress: Any) -> None:
         caught.append(config)
 
-    stand_in = ModuleType("dubcli.training.sync_run")
+    stand_in = ModuleType("dubcli.sync.training")
     stand_in.train_sync = fake  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "dubcli.training.sync_run", stand_in)
+    monkeypatch.setitem(sys.modules, "dubcli.sync.training", stand_in)
     values: dict[str, Any] = {"data": Path("set"), "output": Path("run")}
     plain = CliRunner().invoke(app, ["train", "sync", "-d", "set", "-o", "run"])
     assert plain.exit_code == 0, plain.output

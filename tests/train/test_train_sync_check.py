@@ -11,10 +11,10 @@ import pytest
 import torch
 from made_sync import HandMadeExpert, made_mouth, made_sound
 
-from dubcli import weights
-from dubcli.errors import ConfigError
-from dubcli.pipeline.sync_check import MAX_OFFSET, SyncJudge, SyncScore, summarise
-from dubcli.types import F64
+from dubcli.core.errors import ConfigError
+from dubcli.core.types import F64
+from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore, summarise
+from dubcli.weights import resolve as weights
 
 
 def judge() -> SyncJudge:

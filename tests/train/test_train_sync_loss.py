@@ -14,18 +14,18 @@ from made_clips import STEPS_PER_FRAME, made_clip, write_set
 from torch import Tensor
 from train_runs import rows
 
-from dubcli.audio.speech import NUM_TOKENS
+from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.config import TrainConfig
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
-from dubcli.models.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.sync_expert import SyncExpert
-from dubcli.training import sync_runs
-from dubcli.training.data import TrainClip, load_clips
-from dubcli.training.losses import LossWeights
-from dubcli.training.render_task import Judges, RenderTask
-from dubcli.training.sync_runs import SyncRuns
-from dubcli.training.tasks import prepare_model
-from dubcli.training.train import train
+from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
+from dubcli.models.iptalker.render_task import Judges, RenderTask
+from dubcli.sync import frame_runs as sync_runs
+from dubcli.sync.frame_runs import SyncRuns
+from dubcli.sync.network import SyncExpert
+from dubcli.training.data.train_clips import TrainClip, load_clips
+from dubcli.training.losses.pictures import LossWeights
+from dubcli.training.run import train
 
 Configured = Callable[..., TrainConfig]
 
@@ -124,7 +124,7 @@ def test_without_an_expert_the_run_says_so(
 ) -> None:
     config = configured(stage="joint", steps=1)
     shop = SimpleNamespace(load=lambda role, device: None)
-    monkeypatch.setattr("dubcli.training.train.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.training.run.SyncJudge", shop)
     last = train(config)
     assert "no sync expert" in caplog.text
     assert "no sync expert" in (last.parent / "notes.txt").read_text()

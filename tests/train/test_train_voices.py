@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dubcli.audio.features import HOP, SAMPLE_RATE
-from dubcli.audio.speech import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
-from dubcli.training.voices import (
+from dubcli.audio.log_mel import HOP, SAMPLE_RATE
+from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
+from dubcli.core.types import F32, Waveform
+from dubcli.training.data.sound_variants import (
     NUM_VERSIONS,
     hear_versions,
     no_sound,
@@ -15,8 +16,7 @@ from dubcli.training.voices import (
     other_voice,
     with_pauses,
 )
-from dubcli.types import F32, Waveform
-from dubcli.weights import part_path
+from dubcli.weights.resolve import part_path
 
 
 def _tones(seconds: float) -> F32:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dubcli.face.align import Pose, mean_face, to_display
+from dubcli.core.types import F32, F64, U8, FaceObservation, FaceTrack, Frame, Int
 from dubcli.face.landmarks import CHEEKS, EYE_CORNERS, JAW, LIPS_INNER, LIPS_OUTER
-from dubcli.types import F32, F64, U8, FaceObservation, FaceTrack, Frame, Int
+from dubcli.face.pose import Pose, mean_face, to_display
 
 FRAME_SIZE = (240, 320)
 

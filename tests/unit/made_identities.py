@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from dubcli.core.types import F32, References
 from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
 from dubcli.identities.identity import Base, Consent, Identity
 from dubcli.identities.layout import _own_digest
-from dubcli.models.iptalker import NAMED_CONFIGS, IPTalker
-from dubcli.types import F32, References
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 
 SHA256 = "5e" * 32
 NUM_REFERENCES, HEIGHT, WIDTH, FINER = 2, 104, 80, 3

@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dubcli.audio.features import (
+from dubcli.audio.features import extract_features
+from dubcli.audio.log_mel import (
     HOP,
     NUM_MELS,
     SAMPLE_RATE,
@@ -15,9 +16,8 @@ from dubcli.audio.features import (
     mel_filters,
     normalise_level,
 )
-from dubcli.audio.kinds import extract_features
-from dubcli.errors import ConfigError
-from dubcli.types import F32, Waveform
+from dubcli.core.errors import ConfigError
+from dubcli.core.types import F32, Waveform
 
 
 def _tone(hz: float, seconds: float = 1.0, gain: float = 0.1) -> Waveform:

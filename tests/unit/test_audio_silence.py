@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dubcli.audio.silence import LEAST_PAUSE_S, speaking_ranges
-from dubcli.types import F32, Waveform
+from dubcli.audio.speech_activity import LEAST_PAUSE_S, speaking_ranges
+from dubcli.core.types import F32, Waveform
 
 RATE = 16_000
 NEAR_S = 0.05

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dubcli.audio.features import HOP, SAMPLE_RATE, log_mel
-from dubcli.audio.kinds import extract_features
-from dubcli.audio.speech import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
-from dubcli.errors import ConfigError, WeightsError
-from dubcli.types import F32, FEATURE_SIZES, Waveform
-from dubcli.weights import part_path
+from dubcli.audio.features import extract_features
+from dubcli.audio.log_mel import HOP, SAMPLE_RATE, log_mel
+from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
+from dubcli.core.errors import ConfigError, WeightsError
+from dubcli.core.types import F32, FEATURE_SIZES, Waveform
+from dubcli.weights.resolve import part_path
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
-from dubcli.types import F32, AudioFeatures
+from dubcli.core.types import F32, AudioFeatures
 
 RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]
 HOUR_S = 3600

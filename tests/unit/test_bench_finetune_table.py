@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dubcli.config import EvaluateConfig
-from dubcli.evaluation.items import Item
+from dubcli.evaluation.results import Item
 from dubcli.evaluation.tables import Evaluation
 
 SCRIPT = Path(__file__).parents[1] / "bench/finetune_table.py"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dubcli.catalogue import clip_name, is_own_sound, list_videos, read_catalogue, read_rows
-from dubcli.errors import ConfigError
+from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue, read_rows
+from dubcli.core.errors import ConfigError
 
 
 def test_videos_are_found_by_suffix_at_any_depth_in_order(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli import cli, cli_view, errors
-from dubcli.cli import app
+from dubcli.cli import app as cli
+from dubcli.cli import view as cli_view
+from dubcli.cli.app import app
+from dubcli.core import errors
+from dubcli.core.types import DubReport
 from dubcli.doctor import Check, exit_code, library_error
-from dubcli.types import DubReport
-from dubcli.weights import Manifest, WeightEntry
+from dubcli.weights.resolve import Manifest, WeightEntry
 
 JOB = ["clip.mp4", "--audio", "new.wav"]
 Dub = Callable[..., DubReport]
@@ -33,9 +35,9 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         def call(config: Any, progress: Any, *, announce: Callable[[str], None]) -> DubReport:
             return dub(config, progress)
 
-        stand_in = ModuleType("dubcli.pipeline")
+        stand_in = ModuleType("dubcli.pipeline.run")
         stand_in.dub = call  # pyright: ignore[reportAttributeAccessIssue]
-        monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
+        monkeypatch.setitem(sys.modules, "dubcli.pipeline.run", stand_in)
         return CliRunner().invoke(app, [*JOB, *arguments])
 
     return run
@@ -76,9 +78,9 @@ def test_what_is_about_to_be_done_is_told_on_stderr(monkeypatch: pytest.MonkeyPa
         announce("3 of 3 frames will be dubbed")
         return DubReport(output="x.mp4")
 
-    stand_in = ModuleType("dubcli.pipeline")
+    stand_in = ModuleType("dubcli.pipeline.run")
     stand_in.dub = dub  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
+    monkeypatch.setitem(sys.modules, "dubcli.pipeline.run", stand_in)
     result = CliRunner().invoke(app, JOB)
     assert result.stderr.startswith("dub: 3 of 3 frames will be dubbed\n")
     assert result.stdout == ""
@@ -261,7 +263,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_native_libraries_do_not_speak_to_the_user(verbose: bool, shown: str) -> None:
     code = (
         "import os\n"
-        "from dubcli.cli_view import View, say\n"
+        "from dubcli.cli.view import View, say\n"
         f"with View(verbose={verbose}).logging():\n"
         "    os.write(2, b'theirs')\n"
         "    say('dub: ours')"
@@ -273,7 +275,7 @@ def test_native_libraries_do_not_speak_to_the_user(verbose: bool, shown: str) ->
 
 
 def test_a_traceback_is_shown_after_native_libraries_were_silenced() -> None:
-    code = "from dubcli.cli_view import View\nwith View().logging(): raise RuntimeError('a bug')"
+    code = "from dubcli.cli.view import View\nwith View().logging(): raise RuntimeError('a bug')"
     argv = [sys.executable, "-c", code]
     run = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert run.returncode == 1
@@ -294,7 +296,7 @@ def _two_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manifest = Manifest(
         path=tmp_path, weights={entry.name: entry for entry in entries}, default={"net": "a"}
     )
-    monkeypatch.setattr("dubcli.weights.load_manifest", lambda: manifest)
+    monkeypatch.setattr("dubcli.weights.resolve.load_manifest", lambda: manifest)
 
 
 @pytest.mark.usefixtures("_two_weights")

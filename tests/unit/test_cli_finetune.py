@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import DubConfig, FinetuneConfig
-from dubcli.errors import ConfigError
+from dubcli.core.errors import ConfigError
+from dubcli.core.types import DubReport
 from dubcli.identities.store import locate
-from dubcli.types import DubReport
 
 
 @dataclass
@@ -59,8 +59,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise ConfigError("The video is broken.", "Use another.")
 
     for name, functions in (
-        ("dubcli.training.finetune", {"finetune": finetune}),
-        ("dubcli.pipeline", {"dub": dub}),
+        ("dubcli.personalize.run", {"finetune": finetune}),
+        ("dubcli.pipeline.run", {"dub": dub}),
         ("dubcli.pipeline.job", {"check": check}),
     ):
         stand_in = ModuleType(name)
@@ -73,7 +73,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run at a terminal where somebody answers."""
-    monkeypatch.setattr("dubcli.cli.is_asked_by_a_person", lambda: True)
+    monkeypatch.setattr("dubcli.cli.app.is_asked_by_a_person", lambda: True)
     return lambda text, *arguments: CliRunner().invoke(app, list(arguments), input=f"{text}\n")
 
 

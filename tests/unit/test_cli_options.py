@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import DubConfig, FinetuneConfig, PrepareConfig, TrainConfig
-from dubcli.types import DubReport
+from dubcli.core.types import DubReport
 
 # Field -> words on the command line, value in the configuration; none is the default.
 DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
@@ -61,9 +61,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         setattr(stand_in, function, call)
         monkeypatch.setitem(sys.modules, module, stand_in)
 
-    fake("dubcli.pipeline", "dub", DubReport(output="out.mp4"))
-    fake("dubcli.training.prepare", "prepare", None)
-    fake("dubcli.training.train", "train", None)
+    fake("dubcli.pipeline.run", "dub", DubReport(output="out.mp4"))
+    fake("dubcli.training.data.prepare", "prepare", None)
+    fake("dubcli.training.run", "train", None)
     return caught
 
 

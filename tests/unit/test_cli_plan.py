@@ -13,11 +13,11 @@ import pytest
 from test_cli_options import DUB_FLAGS
 from typer.testing import CliRunner
 
-from dubcli import cli_plan
-from dubcli.cli import app
+from dubcli.cli import plan_command as cli_plan
+from dubcli.cli.app import app
 from dubcli.config import DubConfig, PlanConfig, Voice
-from dubcli.errors import ConfigError
-from dubcli.plan_types import (
+from dubcli.core.errors import ConfigError
+from dubcli.preview.plan_types import (
     Estimate,
     FaceFacts,
     PlannedRange,
@@ -105,9 +105,9 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         progress("analyse", 75, 75)
         return caught["report"]
 
-    stand_in = ModuleType("dubcli.pipeline.plan")
+    stand_in = ModuleType("dubcli.preview.plan_report")
     stand_in.make_plan = make_plan  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "dubcli.pipeline.plan", stand_in)
+    monkeypatch.setitem(sys.modules, "dubcli.preview.plan_report", stand_in)
     return caught
 
 
@@ -141,9 +141,9 @@ def test_a_dry_run_is_a_plan_without_a_picture(
     def dub(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("nothing may be dubbed")
 
-    stand_in = ModuleType("dubcli.pipeline")
+    stand_in = ModuleType("dubcli.pipeline.run")
     stand_in.dub = dub  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "dubcli.pipeline", stand_in)
+    monkeypatch.setitem(sys.modules, "dubcli.pipeline.run", stand_in)
     done = _invoke(*command, "--dry-run", "--crf", "20")
     assert done.exit_code == 0, done.output
     assert (planned["config"].picture, planned["config"].crf) == (False, 20)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from dubcli.composite.detail import add_detail, fine_detail
-from dubcli.types import F32, U8
+from dubcli.core.types import F32, U8
 
 HEIGHT, WIDTH, FACTOR = 48, 40, 2
 BOX = (16, HEIGHT, 0, WIDTH)

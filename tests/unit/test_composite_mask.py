@@ -5,9 +5,9 @@ import pytest
 from made_faces import canonical_face, made_pose, rotation
 
 from dubcli.composite.mask import fixed_mask, hull_mask, paste_mask
-from dubcli.face.align import apply_matrix, crop_alignment, to_display
+from dubcli.core.types import F32
 from dubcli.face.landmarks import CHIN, JAW, LIPS_OUTER, SPEAKING, position
-from dubcli.types import F32
+from dubcli.face.pose import apply_matrix, crop_alignment, to_display
 
 SIZE = (208, 160)
 NOSE_TIP = position(1)

@@ -7,10 +7,10 @@ from made_faces import canonical_face, made_pose, rotation
 
 from dubcli.composite.mask import paste_mask
 from dubcli.composite.paste import place_patch, support_box
-from dubcli.face.align import apply_matrix, compose, crop_alignment, invert_matrix, to_display
+from dubcli.core.types import F32, F64, U8, FramePatch
 from dubcli.face.crop import cut_crop
+from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matrix, to_display
 from dubcli.face.references import finer_matrix
-from dubcli.types import F32, F64, U8, FramePatch
 
 SIZE = (208, 160)
 # Display px (300 x 400) to coded px for each way that a file may store them.

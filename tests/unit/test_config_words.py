@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dubcli.config import DubConfig, Voice, voices_from
-from dubcli.config_words import moment
-from dubcli.errors import ConfigError
+from dubcli.config.option_parsing import moment
+from dubcli.core.errors import ConfigError
 
 
 def test_one_file_is_no_voice() -> None:

@@ -13,9 +13,9 @@ import pytest
 import dubcli
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.landmarks import mouth_open
-from dubcli.media.probe import probe
-from dubcli.media.read import FrameReader
-from dubcli.media.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.container.probe import probe
+from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.video.frame_reader import FrameReader
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 CLIP = ASSETS / "demo.mp4"

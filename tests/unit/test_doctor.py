@@ -15,11 +15,11 @@ import av
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
+from dubcli.core.errors import DeviceError
 from dubcli.doctor import examine, exit_code, machine, programs, stores
 from dubcli.doctor.check import guarded
-from dubcli.errors import DeviceError
-from dubcli.media.containers import CONTAINERS
+from dubcli.media.container.formats import CONTAINERS
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from dubcli.errors import DeviceError, FfmpegError, MediaError, of_system
+from dubcli.core.errors import DeviceError, FfmpegError, MediaError, of_system
 
 _NAN = """[aac @ 0x562936dcaec0] Input contains (near) NaN/+-Inf
 [aost#0:0/aac @ 0x562936dca540] [enc:aac @ 0x562936dcadc0] Error submitting audio frame to the encoder

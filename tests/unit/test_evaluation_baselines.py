@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from made_faces import canonical_face, made_pose, made_track, rotation
 
+from dubcli.core.types import F32, MediaInfo, VideoStreamInfo
 from dubcli.evaluation.baselines import MAX_CANDIDATES, candidates, nearest_lips
 from dubcli.evaluation.clips import EvalClip
-from dubcli.evaluation.harmless import changed_in, outside
-from dubcli.evaluation.mouth import MouthSeries, at_times, lip_distance
+from dubcli.evaluation.preservation import changed_in, outside
 from dubcli.evaluation.score import score_lips
 from dubcli.evaluation.source import CROP_SIZE, Source
-from dubcli.face.align import Pose, apply_matrix, crop_alignment, mouth_box, to_display
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, inter_ocular, mouth_open
-from dubcli.media.timeline import FrameTimes
-from dubcli.types import F32, MediaInfo, VideoStreamInfo
+from dubcli.face.pose import Pose, apply_matrix, crop_alignment, mouth_box, to_display
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.metrics.lips import MouthSeries, at_times, lip_distance
 
 SIZE = (240, 320)
 

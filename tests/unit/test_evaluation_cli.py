@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app
+from dubcli.cli.app import app
 from dubcli.config import EvaluateConfig
 from dubcli.evaluation.tables import Evaluation
 
@@ -55,7 +55,7 @@ def test_every_field_has_a_flag_that_arrives(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "dubcli.evaluation.run", raising=False)
     monkeypatch.delitem(sys.modules, "dubcli.evaluation.score", raising=False)
-    monkeypatch.delitem(sys.modules, "dubcli.evaluation.pixels", raising=False)
+    monkeypatch.delitem(sys.modules, "dubcli.metrics.pixels", raising=False)
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
     result = CliRunner().invoke(app, ["evaluate", "clips", "-o", "scores"])

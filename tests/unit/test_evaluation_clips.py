@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dubcli.config import EvaluateConfig
-from dubcli.errors import ConfigError
+from dubcli.core.errors import ConfigError
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.errors import WeightsError
-from dubcli.evaluation import perceptual
-from dubcli.evaluation.fid import MADE, TRUE, frechet_distance, pack, score_sets, unpack
-from dubcli.evaluation.inception import NUM_FEATURES, Inception
-from dubcli.evaluation.items import Item, load_item, save_item
-from dubcli.evaluation.perceptual import PerceptualScorer, WeightFile
-from dubcli.types import F32, F64
+from dubcli.core.errors import WeightsError
+from dubcli.core.types import F32, F64
+from dubcli.evaluation.results import Item, load_item, save_item
+from dubcli.metrics import published_networks as perceptual
+from dubcli.metrics.fid import MADE, TRUE, frechet_distance, pack, score_sets, unpack
+from dubcli.metrics.inception import NUM_FEATURES, Inception
+from dubcli.metrics.published_networks import PerceptualScorer, WeightFile
 
 CPU = torch.device("cpu")
 # Of "name shape" lines, sorted, of the published parameters without classifier and counters.

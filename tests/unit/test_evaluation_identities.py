@@ -8,10 +8,10 @@ import pytest
 from made_identities import made_identity, rewrite
 
 from dubcli.config import EvaluateConfig
-from dubcli.errors import ConfigError, IdentityError, IncompatibleAdapterError
+from dubcli.core.errors import ConfigError, IdentityError, IncompatibleAdapterError
 from dubcli.evaluation.clips import EvalClip
-from dubcli.evaluation.identities import find_identities
-from dubcli.evaluation.plan import plan_tasks
+from dubcli.evaluation.identity_systems import find_identities
+from dubcli.evaluation.tasks import plan_tasks
 from dubcli.identities.identity import Base, Identity
 from dubcli.identities.store import identities_home, save_identity
 
@@ -69,7 +69,7 @@ def test_clips_without_an_identity_of_their_own_are_told_and_not_dubbed(tmp_path
 def test_every_setting_is_dubbed_with_the_identity_and_no_baseline_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dubcli.evaluation.plan.has_sound", lambda clip: True)
+    monkeypatch.setattr("dubcli.evaluation.tasks.has_sound", lambda clip: True)
     save_identity(_identity(), tmp_path / "anna")
     (anna,) = find_identities(_config("./anna"), CLIPS, TAKEN)
     plan = plan_tasks(_config("./anna"), CLIPS[:2], [Path("a.wav")], ["iptalker.v2"], [anna])

@@ -9,16 +9,16 @@ import av
 import numpy as np
 import pytest
 
-from dubcli.errors import NoFaceError
-from dubcli.evaluation.mouth import (
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, FaceObservation, Frame
+from dubcli.face.landmarks import EYE_CORNERS, INNER_BOTTOM, INNER_TOP, NUM_KEPT
+from dubcli.metrics.lips import (
     correlation_at_best_lag,
     measure_mouth,
     motion_ratio,
     opening_correlation,
 )
-from dubcli.evaluation.statistics import bootstrap_mean
-from dubcli.face.landmarks import EYE_CORNERS, INNER_BOTTOM, INNER_TOP, NUM_KEPT
-from dubcli.types import F32, FaceObservation, Frame
+from dubcli.metrics.statistics import bootstrap_mean
 
 NUM_FRAMES = 12
 

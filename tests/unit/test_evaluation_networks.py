@@ -11,19 +11,19 @@ import pytest
 import torch
 from made_faces import face_at, rotation
 
-from dubcli.errors import ChecksumError, ConfigError, WeightsError
-from dubcli.evaluation.loading import check_file
-from dubcli.evaluation.lpips import Backbone, Lpips
-from dubcli.evaluation.perceptual import (
+from dubcli.core.errors import ChecksumError, ConfigError, WeightsError
+from dubcli.face.landmarks import EYE_CORNERS, MOUTH_RIGHT
+from dubcli.face.pose import apply_matrix
+from dubcli.metrics.foreign_weights import check_file
+from dubcli.metrics.lpips import Backbone, Lpips
+from dubcli.metrics.published_networks import (
     WEIGHTS,
     PerceptualScorer,
     cosine,
     sface_matrices,
 )
-from dubcli.evaluation.syncnet import SyncNet, mfcc, score_lags
-from dubcli.face.align import apply_matrix
-from dubcli.face.landmarks import EYE_CORNERS, MOUTH_RIGHT
-from dubcli.weights import resolve
+from dubcli.metrics.syncnet import SyncNet, mfcc, score_lags
+from dubcli.weights.resolve import resolve
 
 CPU = torch.device("cpu")
 

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from dubcli.composite.fidelity import (
+from dubcli.core.types import U8
+from dubcli.metrics.mouth_fidelity import (
     PSNR_OF_EQUALS_DB,
     fill_outline,
     fine_structure,
     psnr,
     texture_energy,
 )
-from dubcli.evaluation.pixels import flicker, seam_step, ssim
-from dubcli.types import U8
+from dubcli.metrics.pixels import flicker, seam_step, ssim
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dubcli.config import EvaluateConfig
-from dubcli.errors import ConfigError
+from dubcli.core.errors import ConfigError
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.settings import (
     foreign_recording,
@@ -23,7 +23,7 @@ from dubcli.evaluation.settings import (
     write_silence,
 )
 from dubcli.evaluation.source import Source
-from dubcli.media.timeline import FrameTimes
+from dubcli.media.video.timeline import FrameTimes
 
 RATE = 16_000
 

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from dubcli.config import EvaluateConfig
-from dubcli.errors import EncodeError
-from dubcli.evaluation.fid import SetScore
-from dubcli.evaluation.identities import IdentitySystem, StoredIdentity
-from dubcli.evaluation.items import Item, item_path, load_item, save_item
+from dubcli.core.errors import EncodeError
+from dubcli.evaluation.identity_systems import IdentitySystem, StoredIdentity
 from dubcli.evaluation.measures import MEASURES
 from dubcli.evaluation.plots import save_plot
+from dubcli.evaluation.results import Item, item_path, load_item, save_item
 from dubcli.evaluation.tables import (
     Evaluation,
     about,
@@ -28,6 +27,7 @@ from dubcli.evaluation.tables import (
     with_silence_against_speech,
     write_tables,
 )
+from dubcli.metrics.fid import SetScore
 
 CONFIG = EvaluateConfig(clips=Path("my clips"), output=Path("out"), seed=3)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from made_faces import canonical_face, face_at, made_pose, rotation
 
-from dubcli.errors import AlignmentError
-from dubcli.face.align import (
+from dubcli.core.errors import AlignmentError
+from dubcli.face.landmarks import CHIN, NUM_KEPT, mirror_order, mouth_open
+from dubcli.face.pose import (
     apply_matrix,
     compose,
     crop_alignment,
@@ -15,7 +16,6 @@ from dubcli.face.align import (
     to_canonical,
     to_display,
 )
-from dubcli.face.landmarks import CHIN, NUM_KEPT, mirror_order, mouth_open
 
 
 def test_pose_of_a_posed_face_is_found() -> None:

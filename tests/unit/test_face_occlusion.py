@@ -8,10 +8,14 @@ import pytest
 from made_faces import FRAME_SIZE, face_at, made_track, picture, seen
 
 from dubcli.composite.mask import behind
-from dubcli.errors import NoFaceError
-from dubcli.face.align import fit_pose
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, F64, U8, Bool, FaceTrack, Frame, FramePatch, Int
 from dubcli.face.landmarks import LIPS_OUTER
-from dubcli.face.occlusion import (
+from dubcli.face.pose import fit_pose
+from dubcli.face.references import select_references
+from dubcli.face.track import Tracker, fade
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.occlusion.ranges import (
     SEEN_SIZE,
     blurred_frames,
     cover_shares,
@@ -21,11 +25,7 @@ from dubcli.face.occlusion import (
     lower_region,
     touched_frames,
 )
-from dubcli.face.references import select_references
-from dubcli.face.track import Tracker, fade
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline.analyse import Analysis, usable_faces
-from dubcli.types import F32, F64, U8, Bool, FaceTrack, Frame, FramePatch, Int
+from dubcli.pipeline.analysis import Analysis, usable_faces
 
 RED = (255, 0, 0)
 FACE = face_at((160, 100), 60)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from made_faces import canonical_face, made_pose, made_track, rotation
 
-from dubcli.errors import NoFaceError
-from dubcli.face.align import apply_matrix, crop_alignment, fit_pose, to_display
+from dubcli.core.errors import NoFaceError
+from dubcli.core.types import F32, FaceTrack
 from dubcli.face.landmarks import mouth_open
+from dubcli.face.pose import apply_matrix, crop_alignment, fit_pose, to_display
 from dubcli.face.references import (
     cut_references,
     detail_factor,
     finer_matrix,
     select_references,
 )
-from dubcli.types import F32, FaceTrack
 
 SIZE = (208, 160)
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from dubcli.core.types import U8
 from dubcli.face.shots import ShotDetector, Verdict
-from dubcli.types import U8
 
 
 def scene(seed: int, size: tuple[int, int] = (90, 160)) -> U8:

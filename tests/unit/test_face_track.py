@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from made_faces import face_at, frame, made_track, picture, rotation, seen
 
-from dubcli.face.align import fit_pose
-from dubcli.face.appearance import likeness
+from dubcli.core.types import F32, FaceTrack, Frame
+from dubcli.face.face_descriptor import likeness
+from dubcli.face.pose import fit_pose
 from dubcli.face.track import MAX_GAP_FRAMES, Tracker, fade, smooth_pose
-from dubcli.types import F32, FaceTrack, Frame
 
 People = list[tuple[int, F32]]
 

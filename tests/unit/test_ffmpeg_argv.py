@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
-from dubcli.errors import EncodeError, FfmpegError, MediaError
-from dubcli.media import ffmpeg as program
-from dubcli.media.audio_plan import AudioPlan, DrivingAudio, plan_audio
-from dubcli.media.containers import CONTAINERS, container_of, default_output, encoder_candidates
-from dubcli.media.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
-from dubcli.media.remux import Job, Picture, SourceStream, StreamPlan, build_remux_argv
-from dubcli.types import MediaInfo, VideoStreamInfo
+from dubcli.core.errors import EncodeError, FfmpegError, MediaError
+from dubcli.core.types import MediaInfo, VideoStreamInfo
+from dubcli.media.container import ffmpeg as program
+from dubcli.media.container.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
+from dubcli.media.container.formats import (
+    CONTAINERS,
+    container_of,
+    default_output,
+    encoder_candidates,
+)
+from dubcli.media.container.remux import Job, Picture, SourceStream, StreamPlan, build_remux_argv
+from dubcli.media.sound.audio_track import AudioPlan, DrivingAudio, plan_audio
 
 QUIET = ["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]
 SECOND = Fraction(1)

@@ -10,11 +10,11 @@ import torch
 from made_identities import LEARNED, SHA256, made_identity, tiny_model
 from torch import Tensor, nn
 
-from dubcli.errors import IdentityError, IncompatibleAdapterError
+from dubcli.core.errors import IdentityError, IncompatibleAdapterError
 from dubcli.identities import adapter
 from dubcli.identities.adapter import apply_adapter, difference, fits_installed
 from dubcli.identities.identity import Base
-from dubcli.weights import Manifest, WeightEntry
+from dubcli.weights.resolve import Manifest, WeightEntry
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

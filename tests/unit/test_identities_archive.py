@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from made_identities import everything_in, made_identity
 
-from dubcli.errors import ConfigError, IdentityError
+from dubcli.core.errors import ConfigError, IdentityError
 from dubcli.identities.archive import export_identity, import_identity
 from dubcli.identities.layout import MAX_FILE_BYTES
 from dubcli.identities.store import load_identity, save_identity

@@ -10,11 +10,11 @@ import pytest
 from made_identities import SHA256, everything_in, made_identity
 from typer.testing import CliRunner
 
-from dubcli import cli_identities
-from dubcli.cli import app
+from dubcli.cli import identities_command as cli_identities
+from dubcli.cli.app import app
 from dubcli.identities import adapter
 from dubcli.identities.store import identities_home, load_identity, save_identity
-from dubcli.weights import Manifest, WeightEntry
+from dubcli.weights.resolve import Manifest, WeightEntry
 
 
 def _run(*arguments: str, answer: str | None = None) -> Any:

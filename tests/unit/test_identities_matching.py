@@ -9,10 +9,10 @@ import pytest
 from made_faces import face_at, picture
 from made_identities import made_identity
 
-from dubcli.face.appearance import describe
+from dubcli.core.types import F32
+from dubcli.face.face_descriptor import describe
 from dubcli.identities.matching import resembling
 from dubcli.identities.store import save_identity
-from dubcli.types import F32
 
 
 def _looks(person: int, num: int = 4) -> F32:

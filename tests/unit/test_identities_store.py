@@ -14,7 +14,7 @@ import pytest
 import torch
 from made_identities import everything_in, made_identity, rewrite
 
-from dubcli.errors import ConfigError, IdentityError
+from dubcli.core.errors import ConfigError, IdentityError
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import (
     check_name,

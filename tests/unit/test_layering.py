@@ -14,98 +14,50 @@ PACKAGE = Path(dubcli.__file__).parent
 
 @dataclass(frozen=True)
 class Rule:
-    """Third-party packages a layer may use (None: any but typer, rich), and layers it may not."""
+    """Third-party packages a layer may use (None: any but typer, rich), and layers it may use."""
 
     third_party: frozenset[str] | None
-    forbidden: frozenset[str]
+    layers: frozenset[str]
 
 
-def _rule(third_party: str | None, forbidden: str) -> Rule:
+def _rule(third_party: str | None, layers: str) -> Rule:
     allowed = None if third_party is None else frozenset(third_party.split())
-    return Rule(allowed, frozenset(forbidden.split()))
+    return Rule(allowed, frozenset(layers.split()))
 
 
-STAGES = (
-    "audio catalogue composite evaluation face hub identities marks media models pipeline training "
-    "weights"
-)
-# What puts stages together, and what the terminal shows of it.
-JOBS = "identities marks pipeline training evaluation"
-TERMINAL = "cli cli_help cli_identities cli_inspect cli_models cli_plan cli_view"
+STAGES = "core config media face audio composite weights provenance metrics models occlusion sync"
 RULES = {
-    "types": _rule("numpy", f"{STAGES} {TERMINAL} doctor config errors"),
-    "plan_types": _rule("", f"{STAGES} {TERMINAL} doctor config errors types"),
-    "words": _rule("", f"{STAGES} {TERMINAL} doctor config errors types"),
-    "errors": _rule("", f"{STAGES} {TERMINAL} doctor config types"),
-    "config": _rule("numpy", f"{STAGES} {TERMINAL} doctor"),
-    "config_words": _rule("", f"{STAGES} {TERMINAL} doctor config types"),
-    "catalogue": _rule("", f"{STAGES.replace('catalogue ', '')} {TERMINAL} doctor config types"),
-    "media": _rule(
-        "numpy av ffmpeg imageio_ffmpeg",
-        f"audio composite face hub models weights {JOBS} {TERMINAL} doctor",
-    ),
-    "face": _rule(
-        "numpy cv2 mediapipe", f"audio hub media models weights {JOBS} {TERMINAL} doctor"
-    ),
-    "composite": _rule("numpy cv2", f"audio hub media models weights {JOBS} {TERMINAL} doctor"),
-    "audio": _rule(
-        "numpy onnxruntime", f"face hub models media composite weights {JOBS} {TERMINAL} doctor"
-    ),
+    "core": _rule("numpy platformdirs", ""),
+    "config": _rule("numpy", "core"),
+    "media": _rule("numpy av ffmpeg imageio_ffmpeg", "core config"),
+    "face": _rule("numpy cv2 mediapipe", "core occlusion"),
+    "audio": _rule("numpy onnxruntime", "core"),
+    "composite": _rule("numpy cv2", "core face"),
+    "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),
+    "identities": _rule("numpy torch safetensors cv2", "core face weights"),
+    "provenance": _rule("numpy cv2 c2pa cryptography", "core config media"),
+    "metrics": _rule(None, "core audio face media weights sync evaluation pipeline"),
     "models": _rule(
-        "torch einops numpy", f"media face audio composite hub weights {JOBS} {TERMINAL} doctor"
+        "torch einops numpy cv2 safetensors", "core config face metrics sync training weights"
     ),
-    "weights": _rule(
-        "torch safetensors",
-        f"media face audio composite {JOBS} {TERMINAL} doctor",
+    "occlusion": _rule(None, "core config face weights training sync"),
+    "sync": _rule(None, "core config audio face media models weights training pipeline"),
+    "training": _rule(None, f"{STAGES} pipeline"),
+    "pipeline": _rule(None, f"{STAGES} identities preview"),
+    "preview": _rule(None, f"{STAGES} identities pipeline"),
+    "personalize": _rule(None, f"{STAGES} identities training pipeline"),
+    "evaluation": _rule(None, f"{STAGES} identities pipeline"),
+    "doctor": _rule("torch cv2 av huggingface_hub", "core config media identities weights"),
+    "cli": _rule(
+        "typer rich", f"{STAGES} identities training pipeline preview personalize evaluation doctor"
     ),
-    "home": _rule("platformdirs", f"{STAGES} {TERMINAL} doctor config errors types"),
-    "hub": _rule(
-        "huggingface_hub filelock",
-        f"{STAGES.replace('hub ', '')} {TERMINAL} doctor config types",
-    ),
-    "identities": _rule(
-        "numpy torch safetensors cv2",
-        f"media audio composite pipeline training evaluation {TERMINAL} doctor",
-    ),
-    "marks": _rule(
-        "numpy cv2 c2pa cryptography",
-        f"audio composite face hub models weights {JOBS.replace('marks ', '')} {TERMINAL} doctor",
-    ),
-    "pipeline": _rule(None, f"training evaluation {TERMINAL} doctor"),
-    "training": _rule(None, f"evaluation {TERMINAL} doctor"),
-    "evaluation": _rule(None, f"training {TERMINAL} doctor"),
-    "doctor": _rule(
-        "torch cv2 av huggingface_hub",
-        f"audio catalogue composite evaluation face models pipeline training {TERMINAL}",
-    ),
-    "cli_view": _rule("rich", f"{STAGES} {TERMINAL.replace(' cli_view', '')} doctor"),
-    "cli_help": _rule("", f"{STAGES} {TERMINAL.replace('cli_help ', '')} doctor errors types"),
-    "cli_identities": _rule(
-        "typer rich", "face audio composite media models pipeline training evaluation cli doctor"
-    ),
-    "cli_inspect": _rule(
-        "typer rich",
-        "face audio composite hub media models pipeline training evaluation identities cli doctor",
-    ),
-    "cli_models": _rule(
-        "typer rich",
-        "face audio composite media models pipeline training evaluation identities cli doctor",
-    ),
-    "cli_plan": _rule(
-        "typer rich", "face audio composite media models identities training evaluation cli doctor"
-    ),
-    "cli": _rule("typer rich", "face audio composite media models"),
-    "__init__": _rule("", TERMINAL),
-    "__main__": _rule("", STAGES),
-}
-TERMINAL_LAYERS = {
-    *("cli", "cli_identities", "cli_inspect", "cli_models", "cli_plan", "cli_view"),
+    "__init__": _rule("", f"{STAGES} pipeline"),
+    "__main__": _rule("", "cli"),
 }
 
 
 def _layer(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "pipeline" if first.startswith("pipeline") else first
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def _imports(path: Path) -> set[str]:
@@ -129,12 +81,11 @@ def _violations(path: Path) -> list[str]:
         top, *rest = name.split(".")
         if top == "dubcli":
             layer = rest[0] if rest else ""
-            layer = "pipeline" if layer.startswith("pipeline") else layer
-            is_wrong = layer in rule.forbidden
+            is_wrong = layer in RULES and layer not in (rule.layers | {_layer(path)})
         elif top in sys.stdlib_module_names:
             is_wrong = False
         elif top in ("typer", "rich"):
-            is_wrong = _layer(path) not in TERMINAL_LAYERS
+            is_wrong = _layer(path) != "cli"
         else:
             is_wrong = rule.third_party is not None and top not in rule.third_party
         if is_wrong:

@@ -23,9 +23,9 @@ def _loaded(code: str) -> set[str]:
     "code",
     [
         "import dubcli",
-        "import dubcli.cli",
+        "import dubcli.cli.app",
         "from dubcli import DubConfig",
-        "import dubcli.weights; dubcli.weights.load_manifest()",
+        "import dubcli.weights.resolve; dubcli.weights.resolve.load_manifest()",
         "from dubcli.identities.store import list_identities; list_identities()",
     ],
 )
@@ -38,8 +38,8 @@ def test_import_loads_nothing_heavy(code: str) -> None:
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import dubcli.cli\n"
-        f"try: dubcli.cli.app({arguments!r})\n"
+        "import dubcli.cli.app\n"
+        f"try: dubcli.cli.app.app({arguments!r})\n"
         "except SystemExit as stop: assert not stop.code, stop.code"
     )
     assert _loaded(code) == set()

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from made_certificates import SIGNER, Files, make_files
 
-from dubcli.errors import ConfigError
-from dubcli.marks import certificate
-from dubcli.marks.certificate import (
+from dubcli.core.errors import ConfigError
+from dubcli.provenance import certificate
+from dubcli.provenance.certificate import (
     development_anchor,
     development_key,
     development_path,
     own_key,
 )
-from dubcli.marks.credentials import check_key
+from dubcli.provenance.credentials import check_key
 
 
 def test_a_development_certificate_is_made_once_and_can_sign() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import pytest
 
-from dubcli.marks.statement import SOURCE_TYPE, Statement, model_label, statement_of
-from dubcli.marks.tag import MATROSKA_TAG, append_packet, comment_of, file_tags, read_tag
+from dubcli.provenance.statement import SOURCE_TYPE, Statement, model_label, statement_of
+from dubcli.provenance.tag import MATROSKA_TAG, append_packet, comment_of, file_tags, read_tag
 
 STATEMENT = Statement(model="net.v1 <&>", weights_sha256="ab" * 32, visible=True)
 

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from dubcli.marks.visible import CORNERS, choose_corners, draw, with_mark
-from dubcli.media.native import NativeFrame
-from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import VideoStreamInfo
+from dubcli.core.types import VideoStreamInfo
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.spaces import coded_to_display
+from dubcli.provenance.visible import CORNERS, choose_corners, draw, with_mark
 
 # Bytes that a plane has for each of its pixels.
 BYTES = {

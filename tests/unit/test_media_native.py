@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dubcli.errors import DecodeError
-from dubcli.media.native import NativeFrame
-from dubcli.media.pixels import pixel_layout, reachable_format
-from dubcli.types import FramePatch
+from dubcli.core.errors import DecodeError
+from dubcli.core.types import FramePatch
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.pixel_layout import pixel_layout, reachable_format
 
 WIDTH, HEIGHT = 37, 29  # odd: cells at the right and lower edge are incomplete
 SPACE_BT709, SPACE_BT601, SPACE_BT2020, LIMITED, FULL = 1, 5, 9, 1, 2
@@ -253,8 +253,8 @@ def test_formats_out_of_reach_go_through_their_nearest(name: str, nearest: str) 
 def test_format_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no samples in memory"):
         reachable_format("cuda")
-    monkeypatch.setattr("dubcli.media.native.pixel_layout", lambda name: None)
-    monkeypatch.setattr("dubcli.media.native.reachable_format", lambda name: "cuda")
+    monkeypatch.setattr("dubcli.media.video.native_frame.pixel_layout", lambda name: None)
+    monkeypatch.setattr("dubcli.media.video.native_frame.reachable_format", lambda name: "cuda")
     with pytest.raises(DecodeError, match=r"yuv420p cannot be edited\. Convert"):
         _noise_frame("yuv420p").rgb_region(0, 0, 4, 4)
 

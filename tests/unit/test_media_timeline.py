@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dubcli.config import SYNC_MODES
-from dubcli.errors import DecodeError
-from dubcli.media.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.core.errors import DecodeError
+from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
 
 NTSC = FrameTimes(pts=[1001 * n for n in range(30)], end_pts=30_030, time_base=Fraction(1, 30_000))
 FILM = FrameTimes(pts=[1001 * n for n in range(24)], end_pts=24_024, time_base=Fraction(1, 24_000))

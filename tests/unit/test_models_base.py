@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dubcli.face.align import Pose, mean_face, to_display
+from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.base import FaceGeometry, reference_tensors, to_images, to_tensor
-from dubcli.types import References
+from dubcli.face.pose import Pose, mean_face, to_display
+from dubcli.models.api import FaceGeometry, reference_tensors, to_images, to_tensor
 
 
 def test_pictures_survive_the_way_into_a_model_and_back() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dubcli.face import landmarks
-from dubcli.models import iptalker, masks, mouth_map
-from dubcli.models.masks import mouth_mask
+from dubcli.models.common import masks, mouth_map
+from dubcli.models.common.masks import mouth_mask
+from dubcli.models.iptalker import network as iptalker
 
 
 def test_models_and_face_mean_the_same_points() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dubcli.face.align import mean_face
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.mouth_map import (
+from dubcli.face.pose import mean_face
+from dubcli.models.common.mouth_map import (
     INNER,
     INNER_BOTTOM,
     INNER_TOP,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dubcli.models.registry import create_model
-from dubcli.models.sync_expert import NUM_USED, SyncConfig, SyncExpert
+from dubcli.sync.network import NUM_USED, SyncConfig, SyncExpert
 
 CONFIG = SyncConfig(
     window=11, audio_kind="mel", audio_width=37, num_components=5, channels=16, embedding=12

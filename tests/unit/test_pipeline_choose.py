@@ -17,12 +17,12 @@ from made_faces import face_at, made_track
 from made_identities import made_identity, made_looks
 
 from dubcli.config import DubConfig
-from dubcli.errors import ConfigError, NoFaceError, ProbeError
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline.analyse import Analysis
-from dubcli.pipeline.choose import Choice, Known, choose, known_person
-from dubcli.pipeline.sync_check import SyncScore
-from dubcli.types import F32, FaceTrack
+from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
+from dubcli.core.types import F32, FaceTrack
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.pipeline.analysis import Analysis
+from dubcli.pipeline.face_choice import Choice, Known, choose, known_person
+from dubcli.sync.scorer import SyncScore
 
 SIZE = (640, 360)
 NUM = 6

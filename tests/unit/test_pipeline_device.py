@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dubcli.errors import DeviceError
+from dubcli.core.errors import DeviceError
 from dubcli.pipeline.device import autocast, choose_device
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from made_faces import canonical_face, made_pose, made_track, rotation
 
-from dubcli.face.align import to_display
+from dubcli.core.types import FaceTrack
 from dubcli.face.landmarks import SPEAKING
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline.analyse import Analysis
-from dubcli.pipeline.faces_picture import frames_to_show
-from dubcli.pipeline.faces_seen import faces_seen, lip_motion
-from dubcli.pipeline.source_facts import is_variable
-from dubcli.pipeline.sync_check import MouthClip, SyncScore
-from dubcli.types import FaceTrack
+from dubcli.face.pose import to_display
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.pipeline.analysis import Analysis
+from dubcli.preview.faces_seen import faces_seen, lip_motion
+from dubcli.preview.faces_sheet import frames_to_show
+from dubcli.preview.source_facts import is_variable
+from dubcli.sync.scorer import MouthClip, SyncScore
 
 NUM = 150
 SURE = SyncScore(confidence=0.6, distance=0.5, offset_frames=0.0, num_windows=120)

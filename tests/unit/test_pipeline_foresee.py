@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from dubcli.errors import EncodeError
-from dubcli.pipeline.foresee import estimate, free_bytes, require_space
-from dubcli.pipeline.trial import Trial, num_key_frames, pick_windows
-from dubcli.plan_types import Estimate
-from dubcli.types import Window
+from dubcli.core.errors import EncodeError
+from dubcli.core.types import Window
+from dubcli.preview.estimate import estimate, free_bytes, require_space
+from dubcli.preview.plan_types import Estimate
+from dubcli.preview.trial import Trial, num_key_frames, pick_windows
 
 TRIAL = Trial(
     frames=64, dubbed_frame_s=0.1, passed_frame_s=0.01, key_frame_bytes=50_000, frame_bytes=2_000

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from dubcli.errors import DeviceError
-from dubcli.models.base import FaceGeometry, LipSyncModel, ModelWindow, Patches
-from dubcli.models.passthrough import Passthrough
-from dubcli.pipeline.generate import Generator
+from dubcli.core.errors import DeviceError
+from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.models.passthrough.network import Passthrough
+from dubcli.pipeline.generator import Generator
 
 FRAMES = 16
 

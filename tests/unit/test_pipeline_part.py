@@ -13,10 +13,10 @@ import pytest
 from made_faces import face_at, made_track
 
 from dubcli.config import DubConfig
-from dubcli.errors import ConfigError, NoFaceError
-from dubcli.media.audio_plan import Part
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline.analyse import Analysis
+from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.media.sound.audio_track import Part
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.pipeline.analysis import Analysis
 from dubcli.pipeline.part import (
     faces_of_part,
     is_inside,

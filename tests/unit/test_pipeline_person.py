@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from made_identities import made_identity, made_looks
 
-from dubcli.errors import IncompatibleAdapterError
-from dubcli.face.align import mean_face
+from dubcli.core.errors import IncompatibleAdapterError
+from dubcli.core.types import U8, Alignment, References
+from dubcli.face.pose import mean_face
 from dubcli.identities.store import identities_home, save_identity
-from dubcli.pipeline.person import in_this_video, read_identity, remarks
-from dubcli.types import U8, Alignment, References
+from dubcli.pipeline.stored_identity import in_this_video, read_identity, remarks
 
 CROP, FINER = (104, 80), 2
 
@@ -100,7 +100,7 @@ def test_an_identity_of_weights_that_are_not_installed_is_refused(tmp_path: Path
 
 
 def test_the_weights_of_the_identity_are_used_where_none_are_named(tmp_path: Path) -> None:
-    from dubcli.weights import resolve
+    from dubcli.weights.resolve import resolve
 
     entry = resolve("iptalker")
     identity = made_identity("anna")

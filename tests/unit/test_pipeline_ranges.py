@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from dubcli.pipeline.ranges import PassedRange, passed_ranges
+from dubcli.pipeline.passed_ranges import PassedRange, passed_ranges
 
 TICK = Fraction(1, 25)
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dubcli.config import SYNC_MODES, DubConfig
-from dubcli.config_words import decibels
-from dubcli.errors import ConfigError, FfmpegError
-from dubcli.media.loudness import Loudness
-from dubcli.media.timeline import FrameTimes
-from dubcli.pipeline import sound
-from dubcli.pipeline.sound import Schedule, plan_levels, plan_sound, speech_strength
-from dubcli.types import AudioStreamInfo, Bool, MediaInfo, Waveform
+from dubcli.config.option_parsing import decibels
+from dubcli.core.errors import ConfigError, FfmpegError
+from dubcli.core.types import AudioStreamInfo, Bool, MediaInfo, Waveform
+from dubcli.media.sound.loudness import Loudness
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.pipeline import soundtrack as sound
+from dubcli.pipeline.soundtrack import Schedule, plan_levels, plan_sound, speech_strength
 
 RATE = 16_000
 TIMES = FrameTimes(pts=[40 * n for n in range(50)], end_pts=2000, time_base=Fraction(1, 1000))

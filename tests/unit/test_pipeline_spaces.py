@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dubcli.pipeline.spaces import coded_to_display
-from dubcli.types import F64, VideoStreamInfo
+from dubcli.core.types import F64, VideoStreamInfo
+from dubcli.media.video.spaces import coded_to_display
 
 WIDTH, HEIGHT = 64, 36
 PLAIN = VideoStreamInfo(

@@ -9,12 +9,12 @@ import pytest
 from made_faces import face_at, frame, made_track, picture, seen
 
 from dubcli.audio.windows import frame_steps, iter_windows
-from dubcli.face.align import crop_alignment, fit_pose
+from dubcli.core.types import F32, AudioFeatures, FaceTrack
+from dubcli.face.pose import crop_alignment, fit_pose
 from dubcli.face.references import cut_references, select_references
 from dubcli.face.track import Tracker, fade, smooth_pose
-from dubcli.media.timeline import Timeline
-from dubcli.pipeline.render import picture_jumps
-from dubcli.types import F32, AudioFeatures, FaceTrack
+from dubcli.media.video.timeline import Timeline
+from dubcli.pipeline.renderer import picture_jumps
 
 SHOTS = [0] * 10 + [1] * 12 + [2] * 8
 STARTS = [10, 22]

@@ -8,12 +8,20 @@ import cv2
 import numpy as np
 import pytest
 
-from dubcli.audio.speech import NUM_SPEECH
-from dubcli.face.align import mean_face
+from dubcli.audio.speech_encoder import NUM_SPEECH
+from dubcli.core.types import F32
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
-from dubcli.face.rest import rest_shape
-from dubcli.training.clips import CROP_SIZE, MARGIN, STORED_SIZE, PreparedClip, encode_picture
-from dubcli.training.data import (
+from dubcli.face.neutral import rest_shape
+from dubcli.face.pose import mean_face
+from dubcli.models.iptalker.render_samples import RenderSample, RenderSamples
+from dubcli.training.data.prepared_clip import (
+    CROP_SIZE,
+    MARGIN,
+    STORED_SIZE,
+    PreparedClip,
+    encode_picture,
+)
+from dubcli.training.data.train_clips import (
     TrainClip,
     audio_windows,
     augment_audio,
@@ -22,8 +30,6 @@ from dubcli.training.data import (
     project,
     stored_to_crop,
 )
-from dubcli.training.samples import RenderSample, RenderSamples
-from dubcli.types import F32
 
 NUM_FRAMES, WIDTH = 30, 16
 _ORIGIN = np.array([79.5 + MARGIN[1], 51.5 + MARGIN[0], 0])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from made_faces import face_at, looks_of, made_track, picture, seen
 
-from dubcli.face.appearance import describe
-from dubcli.media.timeline import FrameTimes
-from dubcli.training.people import (
+from dubcli.core.types import F32, FaceObservation, FaceTrack, Frame
+from dubcli.face.face_descriptor import describe
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.personalize.footage.face_clustering import (
     LOOKS,
     Appearance,
     LooksRecorder,
@@ -20,8 +21,7 @@ from dubcli.training.people import (
     spread_looks,
     usable_seconds,
 )
-from dubcli.training.sampling import spread_stretches
-from dubcli.types import F32, FaceObservation, FaceTrack, Frame
+from dubcli.personalize.footage.sampling import spread_stretches
 
 
 def _track(valid: list[bool], centre: float = 160.0, shot: list[int] | None = None) -> FaceTrack:

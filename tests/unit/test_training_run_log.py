@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dubcli.config import TrainConfig
-from dubcli.errors import TrainingError
-from dubcli.training.run_log import append_row, drop_rows_after, save_picture
-from dubcli.training.train import learning_rate
+from dubcli.core.errors import TrainingError
+from dubcli.training.run import learning_rate
+from dubcli.training.run_folder import append_row, drop_rows_after, save_picture
 
 
 def _log(folder: Path) -> list[str]:

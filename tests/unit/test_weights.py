@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 from safetensors.torch import save
 from torch import nn
 
-from dubcli import weights
-from dubcli.errors import ChecksumError, ConfigError, ManifestError, WeightsError
-from dubcli.hub.entry import UrlSource
+from dubcli.core.errors import ChecksumError, ConfigError, ManifestError, WeightsError
 from dubcli.models.registry import ARCHITECTURES
+from dubcli.weights import resolve as weights
+from dubcli.weights.entry import UrlSource
 
 
 class TinyNet(nn.Linear):

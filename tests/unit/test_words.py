@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dubcli.face.usable import Reason
-from dubcli.words import REASONS, clock_time, in_bytes, in_time
+from dubcli.core.formatting import REASONS, clock_time, in_bytes, in_time
+from dubcli.face.usability import Reason
 
 
 @pytest.mark.parametrize(

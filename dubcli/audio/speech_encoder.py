@@ -1,0 +1,131 @@
+"""What is said, as a speech recogniser hears it: features that hardly depend on voice or room.
+
+The frozen encoder of Moonshine tiny (Jeffries et al. 2024, arXiv:2410.15608; MIT licence) has
+heard far more people than any set of talking faces holds. The log-mel steps stand beside it: they
+tell how loud it is, and exactly when.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dubcli.audio.log_mel import HOP, NUM_MELS, SAMPLE_RATE, log_mel
+from dubcli.core.errors import WeightsError
+from dubcli.core.types import F32, AudioFeatures, Waveform
+
+NUM_TOKENS = 288
+NUM_SPEECH = NUM_TOKENS + NUM_MELS
+# The encoder's convolutions: one token every 384 samples; its first sees samples 0 to 894.
+_TOKEN_HOP, _TOKEN_CENTRE = 384, 447
+# The encoder attends to all it is given, so long recordings go through in overlapping parts.
+_PART_TOKENS, _OVERLAP_TOKENS = 1200, 160
+_LOUDNESS, _LEAST_RMS = 0.07, 1e-4
+
+
+class SpeechEncoder:
+    """The recogniser's encoder, loaded once.
+
+    Args:
+        path: The ONNX Runtime file of the encoder.
+
+    Raises:
+        WeightsError: The file is no such model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # When it is imported it would start a telemetry client, which leaves a file in TMPDIR.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        # Imported here: it takes a tenth of a second that other models need not pay.
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base class of their own.
+            raise WeightsError(
+                f"'{path}' is not the speech encoder: {str(error).splitlines()[0]}.",
+                "Install dubcli again.",
+            ) from error
+
+    @cached_property
+    def silence(self) -> F32:
+        """What it hears in silence. Shape (288,)."""
+        return self.tokens(np.zeros(2 * SAMPLE_RATE, np.float32)).mean(0)
+
+    def tokens(self, samples: F32) -> F32:
+        """Encode 16 kHz samples (S,); token k belongs to sample 384 k. Shape (K, 288)."""
+        padded = np.pad(samples, (_TOKEN_CENTRE, SAMPLE_RATE // 2))
+        part, step = _PART_TOKENS * _TOKEN_HOP, _PART_TOKENS - _OVERLAP_TOKENS
+        whole = np.zeros((len(padded) // _TOKEN_HOP + 1, NUM_TOKENS), np.float32)
+        share = np.zeros((len(whole), 1), np.float32)
+        fade = (np.arange(_OVERLAP_TOKENS, dtype=np.float32) + 1) / (_OVERLAP_TOKENS + 1)
+        for first in range(0, len(whole), step):
+            start = first * _TOKEN_HOP
+            is_last = start + part >= len(padded)
+            found = self._run(padded[start : start + part])[: None if is_last else _PART_TOKENS - 8]
+            weight = np.ones((len(found), 1), np.float32)
+            if first:
+                weight[: len(fade), 0] = fade[: len(found)]
+            if not is_last:
+                weight[-len(fade) :, 0] *= fade[::-1]
+            whole[first : first + len(found)] += weight * found
+            share[first : first + len(found)] += weight
+            if is_last:
+                break
+        known = share[:, 0] > 0
+        return whole[known] / share[known]
+
+    def _run(self, samples: F32) -> F32:
+        inputs = {
+            "input_values": samples[None].astype(np.float32),
+            "attention_mask": np.ones((1, len(samples)), np.int64),
+        }
+        return np.asarray(self._session.run(None, inputs)[0], np.float32)[0]
+
+
+def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures:
+    """Recogniser's tokens and log-mel side by side, 80 steps a second.
+
+    Args:
+        waveform: Mono audio at 16 kHz.
+        encoder: Hears it.
+
+    Returns:
+        Values of shape (A, 368), float16: the first 288 are tokens, interpolated in time.
+
+    Raises:
+        ConfigError: Another sample rate.
+    """
+    mel = log_mel(waveform)
+    samples = waveform.samples.astype(np.float32)
+    rms = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
+    tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
+    values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
+    values[:, :NUM_TOKENS] = rows_at(tokens, np.arange(len(values)) * (HOP / _TOKEN_HOP))
+    values[:, NUM_TOKENS:] = mel.values
+    return AudioFeatures(
+        values=values,
+        rate_hz=mel.rate_hz,
+        kind="speech",
+        start_s=mel.start_s,
+        fill=np.concatenate([encoder.silence, mel.fill]).astype(np.float32),
+    )
+
+
+def rows_at(values: F32, places: NDArray[np.float64]) -> F32:
+    """Rows of (K, D) at places between them, linearly; the ends go on. Shape (len(places), D)."""
+    place = np.clip(places, 0, len(values) - 1)
+    left = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
+    share = (place - left).astype(np.float32)[:, None]
+    right = np.minimum(left + 1, len(values) - 1)
+    return values[left] * (1 - share) + values[right] * share

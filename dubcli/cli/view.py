@@ -1,0 +1,262 @@
+"""What the commands show: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dubcli.core.types import DubReport, FinetuneReport
+
+LINE_INTERVAL_S = 5.0
+_STDERR_DESCRIPTOR = 2
+Callback = Callable[[str, int, int], None]
+
+
+def say(text: str) -> None:
+    """One line on stderr; a reader that went away is no error."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def open_closed_streams() -> None:
+    """Streams that the caller closed lead nowhere; no file opened later may take their place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def emit(text: str) -> None:
+    """Data on stdout; a reader that went away is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_json(value: Any) -> str:
+    """Text for programs: indented, and readable in any language."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def is_asked_by_a_person() -> bool:
+    """Whether somebody sits there who could answer a question."""
+    return sys.stdin.isatty()
+
+
+def emit_table(table: Table) -> None:
+    """A table on stdout: as wide as the terminal, or as it needs when it is read by a program."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as capture:
+        console.print(table)
+    emit(capture.get().rstrip("\n"))
+
+
+class _Rate(ProgressColumn):
+    """Units per second of the running stage."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.label = _rate_label(unit)
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self.label}" if speed else "")
+
+
+def _rate_label(unit: str) -> str:
+    return "fps" if unit == "frames" else f"{unit}/s"
+
+
+class _StderrConsole(Console):
+    """Keeps working, silently, when the reader of stderr went away."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+@contextmanager
+def _bars(unit: str) -> Iterator[Callback]:
+    """A bar a stage, for terminals."""
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_StderrConsole(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=None)
+            progress.update(tasks[stage], completed=done, total=total or None)
+
+        yield update
+
+
+@contextmanager
+def _lines(unit: str) -> Iterator[Callback]:
+    """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
+    started: dict[str, tuple[float, int]] = {}  # when, and what an earlier run had done by then
+    shown: dict[str, float] = {}
+
+    def update(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        began, before = started.setdefault(stage, (now, max(0, done - 1)))
+        if done != total and now - shown.setdefault(stage, now) < LINE_INTERVAL_S:
+            return
+        shown[stage] = now
+        speed = (done - before) / max(now - began, 1e-3)
+        eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
+        say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
+
+    yield update
+
+
+@contextmanager
+def _silent() -> Iterator[Callback]:
+    yield lambda stage, done, total: None
+
+
+@contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """Python keeps its stderr; what native libraries print on descriptor 2 goes nowhere.
+
+    mediapipe logs from C++ while it runs, past every setting that it offers.
+    """
+    previous = sys.stderr
+    try:
+        is_descriptor_2 = previous.fileno() == _STDERR_DESCRIPTOR
+    except (AttributeError, OSError):  # no stderr at all, or one that is no file
+        is_descriptor_2 = False
+    if not is_descriptor_2:
+        yield
+        return
+    previous.flush()
+    kept = os.dup(_STDERR_DESCRIPTOR)
+    with (
+        open(kept, "w", buffering=1, encoding=previous.encoding, errors="replace") as stream,
+        open(os.devnull, "wb") as sink,
+    ):
+        os.dup2(sink.fileno(), _STDERR_DESCRIPTOR)
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = previous
+            os.dup2(kept, _STDERR_DESCRIPTOR)
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "?" if value is None else f"{value:.{digits}f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How much a command says, and in which form."""
+
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+    dry_run: bool = False
+
+    def progress(self, unit: str) -> AbstractContextManager[Callback]:
+        """A context whose value is the callback `(stage, done, total)`."""
+        if self.quiet:
+            return _silent()
+        return _bars(unit) if sys.stderr.isatty() else _lines(unit)
+
+    def say(self, text: str) -> None:
+        """A line on stderr, unless the user wants quiet."""
+        if not self.quiet:
+            say(f"dub: {text}")
+
+    def report(self, report: DubReport) -> None:
+        """What was done: the data on stdout if asked for, a sentence on stderr."""
+        for warning in report.warnings:
+            self.say(f"warning: {warning}")
+        passed = sum(report.frames_passed_through.values())
+        reasons = ", ".join(f"{key}: {num}" for key, num in report.frames_passed_through.items())
+        self.say(
+            f"{report.output}: {report.frames} frames, {report.frames_dubbed} dubbed"
+            + (f", {passed} passed through ({reasons})" if passed else "")
+        )
+        if self.json:
+            emit(as_json(asdict(report)))
+
+    def learned(self, report: FinetuneReport) -> None:
+        """What was learned of a person, in sentences on stderr."""
+        for what, why in report.left_out.items():
+            self.say(f"left out: {what}: {why}")
+        for note in report.notes:
+            self.say(f"note: {note}")
+        gains = ", ".join(
+            f"{title} {_figure(report.before[key], digits)} -> {_figure(report.after[key], digits)}"
+            for key, title, digits in (
+                ("texture", "texture", 2),
+                ("sync", "lips follow", 2),
+                ("psnr", "dB", 1),
+            )
+        )
+        self.say(f"kept step {report.kept_step} of {report.last_step} ({report.stopped})")
+        self.say(f"on footage kept apart: {gains}")
+        self.say(f"the identity '{report.name}' is in {report.path}")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Log records of the package on stderr; libraries keep their chatter to themselves."""
+        for name, level in (("GLOG_minloglevel", "2"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+            os.environ.setdefault(name, level)
+        with ExitStack() as stack:
+            if not self.verbose:
+                stack.enter_context(_without_native_chatter())
+                stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            stack.enter_context(self._log_handler())
+            yield
+
+    @contextmanager
+    def _log_handler(self) -> Iterator[None]:
+        logger = logging.getLogger("dubcli")
+        level = logger.level
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("dub: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(
+            logging.DEBUG if self.verbose else logging.ERROR if self.quiet else logging.WARNING
+        )
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)

@@ -1,0 +1,121 @@
+"""What is scored: which system dubs which clip, and by whose sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dubcli.config import EvaluateConfig
+from dubcli.evaluation.clips import EvalClip
+from dubcli.evaluation.identity_systems import IdentitySystem, StoredIdentity
+from dubcli.evaluation.settings import (
+    CROSS_CLIP,
+    CROSS_SPEECH,
+    RECONSTRUCTION,
+    SILENCE,
+    foreign_recording,
+    has_sound,
+    is_readable,
+    other_clips,
+    runs_of,
+)
+
+# The source itself: the truth of a reconstruction, and nothing but untouched under other sound.
+TRUTH, UNTOUCHED = UNDUBBED = ("ground-truth", "untouched")
+# Mouths of other frames, pasted.
+PASTED = ("best-reference", "audio-reference")
+# Show the source's own mouth.
+UNDRAWN = (*UNDUBBED, "passthrough")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One item to be scored.
+
+    Attributes:
+        clip: What is dubbed.
+        run: As in `settings.RUNS`.
+        system: By what: a model, an identity or a baseline.
+        driver: File whose sound drives it, or `silence`.
+        identity: Whose adapter and references are used, None for models and baselines.
+        speakers: Clips whose sound may drive it, where it is another clip's; the first one that
+            shows a face is taken.
+        speaker: The one that was taken.
+    """
+
+    clip: EvalClip
+    run: str
+    system: str
+    driver: str = ""
+    identity: StoredIdentity | None = None
+    speakers: tuple[EvalClip, ...] = ()
+    speaker: EvalClip | None = None
+
+    def choices(self) -> list[Task]:
+        """The task with each of its speakers, or as it is."""
+        if not self.speakers:
+            return [self]
+        return [replace(self, speaker=one, driver=str(one.audio)) for one in self.speakers]
+
+
+def plan_tasks(
+    config: EvaluateConfig,
+    clips: Sequence[EvalClip],
+    recordings: Sequence[Path],
+    models: Sequence[str],
+    identities: Sequence[IdentitySystem] = (),
+) -> Iterator[Task]:
+    """What is to be scored, clip by clip.
+
+    Args:
+        config: Settings, baselines and seed are taken from it.
+        clips: The set, in order.
+        recordings: Foreign speech.
+        models: Names of manifest entries.
+        identities: A clip that a system has no identity for is left out there.
+    """
+    audible = [clip for clip in clips if has_sound(clip)]
+    for number, clip in enumerate(clips):
+        for run in runs_of(config):
+            speakers: list[EvalClip] = []
+            driver = SILENCE
+            if run == RECONSTRUCTION:
+                if clip not in audible and is_readable(clip):
+                    continue
+                driver = str(clip.audio)
+            elif run == CROSS_SPEECH:
+                driver = str(foreign_recording(recordings, number, config.seed))
+            elif run == CROSS_CLIP:
+                speakers = other_clips(clip, clips, audible, config.seed)
+                if not speakers:
+                    continue
+            task = Task(clip=clip, run=run, system="", driver=driver, speakers=tuple(speakers))
+            baselines = _baselines(task, config, models, clip in audible)
+            yield from (replace(task, system=name) for name in models)
+            for system in identities:
+                known = system.of_clip.get(clip.name)
+                if known is not None:
+                    yield replace(task, system=system.name, identity=known)
+            yield from (replace(task, system=name) for name in baselines)
+
+
+def _baselines(
+    task: Task, config: EvaluateConfig, models: Sequence[str], sounds: bool
+) -> list[str]:
+    """Baselines that exist in a task's run and are not scored as models."""
+    wanted = [name for name in config.baseline_names if name not in models]
+    chosen = [name for name in wanted if _applies(name, task.run, task.clip, sounds)]
+    if task.run in (CROSS_SPEECH, CROSS_CLIP) and TRUTH in wanted:
+        chosen.append(UNTOUCHED)
+    return chosen
+
+
+def _applies(baseline: str, run: str, clip: EvalClip, sounds: bool) -> bool:
+    """Whether a baseline exists in a run.
+
+    Nearest sounds need sound that belongs to the mouth; the others need a truth.
+    """
+    if baseline == "audio-reference":
+        return sounds and clip.audio_is_own
+    return run == RECONSTRUCTION

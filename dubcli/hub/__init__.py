@@ -1,1 +1,0 @@
-"""Weight files of others: where they come from, got, proven, kept, and published."""

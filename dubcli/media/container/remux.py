@@ -1,0 +1,378 @@
+"""The last step: encoded picture, new audio and all else of the source become one file."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dubcli.core.errors import EncodeError, FfmpegError
+from dubcli.core.types import MediaInfo, SourceStream
+from dubcli.media.container.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
+from dubcli.media.container.formats import (
+    ATTACH,
+    CONTAINERS,
+    Container,
+    StreamPlan,
+    container_of,
+    default_output,
+    plan_streams,
+)
+from dubcli.media.container.probe import open_media
+from dubcli.media.sound.audio_track import (
+    AudioPlan,
+    Filters,
+    SoundEdit,
+    plan_audio,
+    read_driving_audio,
+)
+
+__all__ = ["default_output", "remux"]
+
+_MAX_CLOCK = 2**31 - 1
+# Tags that describe the source's encoded data or container, wrong for the result.
+_STALE_TAGS = (
+    *("bps", "duration", "number_of_", "_statistics", "encoder", "vendor_id", "rotate"),
+    "alpha_mode",
+)
+_BRAND_TAGS = ("major_brand", "minor_version", "compatible_brands")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The encoded video: codec, clock, end of its last frame and shape of a pixel."""
+
+    codec: str
+    time_base: Fraction
+    end_s: Fraction
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cover:
+    """A picture that becomes an attached file."""
+
+    path: Path
+    name: str
+    mime_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that the ffmpeg command depends on; no file is looked at after this."""
+
+    picture_path: Path
+    picture: Picture
+    audio_path: Path
+    audio: AudioPlan
+    source: MediaInfo
+    source_path: Path
+    video_tags: tuple[tuple[str, str], ...]
+    others: tuple[StreamPlan, ...]
+    cut_s: Fraction | None
+    shift_s: Fraction
+    container: Container
+    metadata: dict[str, str]
+    covers: tuple[Cover, ...] = ()
+
+
+def remux(
+    *,
+    picture: Path,
+    source: Path,
+    source_info: MediaInfo,
+    audio: Path,
+    audio_s: Fraction,
+    pad_s: Fraction,
+    output: Path,
+    start_s: Fraction,
+    metadata: dict[str, str] | None = None,
+    audio_start_s: Fraction | None = None,
+    edit: SoundEdit | None = None,
+) -> list[str]:
+    """Join the encoded picture, the driving audio and the source's other streams.
+
+    The driving audio replaces the source's first audio stream; it is copied when it is used whole
+    and the container keeps it exactly. All else is kept where the container can hold it.
+
+    Args:
+        picture: Intermediate file of `FrameWriter`.
+        source: The video that was dubbed.
+        source_info: Its facts.
+        audio: File with the driving audio.
+        audio_s: Where the driving audio is cut, s from its own start.
+        pad_s: Silence after it, s.
+        output: Final name; an existing file is replaced, at the very end and at once.
+        start_s: Time of the first video frame on the output's clock, s.
+        metadata: Tags to set on the file besides the source's.
+        audio_start_s: Time of the first used audio sample on that clock, s; None for `start_s`.
+        edit: What is done to the driving audio besides; nothing by default.
+
+    Returns:
+        Notes on what could not be kept.
+
+    Raises:
+        MediaError: The output cannot be written, an input is damaged, or ffmpeg failed.
+    """
+    container = _writable_container(output)
+    begin_s = start_s if audio_start_s is None else audio_start_s
+    plan, said = plan_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
+    streams = source_info.streams
+    others, stream_notes = plan_streams(streams, container, source_info)
+    shape = _read_picture(picture)
+    job = Job(
+        picture_path=picture,
+        picture=shape,
+        audio_path=audio,
+        audio=plan,
+        source=source_info,
+        source_path=source,
+        video_tags=_tags_of_video(streams, source_info),
+        others=tuple(plan for plan in others if plan.encoder != ATTACH),
+        # Where only a part is dubbed, nothing around it is cut.
+        cut_s=None
+        if edit is not None and edit.part is not None
+        else _cut_time(streams, source_info, max(shape.end_s, plan.end_s)),
+        shift_s=max(Fraction(0), -start_s),
+        container=container,
+        metadata=metadata or {},
+    )
+    attached = [plan.stream for plan in others if plan.encoder == ATTACH]
+    with tempfile.TemporaryDirectory(prefix="dub-") as folder:
+        covers = tuple(_extract(source, stream, Path(folder)) for stream in attached)
+        whole = replace(job, covers=covers)
+        _write_atomically(output, lambda target: _run_job(whole, target))
+    return [*_clock_notes(job, output), *said, *stream_notes]
+
+
+def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
+    """The ffmpeg command of a job. Looks at no file.
+
+    Args:
+        job: What to join.
+        binary: ffmpeg.
+        target: File to write.
+    """
+    rotation = job.source.video.rotation_deg if job.source.video else 0
+    # The option counts counter-clockwise.
+    turn = {"display_rotation": -rotation} if rotation else {}
+    picture = graph.input(file_url(job.picture_path), **turn)
+    delay = {"itsoffset": _seconds(job.audio.delay_s)} if job.audio.delay_s else {}
+    source = graph.input(file_url(job.source_path))
+    audio = _filtered(graph.input(file_url(job.audio_path), **delay)["a:0"], job.audio.filters)
+    if job.audio.own_index is not None:
+        own = _own_layers(source[str(job.audio.own_index)], job.audio)
+        until = "longest" if job.audio.own_goes_on else "first"
+        # Neither is made quieter.
+        audio = graph.filter(
+            [audio, *own], "amix", inputs=1 + len(own), duration=until, normalize=0
+        )
+    kept = [source[str(plan.stream.index)] for plan in job.others]
+    # An optional stream that no file has: the source must be an input for its tags and chapters
+    # even when no stream of it is kept.
+    maps = [picture["v:0"], audio, *kept, source["t:9999?"]]
+    stream = graph.output(*maps, file_url(target), **_output_options(job))
+    argv = build_argv(binary, stream)
+    inputs = [argv[place + 1] for place, word in enumerate(argv) if word == "-i"]
+    index = max(i for i, name in enumerate(inputs) if name == file_url(job.source_path))
+    return [*argv[:-1], *_cover_options(job), *_tag_options(job, index), argv[-1]]
+
+
+def _own_layers(own: Any, plan: AudioPlan) -> list[Any]:
+    """The source's own sound, as often as it is added, each time changed in another way."""
+    own = _filtered(own, plan.own_filters)
+    if len(plan.own_layers) < 2:
+        return [_filtered(own, *plan.own_layers)] if plan.own_layers else [own]
+    copies = own.filter_multi_output("asplit", len(plan.own_layers))
+    return [_filtered(copies[place], layer) for place, layer in enumerate(plan.own_layers)]
+
+
+def _filtered(stream: Any, filters: Filters) -> Any:
+    for name, settings in filters:
+        stream = stream.filter(name, **settings)
+    return stream
+
+
+def _output_options(job: Job) -> dict[str, Any]:
+    """Options per output stream: 0 is the picture, 1 the driving audio, then the others."""
+    options: dict[str, Any] = {
+        "f": job.container.muxer,
+        "copyts": None,
+        "c:0": "copy",
+        "c:1": job.audio.encoder,
+        "disposition:1": "default",
+    }
+    if job.audio.bit_rate is not None:
+        options["b:1"] = job.audio.bit_rate
+    if job.audio.encoder == "aac":
+        # Noise is encoded as it is, not replaced by other noise of the same loudness.
+        options["aac_pns:1"] = 0
+    if job.audio.encoder == "libopus" and (job.audio.channels or 0) > 2:
+        # Left to itself, ffmpeg writes the channels of 5.0 and 6.1 in another order.
+        options["mapping_family:1"] = 1
+    for number, plan in enumerate(job.others, start=2):
+        options[f"c:{number}"] = plan.encoder
+        # Only the new audio is the default one.
+        marks = [mark for mark in plan.stream.disposition if mark != "default"]
+        if plan.stream.kind == "subtitle":
+            marks = list(plan.stream.disposition)
+        options[f"disposition:{number}"] = "+".join(marks) or "0"
+        if plan.encoder == "aac":
+            options[f"b:{number}"] = "256k"
+    video = job.source.video
+    if video is not None and video.sar not in (0, 1):
+        aspect = Fraction(job.picture.width, job.picture.height) * video.sar
+        options["aspect:0"] = f"{aspect.numerator}:{aspect.denominator}"
+    if job.cut_s is not None:
+        options["t"] = _seconds(job.cut_s)
+    if job.shift_s:
+        options["output_ts_offset"] = _seconds(job.shift_s)
+    if job.container.muxer in ("mp4", "mov"):
+        clock = job.picture.time_base.denominator
+        whole = math.lcm(clock, job.audio.sample_rate)
+        # Starts and lengths of tracks are written on the movie's clock: both tracks' ticks fit it.
+        options |= {"movflags": "+faststart", "video_track_timescale": clock}
+        options["movie_timescale"] = whole if whole <= _MAX_CLOCK else clock
+        if job.picture.codec == "hevc":
+            options["tag:0"] = "hvc1"  # the only one that QuickTime plays
+    return options
+
+
+def _cover_options(job: Job) -> list[str]:
+    options: list[str] = []
+    # Attached files come after those that the source has already.
+    first = sum(plan.stream.kind == "attachment" for plan in job.others)
+    for number, cover in enumerate(job.covers, first):
+        options += ["-attach", file_url(cover.path)]
+        options += [f"-metadata:s:t:{number}", f"mimetype={cover.mime_type}"]
+        options += [f"-metadata:s:t:{number}", f"filename={cover.name}"]
+    return options
+
+
+def _tag_options(job: Job, source_index: int) -> list[str]:
+    options = ["-map_metadata", str(source_index), "-map_chapters", str(source_index)]
+    tags = {name: "" for name in _BRAND_TAGS} | job.metadata
+    for name, value in tags.items():
+        options += ["-metadata", f"{name}={value}"]
+    for name, value in job.video_tags:
+        if not name.lower().startswith(_STALE_TAGS):
+            options += ["-metadata:s:0", f"{name}={value}"]
+    return options
+
+
+def _extract(path: Path, stream: SourceStream, folder: Path) -> Cover:
+    """Write the picture of a stream into a folder."""
+    ending = "png" if stream.codec == "png" else "jpg"
+    tags = {name.lower(): value for name, value in stream.tags}
+    target = folder / f"{stream.index}.{ending}"
+    with open_media(path) as container:
+        packets = container.demux(container.streams[stream.index])
+        target.write_bytes(next((bytes(packet) for packet in packets if packet.size), b""))
+    return Cover(
+        path=target,
+        # By this name players know it.
+        name=tags.get("filename", f"cover.{ending}"),
+        mime_type="image/png" if ending == "png" else "image/jpeg",
+    )
+
+
+def _tags_of_video(streams: Sequence[SourceStream], info: MediaInfo) -> tuple[tuple[str, str], ...]:
+    index = info.video.index if info.video else -1
+    return next((stream.tags for stream in streams if stream.index == index), ())
+
+
+def _read_picture(path: Path) -> Picture:
+    with open_media(path) as container:
+        stream: Any = container.streams.video[0]
+        context = stream.codec_context
+        if stream.duration is not None:
+            end_s = ((stream.start_time or 0) + stream.duration) * stream.time_base
+        else:
+            end_s = Fraction(container.duration or 0, 1_000_000)
+        return Picture(
+            codec=context.codec.canonical_name,
+            time_base=stream.time_base,
+            end_s=end_s,
+            width=context.width,
+            height=context.height,
+        )
+
+
+def _cut_time(streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction) -> Fraction | None:
+    """Where to cut the source's other streams; None when none outlives picture and audio."""
+    lengths = [stream.duration_s for stream in streams if stream.duration_s is not None]
+    longest = max([*lengths, info.duration_s or Fraction(0)], default=Fraction(0))
+    # A little beyond the end, so that rounding never costs the last frame.
+    limit = end_s + Fraction(1, 20)
+    return limit if longest > limit else None
+
+
+def _clock_notes(job: Job, output: Path) -> list[str]:
+    notes = []
+    suffix = job.source_path.suffix
+    if suffix.lower() != output.suffix.lower():
+        notes.append(
+            f"The result is {output.suffix.lower()} instead of {suffix}: "
+            + (
+                "as its name asks."
+                if suffix.lower() in CONTAINERS
+                else f"{suffix} files cannot keep today's codecs with exact times."
+            )
+        )
+    ticks = job.container.ticks_per_s
+    video = job.source.video
+    if ticks is not None and video is not None and (video.time_base * ticks).denominator != 1:
+        notes.append(f"Frame times are rounded to 1/{ticks} s: {job.container.muxer} has no finer.")
+    if job.shift_s:
+        notes.append(f"The video starts {_seconds(job.shift_s)} s before 0; all was moved to 0.")
+    return notes
+
+
+def _run_job(job: Job, target: Path) -> None:
+    run(build_remux_argv(job, ffmpeg_binary(), target))
+
+
+def _writable_container(output: Path) -> Container:
+    container = container_of(output)
+    folder = output.parent
+    if not folder.is_dir():
+        raise EncodeError(
+            f"The folder '{folder}' does not exist.", "Create it, or choose another output name."
+        )
+    if output.is_dir():
+        raise EncodeError(f"'{output}' is a folder.", "Give the name of a file, e.g. with -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EncodeError(f"The folder '{folder}' cannot be written.", "Choose another with -o.")
+    return container
+
+
+def _write_atomically(output: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the final name, then rename; nothing is left when writing fails."""
+    target = output.with_name(f".dub-{secrets.token_hex(6)}{output.suffix}")
+    try:
+        write(target)
+        os.replace(target, output)
+    except OSError as error:
+        raise EncodeError(
+            f"'{output}' cannot be written: {error.strerror}.", "Choose another output name."
+        ) from error
+    except FfmpegError as error:
+        if "Permission denied" in error.stderr or "Read-only file system" in error.stderr:
+            raise EncodeError(
+                f"'{output}' cannot be written: permission denied.", "Choose another folder."
+            ) from error
+        raise
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _seconds(value: Fraction) -> str:
+    """Decimal seconds in ffmpeg's resolution, 1 µs."""
+    return f"{round(value * 1_000_000) / 1_000_000:.6f}"

@@ -1,0 +1,78 @@
+"""The project's own judge of sync: an expert that no loss uses and no offset of training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dubcli.audio.log_mel import SAMPLE_RATE
+from dubcli.evaluation.source import Source
+from dubcli.face.landmarks import SPEAKING
+from dubcli.face.pose import to_canonical
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.metrics.lips import MouthSeries
+from dubcli.pipeline.audio_features import hear
+from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+
+
+class OwnJudge:
+    """The shipped judge, if it is there.
+
+    Args:
+        device: Where it runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._judge = SyncJudge.load("judge", device)
+
+    def __bool__(self) -> bool:
+        return self._judge is not None
+
+    def own_offset_s(self, source: Source, audio: Path) -> float | None:
+        """How much later a clip's picture comes than its own sound, seconds.
+
+        Args:
+            source: The clip.
+            audio: Its own sound, from the first frame on.
+
+        Returns:
+            0 where the judge is not sure, None without a judge.
+        """
+        if self._judge is None:
+            return None
+        found = self._ask(self._judge, source, source.mouth, audio, 0)
+        return found.offset_ms / 1000 if found.is_sure else 0.0
+
+    def score(
+        self, source: Source, mouth: MouthSeries, audio: Path, start: int = 0
+    ) -> dict[str, float]:
+        """How well a mouth follows a sound.
+
+        Args:
+            source: The clip that was dubbed.
+            mouth: The mouth in the result.
+            audio: What drove it, from the first frame on.
+            start: First frame that counts.
+
+        Returns:
+            Nothing without a judge.
+        """
+        if self._judge is None:
+            return {}
+        found = self._ask(self._judge, source, mouth, audio, start)
+        return {
+            "sync_confidence": found.confidence,
+            "sync_distance": found.distance,
+            "sync_offset": found.offset_frames,
+        }
+
+    def _ask(
+        self, judge: SyncJudge, source: Source, mouth: MouthSeries, audio: Path, start: int
+    ) -> SyncScore:
+        known = np.isfinite(mouth.opening) & source.valid & (np.arange(len(source)) >= start)
+        landmarks = np.where(known[:, None, None], mouth.landmarks, source.track.landmarks)
+        points = to_canonical(landmarks.astype(np.float32), source.pose)[:, SPEAKING]
+        clip = MouthClip(points=points, times=source.seconds, usable=known, shot=source.track.shot)
+        return judge.score(clip, hear(read_waveform(audio, SAMPLE_RATE), judge.audio_kind))

@@ -1,0 +1,57 @@
+"""IPTalker's references, encoded once; also as tensors that can be stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dubcli.core.errors import IdentityError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceState:
+    """References, encoded once.
+
+    Attributes:
+        pictures: Shape (N, 3, H, W).
+        features: F_R of eq. 4, box at H/4. Shape (N, C, h, w).
+        points: Speaking points, crop px. Shape (N, S, 2).
+        tokens: E_v embeddings of eq. 1. Shape (N, D).
+    """
+
+    pictures: Tensor
+    features: Tensor
+    points: Tensor
+    tokens: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the pictures, contiguous and without gradients."""
+        kept = {"features": self.features, "points": self.points, "tokens": self.tokens}
+        return {name: value.detach().contiguous() for name, value in kept.items()}
+
+    @staticmethod
+    def from_tensors(
+        tensors: dict[str, Tensor], pictures: Tensor, sizes: dict[str, int]
+    ) -> ReferenceState:
+        """The state of `tensors()` and its pictures.
+
+        Args:
+            tensors: From `tensors`, on any device.
+            pictures: Shape (N, 3, H, W); the others are put beside them.
+            sizes: The network's size of dimension 1 of some tensors, by name.
+
+        Raises:
+            IdentityError: Names or shapes do not fit.
+        """
+        axes = {name: value.ndim for name, value in tensors.items()}
+        fits = axes == {"features": 4, "points": 3, "tokens": 2}
+        fits = fits and all(len(value) == len(pictures) for value in tensors.values())
+        fits = fits and all(tensors[name].shape[1] == size for name, size in sizes.items())
+        if not fits:
+            raise IdentityError(
+                "The encoded references of the identity do not fit this network.",
+                "Learn it again with dub finetune.",
+            )
+        placed = {name: value.to(pictures) for name, value in tensors.items()}
+        return ReferenceState(pictures=pictures, **placed)

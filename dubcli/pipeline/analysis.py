@@ -1,0 +1,145 @@
+"""Pass 1: who is where. Keeps geometry only, so memory hardly grows with length."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.core.types import FaceTrack, MediaInfo
+from dubcli.face.detect import FaceDetector
+from dubcli.face.shots import ShotDetector, Verdict
+from dubcli.face.track import Sighting, Tracker
+from dubcli.face.usability import Reason
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.occlusion.ranges import Segment
+from dubcli.occlusion.segmenter import load_segmenter
+from dubcli.pipeline.queues import prefetch
+
+Progress = Callable[[str, int, int], None]
+# The landmark network looks at 256 px; a longer side than this only costs time.
+MAX_SIDE = 960
+
+
+def expected_frames(info: MediaInfo) -> int:
+    """How many frames a file claims to have, or by its length and rate; 0 where it says neither."""
+    video = info.video
+    if video is None:
+        return 0
+    if video.num_frames_from_header:
+        return video.num_frames_from_header
+    return 0 if info.duration_s is None else max(0, round(info.duration_s * video.frame_rate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What pass 1 found.
+
+    Attributes:
+        times: Of every frame.
+        tracks: Every person, largest first.
+        num_corrupt: Packets that could not be decoded.
+        num_interlaced: Frames that say of themselves that they are interlaced.
+    """
+
+    times: FrameTimes
+    tracks: list[FaceTrack]
+    num_corrupt: int
+    num_interlaced: int = 0
+
+
+def analyse(
+    reader: FrameReader,
+    detector: FaceDetector,
+    expected_frames: int,
+    progress: Progress,
+    segment: Segment | None = None,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> Analysis:
+    """Detect and track faces over the whole video, or a part of it; cuts are found everywhere.
+
+    Args:
+        reader: Of the video.
+        detector: Finds faces.
+        expected_frames: What the file says, for `progress`; 0 where it does not.
+        progress: Called as (stage, done, total).
+        segment: Tells what lies in front of a face; by default the network that the
+            manifest names.
+        part: From when to when faces are looked for, units of the video's clock; None for all.
+
+    Raises:
+        MediaError: The video breaks off.
+        WeightsError: The network's weights are missing or damaged.
+    """
+    tracker, shots = Tracker(segment or load_segmenter()), ShotDetector()
+    waiting: deque[list[Sighting]] = deque()
+    with prefetch(reader.frames(MAX_SIDE)) as frames:
+        for frame in frames:
+            is_looked_at = part is None or part[0] <= frame.pts < part[1]
+            faces = detector.detect(frame) if is_looked_at else []
+            waiting.append(tracker.look(frame, faces))
+            _follow(tracker, waiting, shots.update(frame.image))
+            done = frame.index + 1
+            # Of a header that was wrong nothing is known any more, until the end.
+            progress("analyse", done, expected_frames if done <= expected_frames else 0)
+    _follow(tracker, waiting, shots.finish())
+    num = len(reader.times)
+    if num != expected_frames:
+        progress("analyse", num, num)
+    return Analysis(
+        times=reader.times,
+        tracks=tracker.finish(),
+        num_corrupt=reader.num_corrupt,
+        num_interlaced=reader.num_interlaced,
+    )
+
+
+def _follow(tracker: Tracker, waiting: deque[list[Sighting]], verdicts: Sequence[Verdict]) -> None:
+    """Hand on the faces of those frames of which it is known by now how they belong together."""
+    for verdict in verdicts:
+        tracker.add(waiting.popleft(), verdict.is_cut, verdict.spoilt)
+
+
+def usable_faces(analysis: Analysis) -> list[FaceTrack]:
+    """The tracks that can be dubbed, numbered from 1 in this order, largest first.
+
+    Raises:
+        NoFaceError: No face, or none that can be dubbed.
+    """
+    usable = [track for track in analysis.tracks if track.valid.any()]
+    if not usable:
+        if any(Reason.COVERED in track.reasons for track in analysis.tracks):
+            raise NoFaceError(
+                "No frame of the video shows a mouth that is not covered.",
+                "Use footage without a mask, a hand or writing in front of the mouth.",
+            )
+        seen = sorted({reason for track in analysis.tracks for reason in track.reasons if reason})
+        why = f" (faces were {', '.join(seen)})" if seen else ""
+        raise NoFaceError(
+            f"No frame of the video shows a usable face{why}.",
+            "Use footage in which a face is at least 40 px high and turned to the camera.",
+        )
+    return usable
+
+
+def choose_face(analysis: Analysis, number: int) -> FaceTrack:
+    """The track of a number; `pipeline.face_choice` knows other ways to say which.
+
+    Args:
+        analysis: Result of pass 1.
+        number: 1 for the largest face.
+
+    Raises:
+        NoFaceError: No face, or none that can be dubbed.
+        ConfigError: Fewer faces than `number`.
+    """
+    usable = usable_faces(analysis)
+    if number > len(usable):
+        raise ConfigError(
+            f"Face {number} does not exist: the video shows {len(usable)}.",
+            f"Use --face 1{f' to {len(usable)}' if len(usable) > 1 else ''}.",
+        )
+    return usable[number - 1]

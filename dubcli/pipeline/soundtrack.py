@@ -1,0 +1,326 @@
+"""The sound of a dub: which part of it is heard when, how loud, and when nobody speaks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dubcli.audio.log_mel import SAMPLE_RATE
+from dubcli.audio.speech_activity import LEAST_PAUSE_S, speaking_ranges
+from dubcli.config import DubConfig
+from dubcli.config.option_parsing import decibels
+from dubcli.core.errors import ConfigError, DecodeError, MediaError, ProbeError
+from dubcli.core.types import F32, Bool, MediaInfo, Waveform
+from dubcli.face.track import fade
+from dubcli.media.container.probe import probe, require_audio
+from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
+from dubcli.media.sound.loudness import Loudness, measure_loudness
+from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.pipeline.part import part_timeline, place_part
+
+# EBU R128's highest true peak, dB over full scale: lossy codecs overshoot by less than this leaves.
+_HIGHEST_PEAK_DB = -1.0
+# A change of loudness that is not worth encoding the sound anew.
+_LEAST_GAIN_DB = 0.05
+_SILENT_PEAK_DB = -70.0
+_FADE_FRAMES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When which frame and which sound is there. Times are seconds on the video's clock.
+
+    Attributes:
+        timeline: Frames of the result.
+        origin_s: Where its sound may begin: with the source's own sound or picture, whichever is
+            first.
+        begin_s: Where the driving audio's own start lies; before `origin_s` where it is cut.
+        skip_s: How much of its beginning is cut, seconds.
+        audio_s: Where its end is cut, seconds from its own start.
+        pad_s: Silence after it, seconds.
+        part: What is dubbed; None for all of the video.
+    """
+
+    timeline: Timeline
+    origin_s: Fraction
+    begin_s: Fraction
+    skip_s: Fraction
+    audio_s: Fraction
+    pad_s: Fraction
+    part: Part | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """How loud the parts of the sound become.
+
+    Attributes:
+        gain_db: Factor on the driving audio, dB.
+        own_db: Factor on the source's own sound, dB; None where it is not mixed in.
+        notes: What the user is told of both.
+    """
+
+    gain_db: float = 0.0
+    own_db: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
+    """A driving audio at the features' rate, and its exact length in seconds.
+
+    Raises:
+        ConfigError: The offset leaves nothing of it.
+        ProbeError: It has no sound, or is silent without leave.
+        DecodeError: It cannot be decoded.
+    """
+    require_audio(probe(audio))
+    waveform = read_waveform(audio, SAMPLE_RATE, strict=True)
+    if len(waveform.samples) == 0:
+        raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
+    if is_silent(waveform) and not config.allow_silence:
+        raise ProbeError(
+            f"'{audio}' is silent throughout.",
+            "Name another recording, or add --allow-silence for a resting mouth.",
+        )
+    # The result's sound begins with its first sample, whenever that is in the recording's own file.
+    waveform = replace(waveform, start_s=Fraction(0))
+    audio_s = audio_duration(audio)
+    if -config.audio_offset_s >= audio_s:
+        raise _nothing_left(audio, config, f"it lasts {float(audio_s):.2f} s")
+    return waveform, audio_s
+
+
+def plan_sound(
+    config: DubConfig, info: MediaInfo, audio_s: Fraction, times: FrameTimes
+) -> Schedule:
+    """Fit video and driving audio to each other.
+
+    Without an offset the audio begins with the source's own sound or picture, whichever is first:
+    a recording made over the source, or taken from it, then stays in step.
+
+    Args:
+        config: What the user asked for.
+        info: Facts of the source.
+        audio_s: Length of the driving audio, seconds.
+        times: The source's frame times.
+
+    Raises:
+        ConfigError: The offset leaves nothing of the audio.
+    """
+    first_s = times.pts[0] * times.time_base
+    origin_s = first_s
+    if info.audio is not None:
+        origin_s = min(first_s, info.audio.start_pts * info.audio.time_base)
+    part = place_part(config, audio_s, times)
+    if part is not None:
+        return _plan_part(config, info, part, audio_s, times, origin_s)
+    begin_s = origin_s + config.audio_offset_s
+    skip_s = max(Fraction(0), origin_s - begin_s)
+    lead_s = first_s - begin_s  # how much of it comes before the first frame, below 0 for a wait
+    timeline = plan_timeline(times, max(Fraction(0), audio_s - lead_s), config.sync_mode)
+    kept_s = min(audio_s, timeline.audio_s + lead_s)
+    if kept_s <= skip_s:
+        length = f"the video lasts {float(times.duration_s):.2f} s"
+        why = f"{length} with --sync-mode {config.sync_mode}"
+        raise _nothing_left(config.voices[0].audio, config, why)
+    pad_s = Fraction(0)
+    if timeline.pad_s:
+        pad_s = first_s + timeline.audio_s + timeline.pad_s - (begin_s + kept_s)
+    return Schedule(
+        timeline=timeline,
+        origin_s=origin_s,
+        begin_s=begin_s,
+        skip_s=skip_s,
+        audio_s=kept_s,
+        pad_s=pad_s,
+    )
+
+
+def _plan_part(
+    config: DubConfig,
+    info: MediaInfo,
+    part: Part,
+    audio_s: Fraction,
+    times: FrameTimes,
+    origin_s: Fraction,
+) -> Schedule:
+    """As `plan_sound` where the audio begins with a part of the video, and ends in it."""
+    begin_s = part.begin_s + config.audio_offset_s
+    skip_s = max(Fraction(0), part.begin_s - begin_s)
+    kept_s = min(audio_s, part.end_s - begin_s)
+    if kept_s <= skip_s:
+        why = f"the part lasts {float(part.end_s - part.begin_s):.2f} s"
+        raise _nothing_left(config.voices[0].audio, config, why)
+    # Without a sound of its own around the part, the video is silent there.
+    end_s = part.end_s if info.audio is not None else times.end_pts * times.time_base
+    return Schedule(
+        timeline=part_timeline(times, part, audio_s + begin_s - part.begin_s),
+        origin_s=origin_s,
+        begin_s=begin_s,
+        skip_s=skip_s,
+        audio_s=kept_s,
+        pad_s=end_s - (begin_s + kept_s),
+        part=part,
+    )
+
+
+def _nothing_left(audio: Path, config: DubConfig, why: str) -> ConfigError:
+    return ConfigError(
+        f"With --audio-offset {config.audio_offset:g} nothing of '{audio}' is heard: {why}.",
+        "Use a smaller offset.",
+    )
+
+
+def plan_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
+    """Measure what `--match-loudness` and `--mix-original` need to know of both sounds.
+
+    Args:
+        config: What the user asked for.
+        info: Facts of the source.
+        sound: The driving audio, mixed where there are several.
+
+    Returns:
+        Constant gains that no peak clips with. What cannot be done is left out and noted.
+
+    Raises:
+        MediaError: The driving audio cannot be measured.
+    """
+    mix_db = None if config.mix_original is None else decibels(config.mix_original)
+    if not config.match_loudness and mix_db is None:
+        return Levels()
+    own, missing = _own_loudness(config, info)
+    if own is None:
+        options = [("--match-loudness", config.match_loudness), ("--mix-original", mix_db)]
+        named = " and ".join(name for name, value in options if value not in (None, False))
+        return Levels(notes=(f"{missing}; {named} changed nothing.",))
+    new = measure_loudness(sound)
+    gain_db, notes = _matching_gain(new, own) if config.match_loudness else (0.0, [])
+    if mix_db is not None:
+        lower_db = _excess_db(new.peak + gain_db, own.peak + mix_db)
+        gain_db, mix_db = gain_db - lower_db, mix_db - lower_db
+        notes.append(f"The source's own sound was mixed in at {mix_db:.1f} dB.")
+        if lower_db:
+            notes.append(f"Both sounds were lowered by {lower_db:.1f} dB: their peaks would clip.")
+    return Levels(gain_db=gain_db, own_db=mix_db, notes=tuple(notes))
+
+
+def _own_loudness(config: DubConfig, info: MediaInfo) -> tuple[Loudness | None, str]:
+    """Of the source's own sound; None, and why, where there is nothing to be heard."""
+    if info.audio is None:
+        return None, "The source has no sound of its own"
+    try:
+        own = measure_loudness(config.video, str(info.audio.index))
+    except MediaError:
+        return None, "The source's own sound cannot be measured"
+    is_heard = own.peak > _SILENT_PEAK_DB
+    return (own, "") if is_heard else (None, "The source's own sound is silent")
+
+
+def _matching_gain(new: Loudness, own: Loudness) -> tuple[float, list[str]]:
+    """What brings the new sound to the loudness of the source's own, as far as peaks allow."""
+    if new.integrated is None or own.integrated is None:
+        which = "The new audio" if new.integrated is None else "The source's own sound"
+        return 0.0, [f"{which} is too quiet or short to measure; --match-loudness changed nothing."]
+    wanted = own.integrated - new.integrated
+    gain_db = min(wanted, max(0.0, _HIGHEST_PEAK_DB - new.peak))
+    if abs(wanted) < _LEAST_GAIN_DB:
+        return 0.0, ["The new audio is as loud as the source's own sound already."]
+    how = "louder" if wanted > 0 else "quieter"
+    note = f"The new audio was made {abs(gain_db):.1f} dB {how}"
+    if gain_db < wanted:
+        note += f" of the {wanted:.1f} that the source's own sound is: its peaks would clip"
+    else:
+        note += f", to the {own.integrated:.1f} LUFS of the source's own sound"
+    return (gain_db if abs(gain_db) >= _LEAST_GAIN_DB else 0.0), [f"{note}."]
+
+
+def _excess_db(*peaks_db: float) -> float:
+    """How far peaks that fall together would rise above full scale, dB."""
+    return max(0.0, 20 * math.log10(sum(10 ** (peak / 20) for peak in peaks_db)))
+
+
+def sound_notes(levels: Levels, schedule: Schedule, times: FrameTimes) -> list[str]:
+    """What the user is told of the sound once it is known how long the result lasts."""
+    notes = list(levels.notes)
+    if levels.own_db is not None and len(schedule.timeline) > len(times):
+        notes.append("The source's own sound is heard once, not again where the video is extended.")
+    return notes
+
+
+def sound_edit(config: DubConfig, info: MediaInfo, levels: Levels, schedule: Schedule) -> SoundEdit:
+    """What is done to the driving audio on its way into the result.
+
+    Raises:
+        ProbeError: The source cannot be read any more.
+    """
+    own, part = None, schedule.part
+    is_heard = levels.own_db is not None or (part is not None and part.has_outside)
+    if is_heard and info.audio is not None:
+        own = read_own_sound(config.video, info.audio.index, levels.own_db, schedule.origin_s)
+    return SoundEdit(skip_s=schedule.skip_s, gain_db=levels.gain_db, own=own, part=part)
+
+
+def speech_strength(waveform: Waveform, schedule: Schedule, cuts: Bool) -> F32:
+    """Weight of the dub at each position of the timeline: 0 while nobody speaks.
+
+    The fades lie inside the pause, so what is said keeps the dubbed mouth throughout: five frames
+    on each side, fewer in a pause too short for them.
+
+    Args:
+        waveform: The driving audio; seconds 0 of its clock is its own start.
+        schedule: When it is heard.
+        cuts: Whether the picture jumps before this position. Shape (N,).
+
+    Returns:
+        Shape (N,), in [0, 1].
+    """
+    quiet = _quiet_positions(waveform, schedule)
+    weight = np.ones(len(quiet), np.float32)
+    edges = np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8))
+    starts, stops = np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()
+    ticks = [*schedule.timeline.pts.tolist(), schedule.timeline.end_pts]
+    for first, stop in zip(starts, stops, strict=True):
+        # A pause between words is long enough; what the video's ends leave of one may not be.
+        is_at_end = first == 0 or stop == len(quiet)
+        shown_s = (ticks[stop] - ticks[first]) * schedule.timeline.time_base
+        if not is_at_end or shown_s >= LEAST_PAUSE_S:
+            weight[first:stop] = _pause_weights(cuts, first, stop)
+    return weight
+
+
+def _pause_weights(cuts: Bool, first: int, stop: int) -> F32:
+    """Weights within a pause: falling from speech on either side, unless a cut lies between."""
+    num = stop - first
+    before = first > 0 and not cuts[first]
+    after = stop < len(cuts) and not cuts[stop]
+    length = min(_FADE_FRAMES, (num - 1) // 2 if before and after else num - 1)
+    # With the speaking frame on either side, so that there is something to fade from.
+    around = slice(max(0, first - 1), stop + 1)
+    places = np.arange(len(cuts))[around]
+    pause: Bool = (places >= first) & (places < stop)
+    return 1 - fade(pause, np.cumsum(cuts[around], dtype=np.int64), length)[pause]
+
+
+def _quiet_positions(waveform: Waveform, schedule: Schedule) -> Bool:
+    """Positions of the timeline during which nobody speaks. Shape (N,)."""
+    timeline = schedule.timeline
+    starts = timeline.pts
+    ends = np.append(starts[1:], timeline.end_pts)
+    quiet = np.ones(len(timeline), np.bool_)
+    heard_s = (schedule.skip_s, schedule.audio_s)
+    for begin_s, end_s in speaking_ranges(waveform):
+        begin_s, end_s = max(begin_s, heard_s[0]), min(end_s, heard_s[1])
+        if begin_s >= end_s:
+            continue
+        begin = (schedule.begin_s + begin_s) / timeline.time_base
+        end = (schedule.begin_s + end_s) / timeline.time_base
+        # Ticks are integers: a frame speaks if it is shown at any moment in between.
+        first = int(np.searchsorted(ends, math.floor(begin), side="right"))
+        last = int(np.searchsorted(starts, math.ceil(end), side="left"))
+        quiet[first:last] = False
+    return quiet

@@ -1,0 +1,177 @@
+"""Time and space that the slow part needs, and whether the disk has it."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+from dubcli.core.errors import EncodeError
+from dubcli.core.formatting import in_bytes
+from dubcli.core.types import MediaInfo
+from dubcli.media.container.formats import LOSSLESS_AUDIO, Container, container_of, plan_streams
+from dubcli.media.container.probe import probe, require_audio
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.pipeline.decision import Decision
+from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.segments import SEGMENT_FRAMES
+from dubcli.preview.plan_types import Estimate
+from dubcli.preview.trial import Trial, num_cuts, num_key_frames, try_out
+
+# A trial of a shorter job would cost more than it tells.
+LEAST_FRAMES = 750
+# Joining: seconds to begin with, and bytes a second of all files that are written.
+_JOIN_S, _JOIN_BYTES_S = 0.5, 150e6
+# Sound: a channel of lossy codecs, and 24 bit stereo at 48 kHz with something to spare.
+_LOSSY_BYTES_S, _LOSSLESS_BYTES_S = 16_000, 400_000
+# Codecs whose result is a lossy file; others may need much more.
+_USUAL = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg")
+# More bytes for a pixel than encoders of the usual and of the lossless kind make.
+_MOST_PIXEL_BYTES, _MOST_LOSSLESS_BYTES = 0.25, 6.0
+_COPIES = 3
+
+
+def foresee(
+    job: Job,
+    decision: Decision,
+    reader: FrameReader,
+    scratch: Path,
+    tell: Progress,
+    *,
+    always: bool = False,
+    segment_frames: int = SEGMENT_FRAMES,
+) -> Estimate | None:
+    """Measure a few frames, and from them tell what all will need.
+
+    Args:
+        job: What is to be done.
+        decision: How.
+        reader: Of the source.
+        scratch: Folder for the trial.
+        tell: Called as (stage, done, total).
+        always: Also for a job so short that nobody waits for it, unless the disk is nearly full.
+        segment_frames: Least length of a segment, frames.
+
+    Raises:
+        MediaError: The source breaks off, or the picture cannot be encoded or written.
+        DeviceError: The device has too little memory.
+    """
+    free = free_bytes(job.output.parent)
+    num = len(decision.schedule.timeline)
+    is_roomy = free is None or free >= _most_bytes(job, num)
+    if not always and num < LEAST_FRAMES and is_roomy:
+        return None
+    trial = try_out(job, decision, reader, scratch, tell)
+    other_bytes = _other_bytes(job, decision)
+    dubbed = int((decision.strength > 0).sum())
+    return estimate(
+        trial,
+        frames=(dubbed, num - dubbed),
+        num_cuts=num_cuts(decision),
+        num_segments=-(-num // segment_frames),
+        other_bytes=other_bytes,
+        free=free,
+        is_copied=job.marks.place == "embedded",
+    )
+
+
+def estimate(
+    trial: Trial,
+    *,
+    frames: tuple[int, int],
+    num_cuts: int,
+    num_segments: int,
+    other_bytes: int,
+    free: int | None,
+    is_copied: bool = False,
+) -> Estimate:
+    """What a whole job needs, from what a few frames needed.
+
+    Args:
+        trial: What was measured.
+        frames: How many frames will be dubbed, and how many not.
+        num_cuts: How often the picture jumps.
+        num_segments: Files that the picture is first written to.
+        other_bytes: Sound and further streams.
+        free: Bytes that the disk has.
+        is_copied: Signing writes the result a second time, beside the segments.
+    """
+    num = sum(frames)
+    keys = num_key_frames(num, num_cuts, num_segments)
+    picture = round(keys * trial.key_frame_bytes + (num - keys) * trial.frame_bytes)
+    result = picture + other_bytes
+    # Segments, the picture joined from them, and the result are there at the same time.
+    disk = result + picture * (2 if num_segments > 1 else 1)
+    disk = max(disk, picture + 2 * result) if is_copied else disk
+    paces = (trial.dubbed_frame_s, trial.passed_frame_s)
+    seconds = sum(count * pace for count, pace in zip(frames, paces, strict=True))
+    return Estimate(
+        seconds=round(seconds + _JOIN_S + disk / _JOIN_BYTES_S, 1),
+        dubbed_frame_s=round(trial.dubbed_frame_s, 4),
+        passed_frame_s=round(trial.passed_frame_s, 4),
+        trial_frames=trial.frames,
+        result_bytes=result,
+        disk_bytes=disk,
+        free_bytes=free,
+    )
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Space that a folder's file system has left; None where it does not say."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return usage.free if usage.total > 0 else None
+
+
+def require_space(needed: Estimate | None, output: Path) -> None:
+    """Refuse a job that the disk cannot hold.
+
+    Args:
+        needed: What was foreseen; None allows the job.
+        output: Where the result goes.
+
+    Raises:
+        EncodeError: Too little space.
+    """
+    if needed is None or needed.is_enough:
+        return
+    raise EncodeError(
+        f"The dub needs about {in_bytes(needed.disk_bytes)} in '{output.parent}', "
+        f"{in_bytes(needed.free_bytes or 0)} are free.",
+        "Free some space, or choose another folder with --output.",
+    )
+
+
+def _most_bytes(job: Job, num_frames: int) -> float:
+    """More than a job needs, whatever its pictures show."""
+    video, container = job.video, container_of(job.output)
+    is_lossless = job.encode.lossless or job.encode.crf < 8 or video.codec not in _USUAL
+    each = _MOST_LOSSLESS_BYTES if is_lossless else _MOST_PIXEL_BYTES
+    picture = num_frames * video.width * video.height * each
+    return _COPIES * picture + _sound_bytes(job, container, job.audio_s) + _stream_bytes(job.info)
+
+
+def _other_bytes(job: Job, decision: Decision) -> int:
+    """About what sound and further streams of the result weigh."""
+    container = container_of(job.output)
+    kept, _ = plan_streams(job.info.streams, container, job.info)
+    others = _stream_bytes(job.info) if kept else 0
+    return _sound_bytes(job, container, decision.schedule.timeline.duration_s) + others
+
+
+def _sound_bytes(job: Job, container: Container, duration_s: Fraction) -> int:
+    audio = require_audio(probe(job.sound))
+    is_kept = audio.codec in container.exact_audio or container.lossless_encoder == "flac"
+    if not is_kept or audio.codec not in LOSSLESS_AUDIO:
+        return round(_LOSSY_BYTES_S * audio.channels * duration_s)
+    return min(job.sound.stat().st_size, round(_LOSSLESS_BYTES_S * duration_s))
+
+
+def _stream_bytes(info: MediaInfo) -> int:
+    """About what the source holds besides the picture: all of it where that is not known."""
+    size = info.path.stat().st_size
+    if info.video is None or info.video.bit_rate is None or info.duration_s is None:
+        return size // 4
+    return max(0, size - round(info.video.bit_rate * info.duration_s / 8))

@@ -1,0 +1,168 @@
+"""A short measured trial of the slow part: how long it will take and what it will weigh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from dubcli.core.types import Bool, Window
+from dubcli.media.container.concat import packet_sizes
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.frame_writer import FrameWriter
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline.decision import Decision
+from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.marking import show_mark
+from dubcli.pipeline.queues import Sink, prefetch
+from dubcli.pipeline.renderer import Clock, Renderer
+
+# Windows that are tried where lips are dubbed, and where they are not.
+_DUBBED_WINDOWS, _PASSED_WINDOWS = 3, 1
+# A smaller share of frames that pass through is not worth a window of its own.
+_LEAST_PASSED = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a few windows took.
+
+    Attributes:
+        frames: How many frames were encoded.
+        dubbed_frame_s: Seconds for a dubbed frame.
+        passed_frame_s: Seconds for a frame that passes through.
+        key_frame_bytes: Size of an encoded key frame.
+        frame_bytes: Size of another one.
+    """
+
+    frames: int
+    dubbed_frame_s: float
+    passed_frame_s: float
+    key_frame_bytes: float
+    frame_bytes: float
+
+
+def try_out(
+    job: Job, decision: Decision, reader: FrameReader, scratch: Path, tell: Progress
+) -> Trial:
+    """Dub and encode a few windows, spread over the video, the way that the slow part will.
+
+    The first one is dubbed twice, for a network's first call is slow. Nothing is left behind.
+
+    Args:
+        job: What is to be done.
+        decision: How.
+        reader: Of the source.
+        scratch: Folder for the encoded windows.
+        tell: Called as (stage, done, total).
+
+    Raises:
+        MediaError: The source breaks off, or the picture cannot be encoded or written.
+        DeviceError: The device has too little memory.
+    """
+    renderers = decision.renderers(job, Clock())
+    windows = renderers[0].windows()
+    is_dubbed = decision.strength > 0
+    dubbed = pick_windows(windows, is_dubbed, _DUBBED_WINDOWS)
+    passed: list[Window] = []
+    if not dubbed or 1 - is_dubbed.mean() >= _LEAST_PASSED:
+        passed = pick_windows(windows, ~is_dubbed, _PASSED_WINDOWS)
+    runs = [*dubbed[:1], *dubbed, *passed]
+    measured: list[_Measured] = []
+    total = sum(window.emit_stop - window.emit_start for window in runs)
+    for window in runs:
+        measured.append(_run(job, decision, renderers, reader, window, scratch / "trial.mov"))
+        tell("trial", sum(len(one.sizes) for one in measured), total)
+    measured = measured[len(dubbed[:1]) :]
+    sizes = [size for one in measured for size in one.sizes]
+    keys = [one.sizes[0] for one in measured]
+    # Where one kind was not tried, frames of it are few or none.
+    dubbed_s = _pace(measured[: len(dubbed)] or measured)
+    passed_s = _pace(measured[len(dubbed) :] or measured)
+    others = len(sizes) - len(keys)
+    return Trial(
+        frames=len(sizes),
+        dubbed_frame_s=dubbed_s,
+        passed_frame_s=passed_s,
+        key_frame_bytes=sum(keys) / len(keys),
+        frame_bytes=(sum(sizes) - sum(keys)) / others if others else sum(keys) / len(keys),
+    )
+
+
+def pick_windows(windows: Sequence[Window], wanted: Bool, most: int) -> list[Window]:
+    """Windows that hold the most wanted frames, evenly spread, at most so many.
+
+    Args:
+        windows: All of them, in order.
+        wanted: Which positions count. Shape (N,).
+        most: How many windows.
+    """
+    counts = [int(wanted[w.emit_start : w.emit_stop].sum()) for w in windows]
+    fullest = max(counts, default=0)
+    full = [w for w, count in zip(windows, counts, strict=True) if count == fullest > 0]
+    num = min(most, len(full))
+    # The middles of as many equal parts.
+    return [full[(2 * part + 1) * len(full) // (2 * num)] for part in range(num)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Seconds that a window took, and the sizes of its encoded frames, a key frame's first."""
+
+    seconds: float
+    sizes: list[int]
+
+
+def _run(
+    job: Job,
+    decision: Decision,
+    renderers: Sequence[Renderer],
+    reader: FrameReader,
+    window: Window,
+    path: Path,
+) -> _Measured:
+    timeline = decision.schedule.timeline
+    positions = range(window.emit_start, window.emit_stop)
+    indices = timeline.source_index[window.emit_start : window.emit_stop].tolist()
+    try:
+        with (
+            prefetch(reader.native_sequence(indices)) as source,
+            FrameWriter(path, job.video, job.encode) as writer,
+        ):
+            first = next(source)  # looking for the place in the file is no part of the pace
+            began = time.perf_counter()
+            frames: Iterator[NativeFrame] = chain([first], source)
+            for renderer in renderers:
+                frames = renderer.frames(frames, [window])
+            frames = show_mark(job, decision, frames, positions)
+            sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
+            try:
+                for position, native in zip(positions, frames, strict=True):
+                    sink.put((native, int(timeline.pts[position])))
+                sink.finish()
+            finally:
+                sink.stop()
+        seconds = time.perf_counter() - began
+        return _Measured(seconds=seconds, sizes=packet_sizes(path))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _pace(measured: Sequence[_Measured]) -> float:
+    """Seconds a frame."""
+    return sum(one.seconds for one in measured) / sum(len(one.sizes) for one in measured)
+
+
+def num_key_frames(num_frames: int, num_cuts: int, num_segments: int) -> int:
+    """About how many key frames the encoder makes: at cuts, at segments, every 250 frames."""
+    return min(num_frames, num_segments + num_cuts + num_frames // 250)
+
+
+def num_cuts(decision: Decision) -> int:
+    """How often the picture of the result jumps."""
+    shot = decision.speakers[0].subject.track.shot[decision.schedule.timeline.source_index]
+    return int(np.count_nonzero(np.diff(shot)))

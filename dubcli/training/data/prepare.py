@@ -1,0 +1,304 @@
+"""`dub prepare`: a folder of videos to a training set.
+
+Every clip goes through pass 1 of the pipeline; its largest face becomes aligned crops, landmarks,
+pose and sound. What cannot be used is listed in `index.csv` with the reason. A clip that is
+already there is not prepared again, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dubcli.audio.log_mel import SAMPLE_RATE
+from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
+from dubcli.audio.windows import frame_steps
+from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
+from dubcli.config import PrepareConfig
+from dubcli.core.errors import ConfigError, DubError, TrainingError
+from dubcli.face.pose import (
+    Pose,
+    apply_matrix,
+    compose,
+    crop_alignment,
+    invert_matrix,
+    to_canonical,
+    transform_pose,
+)
+from dubcli.face.crop import cut_crop
+from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.track import smooth_pose
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.container.probe import probe, require_video
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.media.sound.waveform import read_waveform
+from dubcli.pipeline.analysis import analyse, choose_face
+from dubcli.media.video.spaces import coded_to_display
+from dubcli.sync.scorer import SyncJudge
+from dubcli.training.data.prepared_clip import (
+    CROP_SIZE,
+    INDEX_NAME,
+    MARGIN,
+    STORED_SIZE,
+    PreparedClip,
+    encode_picture,
+    load_clip,
+    save_clip,
+)
+from dubcli.sync.offset import OffsetColumns, measure_offset
+from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
+from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
+from dubcli.weights.resolve import part_path
+
+Progress = Callable[[str, int, int], None]
+_FIELDS: tuple[str, ...] = (
+    "clip",
+    "identity",
+    "frames",
+    "usable",
+    "has_audio",
+    "offset_ms",
+    "offset_confidence",
+    "sound_dropped",
+    "dropped",
+    "source",
+)
+MIN_USABLE = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceClip:
+    """A video that becomes one training clip."""
+
+    path: Path
+    clip_id: str
+    identity: str
+    has_own_audio: bool
+
+
+def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
+    """Prepare every video of a folder.
+
+    Returns:
+        The index of the training set.
+
+    Raises:
+        ConfigError: The folder or the catalogue cannot be used, or the set exists.
+        TrainingError: Not one clip can be used.
+    """
+    sources = list_sources(config)
+    index = config.output / INDEX_NAME
+    if index.exists() and not config.overwrite:
+        raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
+    rows: dict[str, dict[str, str]] = {}
+    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs), 1):
+        rows[row["clip"]] = row
+        if progress is not None:
+            progress("prepare", done, len(sources))
+    ordered = [rows[source.clip_id] for source in sources]
+    _write_index(index, ordered)
+    if all(row["dropped"] for row in ordered):
+        raise TrainingError(
+            f"No clip of '{config.clips}' can be used.", f"See the column 'dropped' of '{index}'."
+        )
+    return index
+
+
+def list_sources(config: PrepareConfig) -> list[SourceClip]:
+    """The videos of a folder, with what the catalogue says of them.
+
+    A catalogue is a CSV with the column `file` (compared by name) and, where known, `identity`
+    and `audio_is_own` (`no` where the sound is not this mouth's).
+
+    Raises:
+        ConfigError: No folder, no video, or a catalogue without the column `file`.
+    """
+    if not config.clips.is_dir():
+        raise ConfigError(f"'{config.clips}' is no folder.", "Name a folder of videos.")
+    paths = list_videos(config.clips)
+    if not paths:
+        raise ConfigError(f"'{config.clips}' holds no video.", "Name a folder of videos.")
+    known = read_catalogue(config.catalogue) if config.catalogue else {}
+    sources = []
+    for path in paths:
+        row = known.get(path.name, {})
+        clip_id = clip_name(path.relative_to(config.clips))
+        sources.append(
+            SourceClip(
+                path=path,
+                clip_id=clip_id,
+                identity=row.get("identity") or clip_id,
+                has_own_audio=is_own_sound(row),
+            )
+        )
+    return sources
+
+
+def _prepare_all(sources: list[SourceClip], folder: Path, jobs: int) -> Iterator[dict[str, str]]:
+    if jobs == 1:
+        yield from (_prepare_one(source, folder) for source in sources)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        running = [pool.submit(_prepare_one, source, folder) for source in sources]
+        for task in as_completed(running):
+            yield task.result()
+
+
+def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
+    path = folder / f"{source.clip_id}.npz"
+    dropped = ""
+    clip: PreparedClip | None = None
+    try:
+        clip = _reuse(path)
+        if clip is None:
+            clip = prepare_clip(source)
+            save_clip(clip, path)
+        if clip.valid.sum() < MIN_USABLE:
+            dropped = f"only {int(clip.valid.sum())} usable frames"
+    except DubError as error:
+        dropped = error.cause
+    except OSError as error:
+        raise TrainingError(
+            f"'{path}' cannot be written: {error.strerror}.", "Free some disk space; run again."
+        ) from error
+    values = {
+        "clip": source.clip_id,
+        "identity": source.identity,
+        "frames": str(len(clip)) if clip else "",
+        "usable": str(int(clip.valid.sum())) if clip else "",
+        "has_audio": "yes" if clip is not None and len(clip.voices) else "no",
+        **asdict(_offset(clip)),
+        "dropped": dropped,
+        "source": str(source.path),
+    }
+    return {name: values[name] for name in _FIELDS}
+
+
+def _offset(clip: PreparedClip | None) -> OffsetColumns:
+    """How far picture and sound of a clip are apart."""
+    if clip is None or not len(clip.voices):
+        return OffsetColumns()
+    return measure_offset(SyncJudge.load("train", torch.device("cpu")), clip)
+
+
+def _reuse(path: Path) -> PreparedClip | None:
+    """The clip of an earlier run, None where there is none or a damaged one."""
+    try:
+        return load_clip(path) if path.exists() else None
+    except TrainingError:
+        return None
+
+
+def prepare_clip(source: SourceClip) -> PreparedClip:
+    """Pass 1 over one video and its largest face's crops.
+
+    Raises:
+        DubError: The video or its face cannot be used.
+    """
+    info = probe(source.path)
+    with FrameReader(source.path, info) as reader:
+        with MediaPipeDetector() as detector:
+            found = analyse(reader, detector, 0, lambda stage, done, total: None)
+        track = choose_face(found, 1)
+        pose = smooth_pose(track)
+        matrices = stored_matrices(pose)
+        to_display = coded_to_display(require_video(info))
+        jpeg = [
+            cut_picture(native, compose(matrices[native.index], to_display))
+            for native in reader.native_frames()
+        ]
+    steps, sound = _own_sound(source, info, found.times)
+    return assemble_clip(track, pose, jpeg, steps, sound)
+
+
+def stored_matrices(pose: Pose) -> F64:
+    """Display px to px of the stored crop, one per pose. Shape (T, 2, 3)."""
+    matrices = crop_alignment(pose, CROP_SIZE).frame_to_crop.copy()
+    matrices[:, :, 2] += MARGIN[::-1]
+    return matrices
+
+
+def cut_picture(native: NativeFrame, coded_to_crop: F64) -> U8:
+    """The stored crop of a frame as JPEG bytes (B,); `coded_to_crop` has the shape (2, 3)."""
+    x, y, width, height = _surroundings(coded_to_crop, (native.width, native.height))
+    matrix = compose(coded_to_crop, np.array([[1.0, 0, x], [0, 1.0, y]]))
+    return encode_picture(cut_crop(native.rgb_region(x, y, width, height), matrix, STORED_SIZE))
+
+
+def _surroundings(to_crop: F64, frame_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """All of a coded frame that the stored crop is made from: x, y, width, height."""
+    rows, columns = STORED_SIZE
+    corners = np.array([(0, 0), (columns, 0), (0, rows), (columns, rows)], np.float64)
+    back = invert_matrix(to_crop)
+    spots = corners @ back[:, :2].T + back[:, 2]
+    # What shrinks it smooths over 2 px of the crop.
+    margin = 2 * float(np.sqrt(np.abs(np.linalg.det(back[:, :2])))) + 4
+    low = np.clip(spots.min(0) - margin, 0, np.array(frame_size) - 1).astype(int) // 2 * 2
+    high = np.clip(np.ceil(spots.max(0) + margin).astype(int) + 1, low + 1, frame_size)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def assemble_clip(
+    track: FaceTrack, pose: Pose, jpeg: list[U8], steps: Int, sound: HeardVersions
+) -> PreparedClip:
+    """Put what was found of one face together.
+
+    Args:
+        track: The face.
+        pose: Its smoothed pose.
+        jpeg: `cut_picture` of each of its frames.
+        steps: Audio step of each frame. Shape (T,).
+        sound: The clip's own sound.
+    """
+    matrices = stored_matrices(pose)
+    crop_pose = transform_pose(pose, matrices)
+    return PreparedClip(
+        jpeg=np.concatenate(jpeg),
+        jpeg_ends=np.cumsum([len(data) for data in jpeg]),
+        landmarks=apply_matrix(track.landmarks, matrices),
+        canonical=to_canonical(track.landmarks, pose),
+        scale=crop_pose.scale,
+        rotation=crop_pose.rotation,
+        translation=crop_pose.translation,
+        valid=track.valid,
+        shot=track.shot,
+        steps=steps,
+        voices=sound.voices,
+        heard=sound.heard,
+        fill=sound.fill,
+    )
+
+
+def _own_sound(source: SourceClip, info: MediaInfo, times: FrameTimes) -> tuple[Int, HeardVersions]:
+    """Audio step of each frame, and the clip's sound as heard in several versions."""
+    if not source.has_own_audio or info.audio is None:
+        return np.zeros(len(times.pts), np.int64), no_sound()
+    waveform = read_waveform(source.path, SAMPLE_RATE)
+    encoder = SpeechEncoder(part_path("speech-encoder"))
+    features = speech_features(waveform, encoder)
+    steps = frame_steps(times.pts, times.time_base, features, Fraction(0))
+    return steps, hear_versions(waveform, features, encoder, zlib.crc32(source.clip_id.encode()))
+
+
+def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    partial = path.with_suffix(".part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)

@@ -1,0 +1,301 @@
+"""Prepared clips and what training derives from them: rest, departures, the mouth basis, sound."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dubcli.audio.windows import gather_windows
+from dubcli.core.errors import TrainingError
+from dubcli.face.landmarks import SPEAKING, mouth_open
+from dubcli.face.neutral import rest_shape
+from dubcli.training.data.prepared_clip import (
+    CROP_SIZE,
+    INDEX_NAME,
+    MARGIN,
+    STEPS_HZ,
+    PreparedClip,
+    load_clip,
+)
+from dubcli.core.types import F32, F64, FEATURE_SIZES, U8, Int
+
+_MIN_FRAMES = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainClip:
+    """A prepared clip with what training derives from it.
+
+    Attributes:
+        clip_id: Name.
+        identity: Person.
+        clip: The prepared data.
+        frames: Usable frame numbers. Shape (U,).
+        neutral: Rest shape. Shape (S, 3), canonical units.
+        departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
+        opening: Mouth opening. Shape (T,).
+        offset_steps: How many audio steps the picture lags the sound.
+        is_in_step: That was measured when the set was prepared.
+    """
+
+    clip_id: str
+    identity: str
+    clip: PreparedClip
+    frames: Int
+    neutral: F32
+    departure: F32
+    opening: F32
+    offset_steps: int = 0
+    is_in_step: bool = False
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the clip has sound that belongs to its mouth."""
+        return len(self.clip.voices) > 0
+
+
+def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list[TrainClip]:
+    """Every prepared clip of a folder, in the order of its index; damaged ones are left out.
+
+    Args:
+        folder: What `dub prepare` made.
+        warn: Is told of each damaged clip.
+
+    Raises:
+        TrainingError: No index, a damaged one, or no clip in it that can be used.
+    """
+    index = folder / INDEX_NAME
+    if not index.is_file():
+        raise TrainingError(
+            f"'{folder}' holds no prepared clips.", "Make them with 'dub prepare CLIPS -o DIR'."
+        )
+    clips: list[TrainClip] = []
+    damaged: list[TrainingError] = []
+    for row in _rows(index):
+        try:
+            clips.append(_derive(row, load_clip(folder / f"{row['clip']}.npz")))
+        except TrainingError as error:
+            damaged.append(error)
+    clips = [clip for clip in clips if len(clip.frames) >= _MIN_FRAMES]
+    if not clips:
+        none = f"No clip of '{folder}' can be used."
+        raise (damaged or [TrainingError(none, "See the column 'dropped' of its index.csv.")])[0]
+    for error in damaged:
+        warn(f"{error.cause} It is left out. {error.next_step}")
+    return clips
+
+
+def _rows(index: Path) -> list[dict[str, str]]:
+    """Clips of an index that were not dropped."""
+    try:
+        with index.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        # Sets of earlier versions tell no offsets.
+        return [
+            {name: row[name] for name in ("clip", "identity")}
+            | {name: row.get(name) or "" for name in ("offset_ms", "sound_dropped")}
+            for row in rows
+            if not row["dropped"]
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"'{index}' cannot be read: {error}.", "Run 'dub prepare' again with -y."
+        ) from error
+
+
+def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
+    """The clips that teach how mouths follow sound.
+
+    Raises:
+        TrainingError: There are none.
+    """
+    kept = [clip for clip in clips if clip.has_audio]
+    if not kept:
+        raise TrainingError(
+            "No prepared clip has sound that fits its mouth.",
+            "Add clips with their own sound, or train --stage render, which needs none.",
+        )
+    return kept
+
+
+def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
+    if row["sound_dropped"]:
+        clip = replace(clip, voices=clip.voices[:0], heard=clip.heard[:0])
+    is_usable = bool(clip.valid.any())
+    neutral = rest_shape(clip.canonical, clip.valid) if is_usable else clip.canonical[0, SPEAKING]
+    derived = derive_clip(row["clip"], row["identity"], clip, neutral.copy())
+    return replace(derived, offset_steps=_offset_steps(row), is_in_step=bool(row["offset_ms"]))
+
+
+def derive_clip(clip_id: str, identity: str, clip: PreparedClip, neutral: F32) -> TrainClip:
+    """What follows from a prepared clip and a resting mouth (S, 3); picture and sound in step."""
+    return TrainClip(
+        clip_id=clip_id,
+        identity=identity,
+        clip=clip,
+        frames=np.flatnonzero(clip.valid),
+        neutral=neutral,
+        departure=clip.canonical[:, SPEAKING] - neutral,
+        opening=mouth_open(clip.canonical),
+    )
+
+
+def _offset_steps(row: dict[str, str]) -> int:
+    try:
+        return round(float(row["offset_ms"] or 0) / 1000 * STEPS_HZ)
+    except ValueError as error:
+        raise TrainingError(
+            f"The offset of clip '{row['clip']}' is no number: '{row['offset_ms']}'.",
+            "Run 'dub prepare' again with -y.",
+        ) from error
+
+
+def identity_weights(clips: list[TrainClip]) -> F64:
+    """Chance of drawing each clip: people count alike up to the square root of their footage."""
+    total: dict[str, int] = {}
+    for clip in clips:
+        total[clip.identity] = total.get(clip.identity, 0) + len(clip.frames)
+    weights = np.array(
+        [len(clip.frames) / np.sqrt(total[clip.identity]) for clip in clips], np.float64
+    )
+    return weights / weights.sum()
+
+
+def fit_basis(clips: list[TrainClip], num: int) -> F32:
+    """Principal components of departures from rest, scaled to unit variance of coefficients.
+
+    Returns:
+        Shape (num, S, 3); `departure = coefficients @ basis`.
+    """
+    weights = identity_weights(clips)
+    rows, shares = [], []
+    for clip, weight in zip(clips, weights, strict=True):
+        flat = clip.departure[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
+        rows.append(flat)
+        shares.append(np.full(len(flat), weight / len(flat)))
+    data, share = np.concatenate(rows), np.concatenate(shares)
+    covariance = (data * share[:, None]).T @ data
+    values, vectors = np.linalg.eigh(covariance)
+    top = np.argsort(values)[::-1][:num]
+    basis = vectors[:, top].T * np.sqrt(np.maximum(values[top], 1e-12))[:, None]
+    return basis.reshape(num, -1, 3).astype(np.float32)
+
+
+def project(departure: F32, basis: F32) -> F32:
+    """Coefficients (T, P) of departures (T, S, 3)."""
+    flat = basis.reshape(len(basis), -1)
+    return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
+
+
+def audio_windows(
+    clip: TrainClip,
+    frames: Int,
+    width: int,
+    shift: int = 0,
+    *,
+    kind: str = "speech",
+    version: int = 0,
+) -> F32:
+    """Audio steps around frames, offset corrected.
+
+    Args:
+        clip: A clip with sound.
+        frames: Frame numbers. Shape (T,).
+        width: Steps in a window.
+        shift: Steps to look ahead of the frames.
+        kind: A key of `core.types.FEATURE_SIZES`.
+        version: Which changed copy of the sound; 0 is the recording itself.
+
+    Returns:
+        Shape (T, width, D).
+    """
+    # Log-mel stands at the end of the speech features.
+    size = FEATURE_SIZES[kind]
+    values = clip.clip.voices[version] if clip.has_audio else np.zeros((0, size), np.float16)
+    fill = clip.clip.fill[-size:]
+    return gather_windows(values[:, -size:], fill, _centres(clip, frames) + shift, width)
+
+
+def audio_range(clips: list[TrainClip], kind: str) -> tuple[F32, F32]:
+    """Mean and spread of each audio feature over people alike. Two of shape (D,)."""
+    size = FEATURE_SIZES[kind]
+    heard = [clip for clip in clips if clip.has_audio]
+    weights = identity_weights(heard)
+    values = [clip.clip.voices[0][:, -size:].astype(np.float64) for clip in heard]
+    mean = sum(w * v.mean(0) for w, v in zip(weights, values, strict=True))
+    square = sum(w * (v**2).mean(0) for w, v in zip(weights, values, strict=True))
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
+    return np.asarray(mean, np.float32), np.asarray(spread, np.float32)
+
+
+def heard_share(clip: TrainClip, frames: Int, version: int) -> F32:
+    """How much of the words a changed copy leaves in at each frame. Shape (T,)."""
+    heard = clip.clip.heard[version]
+    return heard[np.clip(_centres(clip, frames), 0, len(heard) - 1)].astype(np.float32)
+
+
+def _centres(clip: TrainClip, frames: Int) -> Int:
+    return clip.clip.steps[frames] - clip.offset_steps
+
+
+def hide_audio(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
+    """Hide what could be learnt by heart: the same change for all windows (T, A, D) of a clip.
+
+    A stretch of time goes from the recogniser's part, and log-mel is changed on its own.
+    """
+    mels = FEATURE_SIZES["mel"]
+    if kind == "mel":
+        return augment_audio(audio, rng)
+    tokens, mel = audio[..., :-mels].copy(), augment_audio(audio[..., -mels:], rng)
+    if rng.random() < 0.5:
+        start, length = rng.integers(0, audio.shape[1] - 16), rng.integers(2, 16)
+        tokens[:, start : start + length] = tokens.mean((0, 1))
+    return np.concatenate([tokens, mel], -1)
+
+
+def augment_audio(audio: F32, rng: np.random.Generator) -> F32:
+    """Another voice in another room: the same change for all mel windows (T, A, 80) of a clip.
+
+    Speed changes about each window's centre, so the centre stays the frame's own moment.
+    """
+    _, width, bands = audio.shape
+    speed, pitch = np.exp(rng.uniform(-0.15, 0.15)), rng.uniform(-5, 5)
+    rows = (np.arange(width) - width // 2) * speed + width // 2
+    columns = np.arange(bands) * np.exp(rng.uniform(-0.08, 0.08)) + pitch
+    across, down = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    bent = [
+        cv2.remap(x, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for x in audio
+    ]
+    audio = np.asarray(bent, np.float32)
+    level = rng.uniform(-0.12, 0.12)
+    ramp = np.linspace(-1, 1, bands)
+    tilt = ramp * rng.uniform(-0.15, 0.15) + np.cos(3 * ramp + rng.uniform(0, 6)) * 0.05
+    audio = audio + np.float32(level) + tilt.astype(np.float32)
+    if rng.random() < 0.5:
+        hiss = rng.uniform(-0.8, 0.1) + 0.06 * rng.standard_normal(audio.shape)
+        audio = np.maximum(audio, hiss.astype(np.float32))
+    return _mask_audio(audio.astype(np.float32), rng)
+
+
+def _mask_audio(audio: F32, rng: np.random.Generator) -> F32:
+    """SpecAugment (arXiv:1904.08779): hide some bands and some stretches of time."""
+    _, width, bands = audio.shape
+    for _ in range(2):
+        low, size = rng.integers(0, bands - 14), rng.integers(0, 14)
+        audio[..., low : low + size] = audio.mean()
+        start, length = rng.integers(0, width - 14), rng.integers(0, 14)
+        audio[:, start : start + length] = audio.mean()
+    return audio
+
+
+def stored_to_crop(stored: U8) -> U8:
+    """Cut the margin off a stored crop."""
+    height, width = CROP_SIZE
+    return stored[MARGIN[0] : MARGIN[0] + height, MARGIN[1] : MARGIN[1] + width]

@@ -1,0 +1,185 @@
+"""What tells made mouths from real ones: the patch discriminator and its training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from dubcli.training.losses.pictures import (
+    discriminator_loss,
+    feature_loss,
+    finest_band,
+    generator_loss,
+    luma,
+)
+
+# Height and width of the pictures it sees, inter-ocular units: the lips and what moves with them.
+_WINDOW = (1.1, 1.65)
+_WINDOW_STEP = 16
+_CHANNELS = (32, 64, 128)
+# How much the fine detail is raised that it sees beside the colours: detail of some grey levels
+# is what made mouths lack, and a fresh network takes thousands of steps to look there by itself.
+_DETAIL_GAIN = 20.0
+_NUM_SIZES = 2
+_CLIP_NORM = 1.0
+# A fresh discriminator knows nothing: its say grows over this many steps.
+_RAMP_STEPS = 300
+
+
+class PatchDiscriminator(nn.Module):
+    """A score for every 26 px patch (pix2pix, arXiv:1611.07004), spectrally normalised.
+
+    It sees RGB, and beside it the finest band of a Laplacian pyramid of luma, raised. Source of
+    the normalisation: arXiv:1802.05957. It bounds how steep the scores are, which keeps a
+    discriminator of few pictures from learning them by heart.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = _CHANNELS
+        self.layers = nn.ModuleList(
+            [
+                spectral_norm(nn.Conv2d(4, first, 4, 2, 1)),
+                spectral_norm(nn.Conv2d(first, second, 4, 2, 1)),
+                spectral_norm(nn.Conv2d(second, third, 3, 1, 1)),
+            ]
+        )
+        self.score = spectral_norm(nn.Conv2d(third, 1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores (B, 1, H/4, W/4), near 1 where real, and the layers' activations."""
+        x = torch.cat([2 * pictures - 1, _DETAIL_GAIN * finest_band(luma(pictures))], 1)
+        features: list[Tensor] = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        return self.score(x), features
+
+
+class MouthDiscriminator(nn.Module):
+    """`PatchDiscriminator`s at full and half size (pix2pixHD, arXiv:1711.11585)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = nn.ModuleList(PatchDiscriminator() for _ in range(_NUM_SIZES))
+
+    def forward(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores of each size and all activations of pictures (B, 3, H, W) in [0, 1]."""
+        scores: list[Tensor] = []
+        features: list[Tensor] = []
+        for number, part in enumerate(self.sizes):
+            if number:
+                pictures = functional.avg_pool2d(pictures, 2)
+            score, activations = part(pictures)
+            scores.append(score)
+            features += activations
+        return scores, features
+
+
+class Adversary:
+    """A discriminator with its optimizer, trained against the generator step by step.
+
+    Everything is computed in float32, also within autocast.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.net = MouthDiscriminator().to(device)
+        self._optimizer = torch.optim.Adam(self.net.parameters(), betas=(0.5, 0.99))
+        self._judged: tuple[Tensor, Tensor] | None = None
+
+    def judge(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """What made pictures cost their generator; they are kept for `learn`.
+
+        Args:
+            made: Shape (B, 3, H, W), [0, 1].
+            real: Shape (B, 3, H, W), [0, 1].
+
+        Returns:
+            `gan` (L_G) and `matching` (L_f).
+        """
+        with torch.autocast(made.device.type, enabled=False):
+            made, real = made.float(), real.float()
+            self._judged = real.detach(), made.detach()
+            self.net.eval().requires_grad_(False)
+            scores, features = self.net(made)
+            with torch.no_grad():
+                _, wanted = self.net(real)
+            return {"gan": generator_loss(scores), "matching": feature_loss(features, wanted)}
+
+    def learn(self, learning_rate: float) -> dict[str, float]:
+        """One update by the pictures judged last; none if it cannot be computed.
+
+        Returns:
+            `critic`: L_D, or NaN where it or its gradient is not finite.
+        """
+        assert self._judged is not None, "judge comes first"
+        self.net.train().requires_grad_(True)
+        scores, _ = self.net(torch.cat(self._judged))
+        pairs = [score.chunk(2) for score in scores]
+        loss = discriminator_loss([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), _CLIP_NORM))
+        if not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
+            return {"critic": math.nan}
+        self._optimizer.step()
+        return {"critic": float(loss.detach())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments."""
+        return {"net": self.net.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], *, with_moments: bool = True) -> None:
+        """Go on from weights and, to resume exactly, moments."""
+        self.net.load_state_dict(state["net"])
+        if with_moments:
+            self._optimizer.load_state_dict(state["optimizer"])
+
+
+def ramp(step: int) -> float:
+    """Share of the discriminator's λ at a step: rises to 1."""
+    return min(1.0, step / _RAMP_STEPS)
+
+
+def cut_mouths(pictures: list[Tensor], lips: Tensor, unit_px: float, top: int) -> list[Tensor]:
+    """The same window around the lips of each of several pictures, unresampled.
+
+    Args:
+        pictures: Boxes of crops. Shapes (T, C, h, w).
+        lips: Points in crop px. Shape (T, V, 2).
+        unit_px: One inter-ocular distance, px.
+        top: First row of the box in the crop, px.
+
+    Returns:
+        Shapes (T, C, h', w'): 1.1 by 1.65 inter-ocular distances, in steps of 16 px, or as much as
+        the box has.
+    """
+    height, width = pictures[0].shape[-2:]
+    tall, wide = (
+        min(side, max(_WINDOW_STEP, _WINDOW_STEP * round(share * unit_px / _WINDOW_STEP)))
+        for side, share in zip((height, width), _WINDOW, strict=True)
+    )
+    middle = (lips.detach().amin(1) + lips.detach().amax(1)) / 2
+    starts = [
+        (
+            min(max(round(y - top - tall / 2), 0), height - tall),
+            min(max(round(x - wide / 2), 0), width - wide),
+        )
+        for x, y in middle.tolist()
+    ]
+    return [
+        torch.stack(
+            [
+                image[:, y : y + tall, x : x + wide]
+                for image, (y, x) in zip(picture, starts, strict=True)
+            ]
+        )
+        for picture in pictures
+    ]
