@@ -12,12 +12,8 @@ from torch.nn import functional
 from dubcli.models.common.layers import SPADE, AdaIN
 from dubcli.models.common.masks import MaskKind, mouth_mask
 from dubcli.models.common.mouth_map import normalised, pixel_grid, resize_grid, warp
-from dubcli.models.iptalker.network import (
-    NAMED_CONFIGS,
-    AlignmentModule,
-    IPTalker,
-    ReferenceState,
-)
+from dubcli.models.iptalker.alignment import AlignmentModule
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, ReferenceState
 
 TINY = NAMED_CONFIGS["tiny"]
 
