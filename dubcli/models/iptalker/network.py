@@ -54,7 +54,7 @@ from dubcli.models.common.mouth_map import (
 )
 from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
-from dubcli.models.iptalker.inpainting import InpaintingDecoder
+from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.reference_state import ReferenceState
 from dubcli.models.iptalker.warping import WarpingNetwork
 
@@ -117,7 +117,7 @@ class IPTalker(nn.Module):
             self.select = conv(2 * config.channels, config.channels, 1)
         else:
             self.fuse = conv(config.num_references * config.channels, config.channels)
-        self.decoder = InpaintingDecoder(config)
+        self.decoder = build_decoder(config)
 
     @property
     def spec(self) -> ModelSpec:
@@ -140,7 +140,7 @@ class IPTalker(nn.Module):
             pictures=references,
             features=self.reference_encoder(box, maps[0] if maps else None),
             points=landmarks,
-            tokens=self._tokens(box),
+            tokens=self.alignment.encode_references(references[:, :, self.config.visual_row :]),
         )
 
     def state_tensors(self, state: ReferenceState) -> dict[str, Tensor]:
@@ -151,11 +151,6 @@ class IPTalker(nn.Module):
         """The state of stored tensors and the crops (N, 3, H, W) that they belong to."""
         sizes = {"features": self.config.channels, "tokens": self.config.embedding}
         return ReferenceState.from_tensors(tensors, references, sizes)
-
-    def _tokens(self, box: Tensor) -> Tensor:
-        if self.config.align_to_references:
-            return self.alignment.visual_encoder(box)
-        return box.new_zeros(len(box), self.config.embedding)
 
     def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
         """New mouths for the window's audio."""
