@@ -7,17 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from made_scenes import FRAMES, PLAIN, TINY, WHOLE, made_face, made_model, rendered
 
 from dubcli.core.errors import ConfigError
 from dubcli.models.iptalker.alignment import AlignmentModule, AudioVisualAlignmentUnit
-from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig, Rendered
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 
-TINY = NAMED_CONFIGS["tiny"]
-PLAIN = replace(
-    TINY, box_top=0.0, visual_top=0.5, mask="hull", geometry_map=False, fusion="plain", paste="face"
-)
-WHOLE = replace(PLAIN, modulation="every-layer")
 SWITCHES: dict[str, dict[str, Any]] = {
     "without reference tokens": {"alignment": "audio"},
     "without alignment": {"alignment": "none"},
@@ -29,55 +24,18 @@ SWITCHES: dict[str, dict[str, Any]] = {
 BASES = {"with the map": TINY, "without the map": PLAIN, "every layer": WHOLE}
 # What a switch leaves in the file, but idle.
 IDLE = {"alignment": "audio"}
-FRAMES, KEPT = 2, 133
-
-
-def _model(config: IPTalkerConfig) -> IPTalker:
-    """A network all of whose layers matter: some start at zero."""
-    torch.manual_seed(0)
-    model = IPTalker(config).eval()
-    with torch.no_grad():
-        for value in [*model.parameters(), *model.buffers()]:
-            value.add_(0.05 * torch.randn_like(value))
-    return model
-
-
-def _face(num: int, config: IPTalkerConfig) -> Tensor:
-    middle = torch.tensor([0.5 * config.width, 0.65 * config.height])
-    spread = torch.tensor([0.2 * config.width, 0.15 * config.height])
-    return middle + spread * (2 * torch.rand(num, KEPT, 2) - 1)
-
-
-def _rendered(model: IPTalker, audio: Tensor | None = None) -> Rendered:
-    """From sound to picture, by the paper's modules alone."""
-    config = model.config
-    torch.manual_seed(1)
-    size = (config.height, config.width)
-    crops, pictures = torch.rand(FRAMES, 3, *size), torch.rand(config.num_references, 3, *size)
-    points, landmarks = _face(config.num_references, config)[:, 27:129], _face(FRAMES, config)
-    drawn = torch.randn(FRAMES, config.audio_width, config.audio_size)
-    audio = drawn if audio is None else audio
-    state = model.encode_references(pictures, points)
-    code, speaking = model.alignment(audio, state.tokens), None
-    if config.geometry_map:
-        coefficients = model.alignment.to_coefficients(code)
-        neutral = torch.zeros(FRAMES, 102, 3)
-        moved = model.alignment.speaking_points(coefficients, neutral)[..., :2]
-        speaking = landmarks[:, 27:129] + moved
-        code = model.coefficient_code(coefficients)
-    return model.render(crops, crops, landmarks, speaking, code, state)
 
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_each_switch_gives_a_network_of_its_own_that_learns(base: str, switch: str) -> None:
     before, changed = BASES[base], replace(BASES[base], **SWITCHES[switch])
-    model = _model(changed)
-    out = _rendered(model)
+    model = made_model(changed)
+    out = rendered(model)
     assert out.rgb.shape == (FRAMES, 3, changed.height - changed.top, changed.width)
     assert bool(out.rgb.isfinite().all())
     with torch.no_grad():
-        assert not torch.equal(out.rgb, _rendered(_model(before)).rgb)
+        assert not torch.equal(out.rgb, rendered(made_model(before)).rgb)
     (out.rgb - torch.rand_like(out.rgb)).abs().sum().backward()
     idle = {
         key
@@ -93,10 +51,10 @@ def test_each_switch_gives_a_network_of_its_own_that_learns(base: str, switch: s
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_lets_the_sound_through(switch: str) -> None:
-    model = _model(replace(WHOLE, **SWITCHES[switch]))
+    model = made_model(replace(WHOLE, **SWITCHES[switch]))
     audio = torch.randn(FRAMES, WHOLE.audio_width, WHOLE.audio_size)
     with torch.no_grad():
-        assert not torch.equal(_rendered(model, audio).rgb, _rendered(model, audio + 1).rgb)
+        assert not torch.equal(rendered(model, audio).rgb, rendered(model, audio + 1).rgb)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +69,11 @@ def test_references_reach_v_alg_only_with_full_alignment(
     switch: dict[str, Any], does_matter: bool
 ) -> None:
     config = replace(PLAIN, **switch)
-    model, audio = _model(config), torch.randn(1, config.audio_width, config.audio_size)
-    pictures, points = torch.rand(2, 3, config.height, config.width), _face(2, config)[:, 27:129]
+    model, audio = made_model(config), torch.randn(1, config.audio_width, config.audio_size)
+    pictures, points = (
+        torch.rand(2, 3, config.height, config.width),
+        made_face(2, config)[:, 27:129],
+    )
     with torch.no_grad():
         a, b = (
             model.alignment(audio, model.encode_references(x, points).tokens)
