@@ -7,6 +7,7 @@ a quarter of the height, one inter-ocular distance 0.28 heights long.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from dubcli.core.types import F32, F64, FramePatch, PasteMask
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, SPEAKING, position
 
+PasteHull = Literal["lower-face", "face"]
 # The fixed region: from just under the nose tip to the crop's lower edge, and how round its upper
 # corners are; shares of the crop's height, and of its width for the sides.
 _TOP, _SIDE, _CORNER = 96 / 208, 8 / 160, 24 / 208
@@ -70,36 +72,44 @@ def hull_mask(landmarks: F32, crop_size: tuple[int, int]) -> F32:
 
 
 def paste_mask(
-    source_landmarks: F32, generated_landmarks: F32, crop_size: tuple[int, int], feather_px: float
+    source_landmarks: F32,
+    generated_landmarks: F32,
+    crop_size: tuple[int, int],
+    feather_px: float,
+    *,
+    hull: PasteHull = "lower-face",
 ) -> PasteMask:
-    """Blend weight of a patch: full on mouth and chin, fading out over the cheeks.
+    """Blend weight of a patch: a Gaussian-smoothed hull of landmarks.
 
-    The union of the source's and the generated lower face is covered, so that neither chin shows
-    beside the other; nothing above the nose tip and nothing that the network did not paint is.
+    The union of the source's and the generated hull is covered, so that neither chin shows beside
+    the other. `lower-face` is full on mouth and chin and fades out over the cheeks; nothing above
+    the nose tip and nothing outside the fixed region is covered. `face` is IPTalker's paste
+    (arXiv:2501.04586, section III-D, fig. 5): the hull of all landmarks, up to the crop's edge.
 
     Args:
         source_landmarks: Kept points of the frame, crop px. Shape (K, 2 or 3).
         generated_landmarks: Kept points that the patch shows, crop px. Shape (K, 2 or 3).
         crop_size: Height, width of the crop, px.
         feather_px: Width of the soft edge, crop px.
+        hull: What is covered.
 
     Returns:
         1 well inside, exactly 0 outside the support.
     """
-    both = [
+    source, generated = (
         np.asarray(marks, np.float64)[:, :2] for marks in (source_landmarks, generated_landmarks)
-    ]
-    outline = np.concatenate([_lower_face(marks) for marks in both])
-    lips = np.concatenate([marks[LIPS_OUTER] for marks in both])
-    level = float(both[0][_NOSE_TIP, 1])
-    grown = _grow(outline, lips, level, feather_px)
+    )
+    if hull == "face":
+        outline, region = np.concatenate([source, generated]), np.ones(crop_size, np.float32)
+    else:
+        outline, region = _lower_outline(source, generated, feather_px), fixed_mask(crop_size)
     alpha = cv2.GaussianBlur(
-        _fill_hull(grown, crop_size),
+        _fill_hull(outline, crop_size),
         (0, 0),
         max(0.5 * feather_px, 0.3),
         borderType=cv2.BORDER_REPLICATE,
     )
-    alpha *= _inner_ramp(fixed_mask(crop_size), min(feather_px, _WIDEST_RAMP * crop_size[0]))
+    alpha *= _inner_ramp(region, min(feather_px, _WIDEST_RAMP * crop_size[0]))
     alpha[alpha < _LEAST_ALPHA] = 0
     return PasteMask(alpha=np.minimum(alpha, 1))
 
@@ -153,6 +163,14 @@ def _free(probability: F32) -> F32:
     free = np.clip(1 - np.maximum(np.asarray(soft), share), 0, 1).astype(np.float32)
     free[hard] = 0
     return free
+
+
+def _lower_outline(source: F64, generated: F64, feather_px: float) -> F64:
+    """Points around both lower faces, moved out for the soft edge. Shape (M, 2)."""
+    both = (source, generated)
+    outline = np.concatenate([_lower_face(marks) for marks in both])
+    lips = np.concatenate([marks[LIPS_OUTER] for marks in both])
+    return _grow(outline, lips, float(source[_NOSE_TIP, 1]), feather_px)
 
 
 def _lower_face(landmarks: F64) -> F64:

@@ -72,8 +72,8 @@ class SyncRuns:
         audio = audio_windows(clip, frames, config.audio_width, kind=kind)
         audio = torch.from_numpy(hide_audio(audio, rng, kind=kind)).to(device)
         tokens = torch.zeros(config.num_references, config.embedding, device=device)
-        if config.align_to_references:
-            tokens = alignment.visual_encoder(reference_boxes(self._model, clip, rng))
+        if config.alignment == "full":
+            tokens = alignment.encode_references(reference_boxes(self._model, clip, rng))
         coefficients = alignment.to_coefficients(alignment(audio, tokens))
         return torch.einsum("tp,psc->tsc", coefficients, alignment.basis)
 

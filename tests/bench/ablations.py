@@ -148,7 +148,7 @@ def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
         Variation(
             name="reference tokens",
             change=in_step,
-            sizes=replace(sizes, align_to_references=True),
+            sizes=replace(sizes, alignment="full"),
         ),
     ]
 
@@ -275,9 +275,9 @@ def _score_all(stage: str, model: IPTalker, dev: list[TrainClip]) -> Scores:
 def score_opening(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     """How the mouth opening that the sound asks for follows the true one."""
     tokens = None
-    if model.config.align_to_references:
+    if model.config.alignment == "full":
         rng = np.random.default_rng(DRAW_SEED)
-        tokens = model.alignment.visual_encoder(reference_boxes(model, clip, rng))
+        tokens = model.alignment.encode_references(reference_boxes(model, clip, rng))
     predicted = predicted_opening(model, clip, tokens)
     true = clip.opening[clip.frames]
     lag, best, now = lag_of(predicted, true)

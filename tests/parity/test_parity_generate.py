@@ -92,7 +92,7 @@ def test_lips_do_not_jump_with_the_phase_of_the_audio_window() -> None:
 
 @torch.no_grad()
 def test_without_reference_tokens_the_lips_follow_the_sound_alone() -> None:
-    model = _model(align_to_references=False)
+    model = _model(alignment="audio")
     window = _window(model)
     pictures, points = _references(model)
     model.alignment.basis.normal_(generator=torch.Generator().manual_seed(3)).mul_(0.01)

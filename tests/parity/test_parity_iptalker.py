@@ -12,12 +12,8 @@ from torch.nn import functional
 from dubcli.models.common.layers import SPADE, AdaIN
 from dubcli.models.common.masks import MaskKind, mouth_mask
 from dubcli.models.common.mouth_map import normalised, pixel_grid, resize_grid, warp
-from dubcli.models.iptalker.network import (
-    NAMED_CONFIGS,
-    AlignmentModule,
-    IPTalker,
-    ReferenceState,
-)
+from dubcli.models.iptalker.alignment import AlignmentModule
+from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, ReferenceState
 
 TINY = NAMED_CONFIGS["tiny"]
 
@@ -93,11 +89,12 @@ def test_tokens_carry_their_modality_and_the_result_skips_the_encoder() -> None:
     audio, visual = torch.rand(3, TINY.audio_width, 80), torch.randn(2, TINY.embedding)
     e_a = module.audio_encoder(audio) + module.audio_token
     tokens = (visual + module.visual_token).expand(3, -1, -1)
-    aware = e_a[:, None]
+    aware = e_a
     for unit in module.units:
         tokens, aware = unit(tokens, aware)
-    v_alg = module(audio, visual)
-    torch.testing.assert_close(v_alg - module.cross_modality(tokens, aware), e_a)
+    v_alg, encoder = module(audio, visual), module.cross_modality
+    assert encoder is not None
+    torch.testing.assert_close(v_alg - encoder(tokens, aware), e_a[:, 0])
     torch.testing.assert_close(module(audio, visual.expand(3, -1, -1)), v_alg)
 
 

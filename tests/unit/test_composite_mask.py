@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from made_faces import canonical_face, made_pose, rotation
 
 from dubcli.composite.mask import fixed_mask, hull_mask, paste_mask
 from dubcli.core.types import F32
-from dubcli.face.landmarks import CHIN, JAW, LIPS_OUTER, SPEAKING, position
+from dubcli.face.landmarks import CHIN, EYE_CORNERS, JAW, LIPS_OUTER, SPEAKING, position
 from dubcli.face.pose import apply_matrix, crop_alignment, to_display
 
 SIZE = (208, 160)
@@ -95,3 +96,33 @@ def test_a_chin_below_the_crop_fades_out_at_its_edge() -> None:
     low = face + np.array([0, 40, 0], np.float32)
     alpha = paste_mask(face, low, SIZE, 8).alpha
     assert alpha[-1].max() < 0.05
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 35.0])
+def test_the_paste_of_a_whole_face_is_the_smoothed_hull_of_all_its_points(yaw_deg: float) -> None:
+    """IPTalker, section III-D: eyes and nose are pasted too, nothing beyond the face is."""
+    faces = [in_crop(opening, yaw_deg) for opening in (0.0, 0.35)]
+    alpha = paste_mask(faces[0], faces[1], SIZE, 8, hull="face").alpha
+    points = np.concatenate(faces)[:, :2]
+    assert weights_at(alpha, faces[0][list(EYE_CORNERS)]).min() > 0.4
+    assert weights_at(alpha, np.concatenate([face[LIPS_OUTER] for face in faces])).min() > 0.9
+    hull = cv2.convexHull(points.astype(np.float32))
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    far = [
+        cv2.pointPolygonTest(hull, (float(a), float(b)), True)
+        for a, b in zip(x.flat, y.flat, strict=True)
+    ]
+    distance = np.array(far, np.float32).reshape(SIZE)
+    assert not alpha[distance < -14].any()
+    edge = np.minimum.reduce([x, y, SIZE[1] - 1 - x, SIZE[0] - 1 - y])
+    assert alpha[(distance > 14) & (edge > 10)].min() > 0.99
+    assert alpha[alpha > 0].min() >= 1 / 255
+    # A face that reaches the crop's edge fades out there.
+    assert max(alpha[[0, -1]].max(), alpha[:, [0, -1]].max()) < 0.02
+
+
+def test_the_paste_of_a_whole_face_covers_more_than_that_of_its_lower_half() -> None:
+    face = in_crop(0.2)
+    lower, whole = (paste_mask(face, face, SIZE, 8, hull=x).alpha for x in ("lower-face", "face"))
+    assert whole[: int(face[NOSE_TIP, 1])].any()
+    assert whole.sum() > 1.5 * lower.sum()

@@ -13,16 +13,27 @@ from dubcli.models.common.layers import ResidualBlock, conv
 
 
 class AudioEncoder(nn.Module):
-    """E_a (eq. 1): feature steps around a frame to one embedding.
+    """E_a (eq. 1): feature steps around a frame to one embedding, or to several in time order.
 
-    Each feature is first brought to mean 0 and spread 1 by what was seen in training.
+    Each feature is first brought to mean 0 and spread 1 by what was seen in training. Four
+    strided convolutions make one step of sixteen; each token comes of as many of these steps.
+
+    Args:
+        size: D_audio.
+        width: A, feature steps.
+        embedding: D.
+        dropout: Of features and of activations.
+        tokens: N, a divisor of the steps that are left, ceil(A / 16).
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, size: int, width: int, embedding: int, dropout: float) -> None:
+    def __init__(
+        self, size: int, width: int, embedding: int, dropout: float, tokens: int = 1
+    ) -> None:
         super().__init__()
+        self.tokens = tokens
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("spread", torch.ones(size))
         sizes = (size, 128, 128, embedding, embedding)
@@ -31,18 +42,19 @@ class AudioEncoder(nn.Module):
         )
         self.norms = nn.ModuleList(nn.GroupNorm(8, size) for size in sizes[1:])
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(embedding * -(-width // 16), embedding)
+        self.out = nn.Linear(embedding * (-(-width // 16) // tokens), embedding)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """(T, A, D_audio) to (T, D)."""
+        """(T, A, D_audio) to (T, N, D)."""
         x = rearrange(self.dropout((audio - self.mean) / self.spread), "t a d -> t d a")
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = self.dropout(functional.silu(norm(layer(x))))
-        return self.out(x.flatten(1))
+        parts = rearrange(x, "t d (n s) -> (t n) (d s)", n=self.tokens)
+        return rearrange(self.out(parts), "(t n) d -> t n d", n=self.tokens)
 
 
 class VisualEncoder(nn.Module):
-    """E_v (eq. 1): the lower half of a reference to one embedding."""
+    """E_v (eq. 1): the lower half of a reference, or what the caller cuts out, to one embedding."""
 
     def __init__(self, embedding: int) -> None:
         super().__init__()
@@ -86,6 +98,6 @@ class CrossModalityEncoder(nn.Module):
         self.conv2 = nn.Conv1d(embedding, embedding, 3, padding=1)
 
     def forward(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """(T, N, D) and (T, 1, D) to (T, D)."""
+        """(T, N, D) and (T, A, D) to (T, D)."""
         x = rearrange(torch.cat([visual, audio], 1), "t n d -> t d n")
         return self.conv2(functional.silu(self.conv1(x))).mean(-1)

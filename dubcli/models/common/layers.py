@@ -64,8 +64,16 @@ class SPADE(nn.Module):
         self.affine = conv(hidden, 2 * channels, 1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Modulate (B, C, H, W) by a condition (B, D, H, W)."""
-        scale, shift = self.affine(functional.silu(self.shared(condition))).chunk(2, 1)
+        """Modulate (B, C, H, W) by a condition (B, D, H, W), or by a coarser one (B, D, h, w).
+
+        Scale and shift of a coarser condition are computed at its size and enlarged.
+        """
+        affine = self.affine(functional.silu(self.shared(condition)))
+        if affine.shape[-2:] != x.shape[-2:]:
+            affine = functional.interpolate(
+                affine, x.shape[-2:], mode="bilinear", align_corners=False
+            )
+        scale, shift = affine.chunk(2, 1)
         return self.norm(x) * (1 + scale) + shift
 
 
@@ -85,3 +93,18 @@ class SPADEBlock(nn.Module):
         """(B, inside, H, W) to (B, outside, H, W)."""
         y = self.conv1(functional.silu(self.spade1(x, condition)))
         return self.skip(x) + self.conv2(functional.silu(self.spade2(y, condition)))
+
+
+class SPADELayer(nn.Module):
+    """SPADE, activation, convolution."""
+
+    def __init__(
+        self, inside: int, outside: int, condition: int, hidden: int, kernel: int = 3
+    ) -> None:
+        super().__init__()
+        self.spade = SPADE(inside, condition, hidden)
+        self.conv = conv(inside, outside, kernel)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, inside, H, W) to (B, outside, H, W); the condition may be coarser."""
+        return self.conv(functional.silu(self.spade(x, condition)))

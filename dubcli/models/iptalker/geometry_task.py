@@ -135,8 +135,8 @@ class GeometryTask:
         heard = torch.from_numpy(heard_share(clip, frames, version)).to(device)
         true = true * heard[:, None]
         tokens = torch.zeros(config.num_references, config.embedding, device=device)
-        if config.align_to_references and rng.random() >= _TOKEN_DROPOUT:
-            tokens = alignment.visual_encoder(reference_boxes(self.model, clip, rng))
+        if config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT:
+            tokens = alignment.encode_references(reference_boxes(self.model, clip, rng))
         v_alg = alignment(torch.from_numpy(audio).to(device), tokens)
         return alignment.to_coefficients(v_alg), true
 
@@ -145,12 +145,12 @@ class GeometryTask:
 
 
 def reference_boxes(model: IPTalker, clip: TrainClip, rng: np.random.Generator) -> Tensor:
-    """Lower halves of random references. Shape (N, 3, h, w)."""
+    """What E_v sees of random references. Shape (N, 3, h, w)."""
     config = model.config
     chosen = rng.choice(clip.frames, config.num_references)
     crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
     pictures = to_tensor(crops, device_of(model))
-    return resize_pictures(pictures, config.height / crops.shape[1])[:, :, config.top :]
+    return resize_pictures(pictures, config.height / crops.shape[1])[:, :, config.visual_row :]
 
 
 def coefficients_of(departure: F32, model: IPTalker) -> Tensor:

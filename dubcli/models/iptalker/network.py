@@ -36,13 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.api import DetailWarp, ModelSpec, ModelWindow, Patches
-from dubcli.models.common.encoders import (
-    AudioEncoder,
-    CrossModalityEncoder,
-    PictureEncoder,
-    VisualEncoder,
-)
-from dubcli.models.common.layers import AdaINBlock, SPADEBlock, conv
+from dubcli.models.common.encoders import PictureEncoder
+from dubcli.models.common.layers import conv
 from dubcli.models.common.masks import SPEAKING, mouth_mask
 from dubcli.models.common.mouth_map import (
     NUM_CHANNELS,
@@ -57,11 +52,13 @@ from dubcli.models.common.mouth_map import (
     shape_distance,
     warp,
 )
+from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
+from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.reference_state import ReferenceState
+from dubcli.models.iptalker.warping import WarpingNetwork
 
-NUM_POINTS = 102
-__all__ = ["NAMED_CONFIGS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
+__all__ = ["NAMED_CONFIGS", "NUM_POINTS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
@@ -97,156 +94,6 @@ class Rendered:
     weights: Tensor
 
 
-class AudioVisualAlignmentUnit(nn.Module):
-    """AVAU (eq. 2, fig. 3a): self-attention within, then attention across the modalities."""
-
-    def __init__(self, embedding: int, heads: int) -> None:
-        super().__init__()
-        self.self_norm, self.visual_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
-        self.audio_norm, self.feed_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
-        self.self_attention = nn.MultiheadAttention(embedding, heads, batch_first=True)
-        self.audio_to_visual = nn.MultiheadAttention(embedding, heads, batch_first=True)
-        self.visual_to_audio = nn.MultiheadAttention(embedding, heads, batch_first=True)
-        self.feed = nn.Sequential(
-            nn.Linear(embedding, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
-        )
-
-    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (T, N, D) and (T, 1, D), both updated."""
-        num = visual.shape[1]
-        tokens = torch.cat([visual, audio], 1)
-        normed = self.self_norm(tokens)
-        tokens = tokens + self.self_attention(normed, normed, normed, need_weights=False)[0]
-        visual, audio = tokens[:, :num], tokens[:, num:]
-        v, a = self.visual_norm(visual), self.audio_norm(audio)
-        audio = audio + self.audio_to_visual(a, v, v, need_weights=False)[0]
-        visual = visual + self.visual_to_audio(v, a, a, need_weights=False)[0]
-        tokens = torch.cat([visual, audio], 1)
-        tokens = tokens + self.feed(self.feed_norm(tokens))
-        return tokens[:, :num], tokens[:, num:]
-
-
-class AlignmentModule(nn.Module):
-    """Section III-B: which reference mouth the audio asks for, and with the map, its landmarks.
-
-    The last layers turn v_alg into mouth coefficients; `neutral + basis @ coefficients` are
-    pose-free speaking points.
-    """
-
-    basis: Tensor
-
-    def __init__(self, config: IPTalkerConfig) -> None:
-        super().__init__()
-        size = config.embedding
-        self.audio_encoder = AudioEncoder(
-            config.audio_size, config.audio_width, size, config.audio_dropout
-        )
-        self.visual_encoder = VisualEncoder(size)
-        self.audio_token = nn.Parameter(torch.randn(size) * 0.02)
-        self.visual_token = nn.Parameter(torch.randn(size) * 0.02)
-        self.units = nn.ModuleList(
-            AudioVisualAlignmentUnit(size, config.num_heads)
-            for _ in range(config.num_alignment_units)
-        )
-        self.cross_modality = CrossModalityEncoder(size)
-        if config.geometry_map:
-            self.to_coefficients = nn.Sequential(
-                nn.LayerNorm(size),
-                nn.Linear(size, size),
-                nn.SiLU(),
-                nn.Linear(size, config.num_coefficients),
-            )
-        self.register_buffer("basis", torch.zeros(config.num_coefficients, NUM_POINTS, 3))
-
-    def forward(self, audio: Tensor, visual_tokens: Tensor) -> Tensor:
-        """v_alg of eq. 3: audio (T, A, D_audio), E_v embeddings (N, D) or (T, N, D) to (T, D)."""
-        e_a = self.audio_encoder(audio) + self.audio_token
-        if visual_tokens.ndim == 2:
-            visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(audio))
-        visual, aware = visual_tokens + self.visual_token, e_a[:, None]
-        for unit in self.units:
-            visual, aware = unit(visual, aware)
-        return self.cross_modality(visual, aware) + e_a
-
-    def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
-        """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
-        return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
-
-
-class WarpingNetwork(nn.Module):
-    """F_UNet (eq. 6): fused features to one motion flow per reference, modulated by AdaIN.
-
-    Also gives each reference's share of the mixed picture.
-    """
-
-    def __init__(self, config: IPTalkerConfig) -> None:
-        super().__init__()
-        width, code = config.warp_channels, config.embedding
-        maps = NUM_CHANNELS if config.geometry_map else 0
-        sources = config.channels * (1 + config.num_references) + maps
-        self.num = config.num_references
-        self.fuse = conv(sources, width, 1)
-        self.enter = AdaINBlock(width, width, code)
-        self.down = AdaINBlock(width, width * 3 // 2, code, stride=2)
-        self.bottom1 = AdaINBlock(width * 3 // 2, width * 3 // 2, code)
-        self.bottom2 = AdaINBlock(width * 3 // 2, width * 3 // 2, code)
-        self.up = conv(width * 3 // 2, width, 1)
-        self.leave = AdaINBlock(width, width, code)
-        self.head = conv(width, 3 * self.num)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
-
-    def forward(self, fused: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (T, N, h, w, 2) in units of the template, and logits (T, N, h, w)."""
-        x = self.enter(self.fuse(fused), code)
-        y = self.down(x, code)
-        y = y + self.bottom2(self.bottom1(y, code), code)
-        y = functional.interpolate(self.up(y), x.shape[-2:], mode="bilinear", align_corners=False)
-        out = self.head(functional.silu(self.leave(x + y, code)))
-        flow, logits = out[:, : 2 * self.num], out[:, 2 * self.num :]
-        return rearrange(flow, "t (n c) h w -> t n h w c", c=2) * 0.1, logits
-
-
-class InpaintingDecoder(nn.Module):
-    """Section III-D: SPADE decoder over warped and source features."""
-
-    def __init__(self, config: IPTalkerConfig) -> None:
-        super().__init__()
-        maps = NUM_CHANNELS if config.geometry_map else 0
-        pictures = 3 if config.geometry_map else 0
-        deep, wide, hidden = config.channels, config.decoder_channels, config.spade_channels
-        self.spade_quarter = SPADEBlock(2 * deep, deep, 2 * deep + maps, hidden)
-        self.widen = conv(deep, wide, 1)
-        self.spade_half = SPADEBlock(wide, wide, wide + maps + pictures + 4, hidden)
-        self.to_full = conv(wide, 4 * 12)
-        self.shuffle = nn.PixelShuffle(2)
-        self.refine = conv(12 + pictures + 4, 16)
-        self.out = conv(16, 4)
-
-    def forward(
-        self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Generated picture and gate at full size: (T, 3, h, w), (T, 1, h, w).
-
-        Args:
-            f_w: Warped features. Shape (T, C, h/4, w/4).
-            f_s: Source features. Shape (T, C, h/4, w/4).
-            source: Masked source with its mask. Shape (T, 4, h, w).
-            warped: Mixed warped references. Shape (T, 3, h, w).
-            maps: Mouth maps at 1/2 and 1/4, or empty.
-        """
-        both = torch.cat([f_w, f_s], 1)
-        x = self.spade_quarter(both, torch.cat([both, *maps[1:]], 1))
-        x = functional.interpolate(self.widen(x), scale_factor=2, mode="nearest")
-        pictures = source if warped is None else torch.cat([source, warped], 1)
-        condition = torch.cat([x, functional.avg_pool2d(pictures, 2), *maps[:1]], 1)
-        x = self.spade_half(x, condition)
-        x = self.shuffle(self.to_full(functional.silu(x)))
-        x = functional.silu(self.refine(torch.cat([x, pictures], 1)))
-        rgb, gate = self.out(x).split((3, 1), 1)
-        return torch.sigmoid(rgb), torch.sigmoid(gate)
-
-
 class IPTalker(nn.Module):
     """The three modules together, behind the model contract."""
 
@@ -270,7 +117,7 @@ class IPTalker(nn.Module):
             self.select = conv(2 * config.channels, config.channels, 1)
         else:
             self.fuse = conv(config.num_references * config.channels, config.channels)
-        self.decoder = InpaintingDecoder(config)
+        self.decoder = build_decoder(config)
 
     @property
     def spec(self) -> ModelSpec:
@@ -293,7 +140,7 @@ class IPTalker(nn.Module):
             pictures=references,
             features=self.reference_encoder(box, maps[0] if maps else None),
             points=landmarks,
-            tokens=self._tokens(box),
+            tokens=self.alignment.encode_references(references[:, :, self.config.visual_row :]),
         )
 
     def state_tensors(self, state: ReferenceState) -> dict[str, Tensor]:
@@ -304,11 +151,6 @@ class IPTalker(nn.Module):
         """The state of stored tensors and the crops (N, 3, H, W) that they belong to."""
         sizes = {"features": self.config.channels, "tokens": self.config.embedding}
         return ReferenceState.from_tensors(tensors, references, sizes)
-
-    def _tokens(self, box: Tensor) -> Tensor:
-        if self.config.align_to_references:
-            return self.alignment.visual_encoder(box)
-        return box.new_zeros(len(box), self.config.embedding)
 
     def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
         """New mouths for the window's audio."""

@@ -1,0 +1,123 @@
+"""Section III-B of IPTalker: the alignment module (eq. 1-3)."""
+
+from __future__ import annotations
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from dubcli.models.common.encoders import AudioEncoder, CrossModalityEncoder, VisualEncoder
+from dubcli.models.iptalker.config import IPTalkerConfig
+
+NUM_POINTS = 102
+
+
+class AudioVisualAlignmentUnit(nn.Module):
+    """AVAU (eq. 2, fig. 3a): self-attention within, then attention across the modalities."""
+
+    def __init__(self, embedding: int, heads: int) -> None:
+        super().__init__()
+        self.self_norm, self.visual_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.audio_norm, self.feed_norm = nn.LayerNorm(embedding), nn.LayerNorm(embedding)
+        self.self_attention = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.audio_to_visual = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.visual_to_audio = nn.MultiheadAttention(embedding, heads, batch_first=True)
+        self.feed = nn.Sequential(
+            nn.Linear(embedding, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
+        )
+
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Visual tokens (T, N, D) and audio tokens (T, A, D), both updated."""
+        num = visual.shape[1]
+        tokens = torch.cat([visual, audio], 1)
+        normed = self.self_norm(tokens)
+        tokens = tokens + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        visual, audio = tokens[:, :num], tokens[:, num:]
+        v, a = self.visual_norm(visual), self.audio_norm(audio)
+        audio = audio + self.audio_to_visual(a, v, v, need_weights=False)[0]
+        visual = visual + self.visual_to_audio(v, a, a, need_weights=False)[0]
+        tokens = torch.cat([visual, audio], 1)
+        tokens = tokens + self.feed(self.feed_norm(tokens))
+        return tokens[:, :num], tokens[:, num:]
+
+
+class AlignmentModule(nn.Module):
+    """Section III-B: which reference mouth the audio asks for, and with the map, its landmarks.
+
+    The last layers turn v_alg into mouth coefficients; `neutral + basis @ coefficients` are
+    pose-free speaking points. Rows 1 and 3 of the paper's Table III are `alignment="none"` (e_a
+    through one linear layer) and `cross_modality=False`. For the latter the paper says both "the
+    output token" and "concatenating the AVAUs output"; the second, which it gives reasons for, is
+    built.
+    """
+
+    basis: Tensor
+
+    def __init__(self, config: IPTalkerConfig) -> None:
+        super().__init__()
+        size, tokens = config.embedding, config.audio_tokens
+        self.kind = config.alignment
+        self.audio_encoder = AudioEncoder(
+            config.audio_size, config.audio_width, size, config.audio_dropout, tokens
+        )
+        has_units = config.alignment != "none"
+        self.visual_encoder = VisualEncoder(size) if has_units else None
+        # With several tokens of sound it also says which moment each is of.
+        self.audio_token = nn.Parameter(torch.randn(*([tokens] * (tokens > 1)), size) * 0.02)
+        if has_units:
+            self.visual_token = nn.Parameter(torch.randn(size) * 0.02)
+            self.units = nn.ModuleList(
+                AudioVisualAlignmentUnit(size, config.num_heads)
+                for _ in range(config.num_alignment_units)
+            )
+        else:
+            self.linear = nn.Linear(size, size)
+        self.cross_modality = (
+            CrossModalityEncoder(size) if has_units and config.cross_modality else None
+        )
+        skips = tokens > 1 and config.cross_modality
+        self.audio_skip = nn.Linear(tokens * size, size) if skips else None
+        if config.geometry_map:
+            wide = config.alignment_size
+            self.to_coefficients = nn.Sequential(
+                nn.LayerNorm(wide),
+                nn.Linear(wide, size),
+                nn.SiLU(),
+                nn.Linear(size, config.num_coefficients),
+            )
+        self.register_buffer("basis", torch.zeros(config.num_coefficients, NUM_POINTS, 3))
+
+    def encode_references(self, pictures: Tensor) -> Tensor:
+        """E_v of eq. 1: what `forward` takes of the references.
+
+        Args:
+            pictures: Their rows from `IPTalkerConfig.visual_row` down, [0, 1]. Shape (N, 3, h, w).
+
+        Returns:
+            Shape (N, D); zeros where the alignment does not look at references.
+        """
+        if self.kind == "full" and self.visual_encoder is not None:
+            return self.visual_encoder(pictures)
+        return pictures.new_zeros(len(pictures), self.audio_token.shape[-1])
+
+    def forward(self, audio: Tensor, visual_tokens: Tensor) -> Tensor:
+        """v_alg of eq. 3: audio (T, A, D_audio), E_v embeddings (N, D) or (T, N, D) to (T, D).
+
+        Without E_cm v_alg has the size `IPTalkerConfig.alignment_size`.
+        """
+        e_a = self.audio_encoder(audio) + self.audio_token
+        if self.kind == "none":
+            return self.linear(e_a[:, 0])
+        if visual_tokens.ndim == 2:
+            visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(audio))
+        visual, aware = visual_tokens + self.visual_token, e_a
+        for unit in self.units:
+            visual, aware = unit(visual, aware)
+        if self.cross_modality is None:
+            return torch.cat([visual, aware], 1).flatten(1)
+        skipped = e_a[:, 0] if self.audio_skip is None else self.audio_skip(e_a.flatten(1))
+        return self.cross_modality(visual, aware) + skipped
+
+    def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
+        """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
+        return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
