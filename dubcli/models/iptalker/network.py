@@ -3,7 +3,12 @@
 Paper: Liu et al. 2025, arXiv:2501.04586 (IJCV 134(5), doi:10.1007/s11263-026-02800-8).
 Original code: none published. Weights: this project's own, see docs/weights.md.
 
-Deviations of the default config, each with its reason; `PAPER` turns them off:
+Deviations of the default configuration, each with its reason. The preset `PAPER` has none of them:
+
+* `alignment="audio"`, in the shipped weights (preset `few-people`): with sound of 28 people E_v's
+  tokens learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without),
+  so zeros stand for them. These weights hear the sound alone: AVAU and E_cm are a network on e_a,
+  E_v lies idle in the file, and references are chosen by landmarks, not by eq. 2.
 * `mask="fixed"`: the paper's hull of the source's lower face moves with the source mouth and
   tells the network the answer (its authors' later finding, arXiv:2608.18832). A fixed region is
   masked instead, and the unmasked current frame (in training a time-shifted one) is a separate
@@ -11,18 +16,33 @@ Deviations of the default config, each with its reason; `PAPER` turns them off:
 * `geometry_map`: the alignment feature predicts the mouth's landmarks, which are drawn as a map
   that conditions E_S, the warping network and SPADE; AdaIN takes their coefficients, a bottleneck
   of v_alg. So audio and picture train apart, the picture also from silent video. The landmarks
-  also give the flow's first guess, and the network predicts what is missing; the warped pictures
-  themselves are blended in through a gate, which keeps the person's own texture.
-* `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832) in
-  place of a convolution, which entangles their mouth shapes.
-* `align_to_references=False`, in the shipped weights only: with sound of 28 people E_v's tokens
-  learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without), so
-  zeros stand in for them.
+  also give the flow's first guess, by which F_R is moved before E_u (eq. 5), and the network
+  predicts what is missing; the warped pictures themselves are blended in through a gate, which
+  keeps the person's own texture.
+* `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832);
+  a convolution over them (`plain`) entangles their mouth shapes.
 * With the map only the lips and their surroundings are generated; around them the current frame's
-  own skin is deformed to the new jaw, so no second chin shows and texture stays.
+  own skin is deformed to the new jaw, so no second chin shows and texture stays. It answers the
+  paper's limitation, a mouth that floats at an angle of its own in the face.
 * Coefficients are averaged over small shifts of the audio window: steadier lips.
 * Audio is heard by the encoder of a newer recogniser than DeepSpeech, beside log-mel.
-* Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
+* Crops of 208 x 160 px, not 416 x 320, and only the part below the eyes is encoded and decoded:
+  nothing above it is replaced. E_v sees that part, not the lower half.
+* `modulation="blocks"`: SPADE and AdaIN inside residual blocks alone, not before each layer; at H/2
+  SPADE sees the running feature, not F_w and F_S; the masked picture joins again before the last
+  convolutions.
+* `paste="lower-face"`: the result is laid over the frame by the lower face's hull, not the face's.
+
+What `PAPER` has otherwise than the paper, or where the paper says nothing:
+
+* The features are log-mel; DeepSpeech's are not offered.
+* The mask enters E_S as a fourth channel.
+* Eq. 5 adds tensors of C and N C channels; here they are concatenated, and E_u is a 1 x 1
+  convolution. Eq. 7 leaves N warped maps; a 3 x 3 convolution makes one F_w of them.
+* SPADE's scales and shifts are computed at H/4, where F_w and F_S are, and enlarged.
+* Landmarks are 133 of MediaPipe's, times the video's own, not 25 fps.
+* D, C, N, k, heads, depths and widths are this project's. The paper gives none.
+* Eq. 12 cannot be computed without the map (docs/training.md).
 """
 
 from __future__ import annotations
@@ -325,7 +345,7 @@ class IPTalker(nn.Module):
         return normalised(cells + displacement, (self.config.height, self.config.width))
 
     def _mix_features(self, warped: Tensor, f_s: Tensor) -> Tensor:
-        """F_w of eq. 7, one map: channel-wise selection or the paper's convolution."""
+        """F_w of eq. 7, one map of N: channel-wise selection, or a convolution."""
         if self.config.fusion == "plain":
             return self.fuse(rearrange(warped, "t n c h w -> t (n c) h w"))
         num = warped.shape[1]
