@@ -288,6 +288,16 @@ class References:
     def __len__(self) -> int:
         return len(self.crops)
 
+    def part(self, rows: slice) -> References:
+        """Some of the pictures."""
+        return References(
+            crops=self.crops[rows],
+            detail_crops=self.detail_crops[rows],
+            landmarks=self.landmarks[rows],
+            frame_indices=self.frame_indices[rows],
+            mouth_open=self.mouth_open[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Window:

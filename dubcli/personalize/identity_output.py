@@ -15,7 +15,7 @@ from dubcli.core.types import FinetuneReport
 from dubcli.face.landmarks import SPEAKING
 from dubcli.identities.identity import Base, Consent, Identity
 from dubcli.identities.store import save_identity
-from dubcli.models.api import reference_tensors
+from dubcli.models.api import reference_set
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.personalize.footage.gather import Footage
 from dubcli.personalize.personal_clips import mouth_statistics
@@ -55,7 +55,7 @@ def base_model(entry: WeightEntry, device: torch.device) -> IPTalker:
         WeightsError: They are missing or damaged.
     """
     model, _ = load_model(entry.name, str(device))
-    if not isinstance(model, IPTalker) or model.spec.crop_size != CROP_SIZE:
+    if not isinstance(model, IPTalker) or model.spec.crop.size != CROP_SIZE:
         raise ConfigError(f"'{entry.name}' cannot learn a person.", "Use --model iptalker.")
     return model
 
@@ -89,8 +89,8 @@ def store_identity(
         values = model.state_dict()
         for name, delta in deltas.items():
             values[name].add_(delta.to(values[name]))
-        crops, points = reference_tensors(footage.references, SPEAKING, person.device)
-        state = model.state_tensors(model.encode_references(crops, points))
+        references = reference_set(footage.references, SPEAKING, person.device)
+        state = model.state_tensors(model.encode_references(references.crops, references.points))
     identity = Identity(
         name=path.name,
         architecture=person.entry.architecture,

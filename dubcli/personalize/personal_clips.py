@@ -190,7 +190,7 @@ def _predicted(model: IPTalker, clip: TrainClip) -> F32:
     with evaluating(model):
         for start in range(0, len(clip.frames), _BATCH):
             frames = clip.frames[start : start + _BATCH]
-            audio = audio_windows(clip, frames, spec.audio_width, kind=spec.audio_kind)
+            audio = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
             made = model.coefficients(torch.from_numpy(audio).to(device), tokens)
             parts.append(made.cpu().numpy())
     return np.concatenate(parts)

@@ -204,7 +204,7 @@ def _begin(
     request = FootageRequest(
         videos=config.videos, face=config.face, half=config.half, threads=config.threads
     )
-    footage = gather_footage(request, model.spec.num_references, tell)
+    footage = gather_footage(request, model.config.num_references, tell)
     gathered = time.monotonic()
     judge = SyncJudge.load("train", device)
     clips, notes = person_clips(path.name, [part.clip for part in footage.clips], judge)

@@ -18,7 +18,14 @@ from dubcli.face.detect import FaceDetector
 from dubcli.face.landmarks import LIPS_OUTER, SPEAKING, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
-from dubcli.models.api import FaceGeometry, ModelWindow, reference_tensors, to_images, to_tensor
+from dubcli.models.api import (
+    FaceGeometry,
+    ModelWindow,
+    reference_set,
+    to_images,
+    to_tensor,
+    whole_window,
+)
 from dubcli.models.iptalker.geometry_task import coefficients_of
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN
@@ -126,16 +133,17 @@ class HeldOut:
         device, window = device_of(model), model.spec.window
         parts = []
         with evaluating(model):
-            crops, points = reference_tensors(self._references, SPEAKING, device)
-            state = model.encode_references(crops, points)
+            references = reference_set(self._references, SPEAKING, device)
+            state = model.encode_references(references.crops, references.points)
             for start in range(0, len(frames), window):
                 part = frames[start : start + window]
                 view = _window(model, clip, part)
                 if self.has_sound:
-                    patches = model.generate(view, state)
+                    motion = model.predict_motion(view, state)
                 else:
                     true = coefficients_of(clip.departure[part], model).to(device)
-                    patches = model.paint(view, state, true)
+                    motion = model.motion_of(true, view.geometry.neutral)
+                patches = model.render(view, motion, state)
                 parts.append(to_images(patches.rgb))
         return np.concatenate(parts)
 
@@ -166,8 +174,8 @@ def _window(model: IPTalker, clip: TrainClip, frames: Int) -> ModelWindow:
     translation = data.translation[frames].copy()
     translation[:, :2] -= MARGIN[::-1]
     spec = model.spec
-    sound = audio_windows(clip, frames, spec.audio_width, kind=spec.audio_kind)
-    return ModelWindow(
+    sound = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
+    return whole_window(
         crops=to_tensor(np.stack([stored_to_crop(data.picture(int(i))) for i in frames]), device),
         audio=tensor(sound),
         landmarks=tensor(_in_crop(data.landmarks[frames])),

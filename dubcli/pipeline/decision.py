@@ -10,26 +10,18 @@ import numpy as np
 
 from dubcli.config import Voice
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import F32, U8, AudioFeatures, Bool, FaceTrack
-from dubcli.face.crop import cut_crop
+from dubcli.core.types import F32, AudioFeatures
 from dubcli.face.detect import MediaPipeDetector
-from dubcli.face.face_descriptor import describe
-from dubcli.face.neutral import rest_shape
-from dubcli.face.pose import crop_alignment, to_canonical
-from dubcli.face.references import cut_references, select_references
-from dubcli.face.track import fade, smooth_pose
 from dubcli.media.video.frame_reader import FrameReader
-from dubcli.media.video.native_frame import NativeFrame
-from dubcli.media.video.spaces import coded_to_display
 from dubcli.pipeline.analysis import Analysis, analyse, expected_frames
 from dubcli.pipeline.analysis_cache import load_analysis, save_analysis
 from dubcli.pipeline.audio_features import hear
 from dubcli.pipeline.face_choice import Choice, choose, known_person, own_sound
 from dubcli.pipeline.job import Job, Progress, Speech
 from dubcli.pipeline.part import faces_of_part, looked_at, part_strength, require_start
-from dubcli.pipeline.renderer import Clock, Renderer, Subject, picture_jumps
+from dubcli.pipeline.renderer import Clock, Renderer, RenderJob, picture_jumps
 from dubcli.pipeline.soundtrack import Schedule, plan_sound, speech_strength
-from dubcli.pipeline.stored_identity import in_this_video
+from dubcli.pipeline.subject import DubbedFace, follow_face
 from dubcli.sync.scorer import SyncScore, source_offset
 
 
@@ -42,15 +34,15 @@ class Speaker:
         choice: Which face, and why.
         subject: The face over the source's frames.
         looks: Descriptors of a few of its pictures. Shape (L, D).
-        features: What the model hears.
+        features: What the models hear, by kind.
         strength: Weight of the dub at each position of the timeline. Shape (N,).
     """
 
     speech: Speech
     choice: Choice
-    subject: Subject
+    subject: DubbedFace
     looks: F32
-    features: AudioFeatures
+    features: dict[str, AudioFeatures]
     strength: F32
 
 
@@ -79,13 +71,16 @@ class Decision:
         """One for each speaker; each takes the frames that the one before gives."""
         return [
             Renderer(
-                job.model,
-                speaker.subject,
-                speaker.features,
-                self.schedule.timeline,
-                self.schedule.begin_s,
-                speaker.strength,
-                job.device,
+                RenderJob(
+                    models=job.models,
+                    face=speaker.subject,
+                    features=speaker.features,
+                    timeline=self.schedule.timeline,
+                    times=self.found.times,
+                    origin_s=self.schedule.begin_s,
+                    strength=speaker.strength,
+                    device=job.device,
+                ),
                 clock,
             )
             for speaker in self.speakers
@@ -199,7 +194,9 @@ def _speaker(
     schedule: Schedule,
     reference_frames: range | None,
 ) -> Speaker:
-    subject, looks = _subject(reader, job, choice.track, reference_frames)
+    subject, looks = follow_face(
+        reader, job.video, choice.track, job.models.render.spec, job.identity, reference_frames
+    )
     timeline = schedule.timeline
     strength = subject.strength[timeline.source_index]
     jumps = picture_jumps(subject.track, timeline)
@@ -212,50 +209,6 @@ def _speaker(
         choice=choice,
         subject=subject,
         looks=looks,
-        features=hear(speech.waveform, job.model.spec.audio_kind),
+        features={kind: hear(speech.waveform, kind) for kind in job.models.audio_kinds},
         strength=strength,
     )
-
-
-def _subject(
-    reader: FrameReader, job: Job, track: FaceTrack, reference_frames: range | None
-) -> tuple[Subject, F32]:
-    """The person over the video's frames, and what the face looks like in a few of them (L, D)."""
-    video, identity = job.video, job.identity
-    pose = smooth_pose(track)
-    alignment = crop_alignment(pose, job.model.spec.crop_size)
-    allowed: Bool = np.ones(len(track), np.bool_)
-    if reference_frames is not None:
-        allowed = np.isin(np.arange(len(track)), list(reference_frames))
-    chosen = select_references(track, pose, job.model.spec.num_references, allowed)
-    to_display = coded_to_display(video)
-    width, height = video.display_size
-    looks: dict[int, F32] = {}
-
-    def upright(native: NativeFrame) -> U8:
-        whole = native.rgb_region(0, 0, native.width, native.height)
-        picture = cut_crop(whole, to_display, (height, width))
-        looks[native.index] = describe(picture, track.landmarks[native.index - track.start])
-        return picture
-
-    distinct = sorted(set(chosen))
-    pictures = ((native.index, upright(native)) for native in reader.native_sequence(distinct))
-    references = cut_references(pictures, chosen, track, alignment)
-    if identity is None:
-        neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
-        state = None
-    else:
-        neutral, own = identity.neutral, references
-        references = in_this_video(identity.references, own, alignment, np.flatnonzero(track.valid))
-        state = identity.state if references.crops is identity.references.crops else None
-    subject = Subject(
-        track=track,
-        pose=pose,
-        alignment=alignment,
-        coded_to_display=to_display,
-        strength=fade(track.valid, track.shot),
-        neutral=neutral,
-        references=references,
-        state=state,
-    )
-    return subject, np.stack(list(looks.values()))

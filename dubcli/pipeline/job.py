@@ -25,8 +25,8 @@ from dubcli.media.container.probe import probe, require_audio, require_video
 from dubcli.media.sound.mix import mix_recordings
 from dubcli.media.video.deinterlace import refuse_interlaced
 from dubcli.media.video.frame_writer import EncodeOptions
-from dubcli.models.api import LipSyncModel
 from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.model_pair import ModelPair, one_model
 from dubcli.pipeline.resume import fingerprint_of
 from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
 from dubcli.pipeline.stored_identity import read_identity
@@ -63,7 +63,7 @@ class Job:
         sound: The file that becomes the result's sound: the only recording, or all mixed.
         audio_s: Its exact length, seconds.
         levels: How loud it and the source's own sound become.
-        model: The lip-sync model, on `device`.
+        models: The models that predict and paint, on `device`.
         model_name: Name and tag of its manifest entry.
         identity: The person that it was adapted to, None for the model as it ships.
         weights_sha256: None for a model without weights.
@@ -79,7 +79,7 @@ class Job:
     sound: Path
     audio_s: Fraction
     levels: Levels
-    model: LipSyncModel
+    models: ModelPair
     model_name: str
     identity: Identity | None
     weights_sha256: str | None
@@ -241,7 +241,7 @@ def prepare_job(
         sound=sound,
         audio_s=longest.audio_s,
         levels=levels,
-        model=model,
+        models=one_model(model),
         model_name=entry.name,
         identity=identity,
         weights_sha256=sha256,

@@ -48,7 +48,7 @@ def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) ->
         config=job.config.as_json(),
         warnings=_warnings(decision, reasons) + notes + job.marks.notes,
         identity=job.identity.name if job.identity else None,
-        references=[] if job.identity else first.subject.references.frame_indices.tolist(),
+        references=[] if job.identity else first.subject.reference_frames,
         shots=int(first.subject.track.shot.max()) + 1,
         faces=len(found.tracks),
         face=first.choice.number,
@@ -117,5 +117,5 @@ def _of_speaker(speaker: Speaker) -> SpeakerReport:
         reason=speaker.choice.reason,
         audio=str(speaker.speech.voice.audio),
         frames_dubbed=int(np.count_nonzero(speaker.strength > 0)),
-        references=speaker.subject.references.frame_indices.tolist(),
+        references=speaker.subject.reference_frames,
     )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, DubError, TrainingError
-from dubcli.models.registry import EXPERTS, create_model
+from dubcli.models.registry import PARTS, create_model
 from dubcli.training.checkpoint import TrainState, load_weights, read_state
 
 _PACKAGE = Path(__file__).parent.parent
@@ -160,7 +160,7 @@ def manifest_entry(
     """An entry of the weights manifest for a file inside the package."""
     return {
         "architecture": architecture,
-        "role": "part" if architecture in EXPERTS else "model",
+        "role": "part" if architecture in PARTS else "model",
         "package": package,
         "sources": [],
         "sha256": file.sha256,

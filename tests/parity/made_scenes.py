@@ -55,4 +55,4 @@ def rendered(model: IPTalker, audio: Tensor | None = None) -> Rendered:
         moved = model.alignment.speaking_points(coefficients, neutral)[..., :2]
         speaking = landmarks[:, SPEAKING] + moved
         code = model.coefficient_code(coefficients)
-    return model.render(crops, crops, landmarks, speaking, code, state)
+    return model.warp_and_inpaint(crops, crops, landmarks, speaking, code, state)

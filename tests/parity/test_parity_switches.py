@@ -167,5 +167,5 @@ def test_every_named_configuration_builds_at_its_size(name: str) -> None:
         tokens = model.alignment.encode_references(pictures[:, :, config.visual_row :])
         audio = torch.rand(1, config.audio_width, config.audio_size)
         v_alg = model.alignment(audio, tokens)
-    assert model.spec.crop_size == (config.height, config.width)
+    assert model.spec.crop.size == (config.height, config.width)
     assert v_alg.shape == (1, config.alignment_size)

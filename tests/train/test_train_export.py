@@ -142,7 +142,7 @@ def test_the_program_prints_an_entry_that_loads(
     monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
     model, sha256 = weights.load_model("iptalker", "cpu")
     assert sha256 == entries["iptalker.test"]["sha256"]
-    assert model.spec.crop_size == (TINY.height // 2, TINY.width // 2)
+    assert model.spec.crop.size == (TINY.height // 2, TINY.width // 2)
 
 
 def test_a_published_tag_is_not_changed(

@@ -95,7 +95,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     before = {name: value.clone() for name, value in model.state_dict().items()}
     tokens = torch.zeros(model.config.num_references, model.config.embedding)
     audio = torch.from_numpy(
-        audio_windows(clip, clip.frames, model.spec.audio_width, kind=model.spec.audio_kind)
+        audio_windows(clip, clip.frames, model.spec.audio.width, kind=model.spec.audio.kind)
     )
     with torch.no_grad():
         was = model.coefficients(audio, tokens)
@@ -113,7 +113,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
 
 def _coefficients(model: IPTalker, clip: TrainClip) -> torch.Tensor:
     spec = model.spec
-    audio = audio_windows(clip, clip.frames, spec.audio_width, kind=spec.audio_kind)
+    audio = audio_windows(clip, clip.frames, spec.audio.width, kind=spec.audio.kind)
     tokens = torch.zeros(model.config.num_references, model.config.embedding)
     with torch.no_grad():
         return model.coefficients(torch.from_numpy(audio), tokens)

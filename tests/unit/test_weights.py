@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from dubcli.core.errors import ChecksumError, ConfigError, ManifestError, WeightsError
+from dubcli.models.architecture import Architecture
 from dubcli.models.registry import ARCHITECTURES
 from dubcli.weights import resolve as weights
 from dubcli.weights.entry import UrlSource
@@ -24,6 +25,9 @@ class TinyNet(nn.Linear):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config["inputs"], 1)
+
+
+ARCHITECTURE = Architecture(name="tiny", network=f"{__name__}:TinyNet", config="builtins:dict")
 
 
 class Shop:
@@ -60,8 +64,7 @@ class Shop:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     made = Shop(tmp_path)
     monkeypatch.setattr(weights, "manifest_path", made.write)
-    monkeypatch.setitem(ARCHITECTURES, "tiny", (__name__, "TinyNet", "dict"))
-    monkeypatch.setattr(f"{__name__}.dict", dict, raising=False)
+    monkeypatch.setitem(ARCHITECTURES, "tiny", __name__)
     return made
 
 

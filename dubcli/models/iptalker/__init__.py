@@ -1,0 +1,9 @@
+"""IPTalker (arXiv:2501.04586)."""
+
+from dubcli.models.architecture import Architecture
+
+ARCHITECTURE = Architecture(
+    name="iptalker",
+    network="dubcli.models.iptalker.network:IPTalker",
+    config="dubcli.models.iptalker.config:IPTalkerConfig",
+)

@@ -48,6 +48,7 @@ What `PAPER` has otherwise than the paper, or where the paper says nothing:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,17 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.api import DetailWarp, ModelSpec, ModelWindow, Patches
+from dubcli.models.api import (
+    AudioSpec,
+    CropSpec,
+    DetailWarp,
+    ModelSpec,
+    ModelWindow,
+    Motion,
+    Patches,
+    ReferencePolicy,
+    Subject,
+)
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import conv
 from dubcli.models.common.masks import SPEAKING, mouth_mask
@@ -79,6 +90,8 @@ from dubcli.models.iptalker.reference_state import ReferenceState
 from dubcli.models.iptalker.warping import WarpingNetwork
 
 __all__ = ["NAMED_CONFIGS", "NUM_POINTS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
+# The only role that references play.
+ROLE = "references"
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
@@ -145,12 +158,22 @@ class IPTalker(nn.Module):
         config = self.config
         return ModelSpec(
             name="iptalker",
-            crop_size=(config.height, config.width),
-            audio_kind=config.audio_kind,
-            audio_width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
-            num_references=config.num_references,
-            window=16,
+            crop=CropSpec(size=(config.height, config.width)),
+            audio=AudioSpec(
+                kind=config.audio_kind,
+                width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
+            ),
+            references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
+            needs=frozenset({"landmarks"}),
+            gives_motion=config.geometry_map,
+            takes_motion=config.geometry_map,
+            paste=config.paste,
         )
+
+    def prepare(self, subject: Subject) -> ReferenceState:
+        """F_R and E_v of the subject's references."""
+        references = subject.references[ROLE]
+        return self.encode_references(references.crops, references.points)
 
     def encode_references(self, references: Tensor, landmarks: Tensor) -> ReferenceState:
         """F_R (eq. 4) and E_v (eq. 1) of references (N, 3, H, W) with points (N, S, 2)."""
@@ -167,43 +190,67 @@ class IPTalker(nn.Module):
         """All but the pictures."""
         return state.tensors()
 
-    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> ReferenceState:
-        """The state of stored tensors and the crops (N, 3, H, W) that they belong to."""
+    def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> ReferenceState:
+        """The state of stored tensors and the references that they belong to."""
         sizes = {"features": self.config.channels, "tokens": self.config.embedding}
-        return ReferenceState.from_tensors(tensors, references, sizes)
+        return ReferenceState.from_tensors(tensors, subject.references[ROLE].crops, sizes)
 
-    def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
-        """New mouths for the window's audio."""
+    def facts(self, state: ReferenceState) -> Mapping[str, object]:
+        """Nothing beyond what every report tells."""
+        return {}
+
+    def predict_motion(self, window: ModelWindow, state: ReferenceState) -> Motion | None:
+        """The mouths that the window's audio asks for; None without a map."""
         if not self.config.geometry_map:
-            return self.paint(window, state, None)
-        return self.paint(window, state, self.coefficients(window.audio, state.tokens))
+            return None
+        coefficients = self.coefficients(window.audio[window.emit], state.tokens)
+        return self.motion_of(coefficients, window.geometry.neutral)
 
-    def paint(
-        self, window: ModelWindow, state: ReferenceState, coefficients: Tensor | None
-    ) -> Patches:
-        """New mouths of these coefficients (T, P); without a map, for the window's audio."""
-        speaking, field, background = None, None, window.crops
-        if coefficients is not None:
-            # Sub-pixel positions need more digits than mixed precision has.
-            with torch.autocast(window.crops.device.type, enabled=False):
-                canonical = closed_not_crossed(
-                    self.alignment.speaking_points(coefficients.float(), window.geometry.neutral)
-                )
-                speaking = window.geometry.place(canonical)
-                field = self._own_field(window, speaking)
-                background = functional.grid_sample(
-                    window.crops, field, padding_mode="border", align_corners=False
-                )
-            code = self.coefficient_code(coefficients)
-        else:
-            code = self.alignment(window.audio, state.tokens)
-        out = self.render(
-            window.crops, background, window.landmarks, speaking, code, state, sharp=True
+    def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:
+        """Mouths of coefficients (T, P) of a person at rest (S, 3)."""
+        # Sub-pixel positions need more digits than mixed precision has.
+        with torch.autocast(coefficients.device.type, enabled=False):
+            points = closed_not_crossed(
+                self.alignment.speaking_points(coefficients.float(), neutral)
+            )
+        return Motion(
+            points=points,
+            confidence=points.new_ones(len(points)),
+            source=self.spec.name,
+            latent=coefficients,
         )
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: ReferenceState) -> Patches:
+        """Pictures of mouths; without a map of the window's audio, which no mouth stands for."""
+        crops, landmarks = window.shown()[window.emit], window.landmarks[window.emit]
+        if motion is None or not self.config.geometry_map:
+            code = self.alignment(window.audio[window.emit], state.tokens)
+            out = self.warp_and_inpaint(crops, crops, landmarks, None, code, state, sharp=True)
+            return Patches(rgb=torch.cat([crops[:, :, : self.config.top], out.rgb], 2))
+        motion = motion.rows(window.emit)
+        with torch.autocast(crops.device.type, enabled=False):
+            speaking = window.geometry.rows(window.emit).place(motion.points)
+            field = self._own_field(landmarks, speaking)
+            background = functional.grid_sample(
+                crops, field, padding_mode="border", align_corners=False
+            )
+        code = self.coefficient_code(self._coefficients_of(motion, window.geometry.neutral))
+        out = self.warp_and_inpaint(crops, background, landmarks, speaking, code, state, sharp=True)
+        return self._laid_together(crops, background, speaking, field, out)
+
+    def _coefficients_of(self, motion: Motion, neutral: Tensor) -> Tensor:
+        """Coefficients (T, P) of a motion; of another model's by least squares on the basis."""
+        if motion.source == self.spec.name and motion.latent is not None:
+            return motion.latent
+        basis = self.alignment.basis.flatten(1)
+        offset = (motion.points - neutral).flatten(1)
+        return torch.linalg.lstsq(basis.T, offset.T).solution.T
+
+    def _laid_together(
+        self, crops: Tensor, background: Tensor, speaking: Tensor, field: Tensor, out: Rendered
+    ) -> Patches:
+        """The generated mouth within the frame's own skin, deformed to the new jaw."""
         top = self.config.top
-        above = window.crops[:, :, :top]
-        if speaking is None or field is None:
-            return Patches(rgb=torch.cat([above, out.rgb], 2))
         share = self._mouth_share(speaking)
         rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
         detail = DetailWarp(
@@ -213,7 +260,7 @@ class IPTalker(nn.Module):
             source_weight=1 - share,
             box=(top, self.config.height, 0, self.config.width),
         )
-        return Patches(rgb=torch.cat([above, rgb], 2), speaking=speaking, detail=detail)
+        return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
     def coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
         """Mouth coefficients (T, P), averaged over small shifts of the audio window.
@@ -229,13 +276,13 @@ class IPTalker(nn.Module):
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
         return ARTICULATION * total
 
-    def _own_field(self, window: ModelWindow, speaking: Tensor) -> Tensor:
+    def _own_field(self, landmarks: Tensor, speaking: Tensor) -> Tensor:
         """Where the current frames show what belongs at each pixel once the jaw has moved.
 
         Their own skin is kept around the new mouth, deformed with it; else the source's chin would
         stand beside the generated one. Normalised grids, shape (T, H, W, 2).
         """
-        own = window.landmarks[:, SPEAKING]
+        own = landmarks[:, SPEAKING]
         height, width = self.config.height // 4, self.config.width // 4
         cells = pixel_grid(height, width, 4, (0, 0))
         moved = landmark_displacement(speaking, own[:, None], cells, self.config.unit_px)
@@ -254,7 +301,7 @@ class IPTalker(nn.Module):
             share[:, None], scale_factor=4, mode="bilinear", align_corners=False
         )[:, 0]
 
-    def render(
+    def warp_and_inpaint(
         self,
         crops: Tensor,
         background: Tensor,

@@ -320,7 +320,7 @@ def render_scene(
     speaking = scene.geometry.place(canonical)
     shown = speaking if model.config.geometry_map else None
     pictures = (scene.targets, scene.backgrounds, scene.landmarks)
-    return model.render(*pictures, shown, code, scene.state, sharp=sharp), speaking
+    return model.warp_and_inpaint(*pictures, shown, code, scene.state, sharp=sharp), speaking
 
 
 def sample_geometry(
