@@ -21,9 +21,12 @@ import torch
 from dubcli.audio.log_mel import SAMPLE_RATE
 from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
 from dubcli.audio.windows import frame_steps
-from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.config import PrepareConfig
+from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
+from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
+from dubcli.face.crop import cut_crop
+from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.pose import (
     Pose,
     apply_matrix,
@@ -33,16 +36,15 @@ from dubcli.face.pose import (
     to_canonical,
     transform_pose,
 )
-from dubcli.face.crop import cut_crop
-from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.track import smooth_pose
-from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.container.probe import probe, require_video
-from dubcli.media.video.frame_reader import FrameReader
-from dubcli.media.video.timeline import FrameTimes
 from dubcli.media.sound.waveform import read_waveform
-from dubcli.pipeline.analysis import analyse, choose_face
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.pipeline.analysis import analyse, choose_face
+from dubcli.sync.offset import OffsetColumns, measure_offset
 from dubcli.sync.scorer import SyncJudge
 from dubcli.training.data.prepared_clip import (
     CROP_SIZE,
@@ -54,9 +56,7 @@ from dubcli.training.data.prepared_clip import (
     load_clip,
     save_clip,
 )
-from dubcli.sync.offset import OffsetColumns, measure_offset
 from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
-from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.weights.resolve import part_path
 
 Progress = Callable[[str, int, int], None]

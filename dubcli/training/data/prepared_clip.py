@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.errors import TrainingError
+from dubcli.core.types import F32, F64, U8, AudioFeatures, Bool, Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.sync.scorer import MouthClip
-from dubcli.core.types import F32, F64, U8, AudioFeatures, Bool, Int
 
 F16 = NDArray[np.float16]
 

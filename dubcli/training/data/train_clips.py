@@ -13,6 +13,7 @@ import numpy as np
 
 from dubcli.audio.windows import gather_windows
 from dubcli.core.errors import TrainingError
+from dubcli.core.types import F32, F64, FEATURE_SIZES, U8, Int
 from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.training.data.prepared_clip import (
@@ -23,7 +24,6 @@ from dubcli.training.data.prepared_clip import (
     PreparedClip,
     load_clip,
 )
-from dubcli.core.types import F32, F64, FEATURE_SIZES, U8, Int
 
 _MIN_FRAMES = 20
 _LOG = logging.getLogger(__name__)

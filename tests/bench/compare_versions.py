@@ -1,0 +1,141 @@
+"""Do two installed versions dub alike? `python tests/bench/compare_versions.py OLD NEW VIDEO...`.
+
+OLD and NEW are Python interpreters that have a version installed (or `PYTHON:FOLDER` for a source
+tree that PYTHONPATH names). Each dubs every video under the same audio, seed and threads; what is
+compared is what players decode: every frame's samples and presentation time, and every sample of
+sound. One row a video goes to stdout, as Markdown; the exit code is 1 where anything differs.
+Without videos the bundled demo clip is dubbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import av
+import numpy as np
+
+import dubcli
+from dubcli.core.types import U8
+
+ASSETS = Path(dubcli.__file__).parent / "assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How two results differ.
+
+    Attributes:
+        frames: Frames of the new result.
+        other_frames: Frames whose samples or times differ, or that only one result has.
+        largest: Largest difference of a sample of picture, in levels.
+        same_sound: Every decoded sample of sound is the same.
+    """
+
+    frames: int
+    other_frames: int
+    largest: int
+    same_sound: bool
+
+    @property
+    def is_none(self) -> bool:
+        """Nothing differs."""
+        return self.other_frames == 0 and self.same_sound
+
+
+def main() -> int:
+    """Dub with both versions and print the table."""
+    options = _parse()
+    print("| video | frames | differing frames | largest difference, levels | same sound |")
+    print("|---|---|---|---|---|")
+    are_alike = True
+    for video in options.videos or [ASSETS / "demo.mp4"]:
+        with tempfile.TemporaryDirectory(prefix="dub-compare-") as folder:
+            results = [
+                _dub(python, video, options, Path(folder) / f"{name}{_suffix(video)}")
+                for name, python in (("old", options.old), ("new", options.new))
+            ]
+            found = compare(*results)
+        are_alike &= found.is_none
+        sound = "yes" if found.same_sound else "no"
+        row = (video.name, found.frames, found.other_frames, found.largest, sound)
+        print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
+    return 0 if are_alike else 1
+
+
+def compare(old: Path, new: Path) -> Difference:
+    """Compare two files as they decode; only a few frames are in memory at a time."""
+    frames = differing = largest = 0
+    for a, b in zip_longest(_frames(old), _frames(new)):
+        frames += b is not None
+        if a is None or b is None or a[0] != b[0] or a[1].shape != b[1].shape:
+            differing += 1
+        elif not np.array_equal(a[1], b[1]):
+            differing += 1
+            gap = np.abs(a[1].astype(np.int16) - b[1].astype(np.int16))
+            largest = max(largest, int(gap.max()))
+    return Difference(
+        frames=frames,
+        other_frames=differing,
+        largest=largest,
+        same_sound=_sound(old) == _sound(new),
+    )
+
+
+def _frames(path: Path) -> Iterator[tuple[float | None, U8]]:
+    """Time in seconds and every plane's bytes of each frame."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            planes = [np.frombuffer(bytes(plane), np.uint8) for plane in frame.planes]
+            yield frame.time, np.concatenate(planes)
+
+
+def _sound(path: Path) -> list[bytes]:
+    """Decoded sound, all tracks."""
+    with av.open(str(path)) as container:
+        count = len(container.streams.audio)
+    tracks: list[bytes] = []
+    for number in range(count):
+        with av.open(str(path)) as container:
+            frames = container.decode(audio=number)
+            tracks.append(b"".join(frame.to_ndarray().tobytes() for frame in frames))
+    return tracks
+
+
+def _dub(python: str, video: Path, options: argparse.Namespace, output: Path) -> Path:
+    """Dub by one version's own interpreter, in a process of its own."""
+    program, _, tree = python.partition(":")
+    environment = {**os.environ, **({"PYTHONPATH": tree} if tree else {})}
+    argv = [program, "-m", "dubcli", str(video), "--audio", str(options.audio), "-o", str(output)]
+    argv += ["--seed", "0", "--threads", str(options.threads), "--no-mark", "-y", *options.more]
+    run = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"{python} fails on {video.name}: {run.stderr.strip().splitlines()[-1:]}")
+    return output
+
+
+def _suffix(video: Path) -> str:
+    return video.suffix if video.suffix in (".mp4", ".mkv", ".mov", ".webm") else ".mp4"
+
+
+def _parse() -> argparse.Namespace:
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("old", help="Python interpreter of the old version, or PYTHON:FOLDER")
+    parser.add_argument("new", help="the same of the new version")
+    parser.add_argument("videos", nargs="*", type=Path, help="default: the demo clip")
+    parser.add_argument("--audio", type=Path, default=ASSETS / "demo_speech.wav")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--more", nargs="*", default=[], help="further options, such as --crf=0")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
