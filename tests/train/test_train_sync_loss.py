@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from dubcli.sync.frame_runs import SyncRuns
 from made_clips import STEPS_PER_FRAME, made_clip, write_set
 from torch import Tensor
 from train_runs import rows
@@ -18,13 +19,12 @@ from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.config import TrainConfig
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.losses import LossWeights
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.iptalker.render_task import Judges, RenderTask
 from dubcli.sync import frame_runs as sync_runs
-from dubcli.sync.frame_runs import SyncRuns
 from dubcli.sync.network import SyncExpert
 from dubcli.training.data.train_clips import TrainClip, load_clips
-from dubcli.training.losses.pictures import LossWeights
 from dubcli.training.run import train
 
 Configured = Callable[..., TrainConfig]
@@ -124,7 +124,7 @@ def test_without_an_expert_the_run_says_so(
 ) -> None:
     config = configured(stage="joint", steps=1)
     shop = SimpleNamespace(load=lambda role, device: None)
-    monkeypatch.setattr("dubcli.training.run.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncJudge", shop)
     last = train(config)
     assert "no sync expert" in caplog.text
     assert "no sync expert" in (last.parent / "notes.txt").read_text()
