@@ -350,7 +350,7 @@ def test_another_presets_folder_is_refused(
 ) -> None:
     data, output = _set(tmp_path / "set"), tmp_path / "run"
     saved = train_sync(_config(data, output, steps=1))
-    with pytest.raises(TrainingError, match="another preset or size|belongs to sync-train"):
+    with pytest.raises(TrainingError, match=r"another preset or size|belongs to sync-train"):
         train_sync(_config(data, output, preset=preset, **changes))
     assert list_checkpoints(output) == [saved]
 
