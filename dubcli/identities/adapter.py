@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from dubcli.core.errors import DubError, IdentityError, IncompatibleAdapterError
 from dubcli.identities.identity import Base, Identity
-from dubcli.weights.resolve import is_external, load_manifest, resolve
+from dubcli.weights.external import is_external
+from dubcli.weights.manifest import load_manifest
+from dubcli.weights.resolve import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,9 @@ from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
-from dubcli.weights.resolve import load_manifest, load_state, resolve
+from dubcli.weights.load import load_state
+from dubcli.weights.manifest import load_manifest
+from dubcli.weights.resolve import resolve
 
 # Rows and columns of a crop between brow and nose, where hardly anything ever hides the skin.
 _BARE = (slice(25, 55), slice(20, 60))

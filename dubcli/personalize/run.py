@@ -56,7 +56,8 @@ from dubcli.training.optim_step import take_step
 from dubcli.training.run import use_bfloat16
 from dubcli.training.run_folder import LOG_NAME, append_row, drop_rows_after
 from dubcli.training.weight_average import begin_average, restore_average, update_average
-from dubcli.weights.resolve import WeightEntry, resolve
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.resolve import resolve
 
 Progress = Callable[[str, int, int], None]
 _RATE, _WARM_UP_STEPS, _LEAST_RATE = 1.5e-4, 10, 0.1

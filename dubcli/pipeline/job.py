@@ -31,7 +31,8 @@ from dubcli.pipeline.resume import fingerprint_of
 from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
 from dubcli.pipeline.stored_identity import read_identity
 from dubcli.provenance.mark_choice import Marks, plan_marks, sidecar_of
-from dubcli.weights.resolve import load_model, resolve
+from dubcli.weights.load import load_model
+from dubcli.weights.resolve import resolve
 
 Progress = Callable[[str, int, int], None]
 

@@ -17,7 +17,9 @@ from dubcli.face.references import detail_factor
 from dubcli.identities.identity import Identity
 from dubcli.identities.matching import resembling
 from dubcli.identities.store import load_identity, locate
-from dubcli.weights.resolve import is_external, load_manifest, resolve
+from dubcli.weights.external import is_external
+from dubcli.weights.manifest import load_manifest
+from dubcli.weights.resolve import resolve
 
 # Light that differs by less is left as it is, and no more than this is made up for.
 _SAME_LIGHT, _MOST_LIGHT = 0.04, 1.8

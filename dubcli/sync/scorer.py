@@ -28,7 +28,9 @@ from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.pipeline.audio_features import hear
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
-from dubcli.weights.resolve import load_manifest, load_state, resolve
+from dubcli.weights.load import load_state
+from dubcli.weights.manifest import load_manifest
+from dubcli.weights.resolve import resolve
 
 _LOG = logging.getLogger(__name__)
 

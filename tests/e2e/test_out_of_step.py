@@ -18,7 +18,7 @@ from dubcli.core.types import AudioFeatures
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.sync import scorer as sync_check
 from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
-from dubcli.weights.resolve import load_manifest
+from dubcli.weights.manifest import load_manifest
 
 LATE_MS = 240
 
