@@ -145,7 +145,9 @@ class _DubGroup(TyperGroup):
             say(f"dub: {known}")
             raise typer.Exit(known.exit_code) from error
         except KeyboardInterrupt as error:
-            resumes = ctx.invoked_subcommand in ("prepare", "train", "evaluate", "finetune")
+            # Two words for what `dub train` trains beside models.
+            command = (ctx.invoked_subcommand or "").split()[:1]
+            resumes = command in (["prepare"], ["train"], ["evaluate"], ["finetune"])
             rest = "run the same command again to go on" if resumes else "nothing was written"
             say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)

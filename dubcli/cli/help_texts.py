@@ -95,9 +95,9 @@ HELP: dict[type, dict[str, str]] = {
         "model": "Architecture to train.",
         "data": "Folder that `dub prepare` made.",
         "output": "Folder of the run: checkpoints, log, sample pictures.",
-        "stage": "What is trained: geometry, render or joint.",
+        "stage": "What is trained, a stage of the model; iptalker: geometry, render or joint.",
         "preset": "Named model configuration.",
-        "losses": "Named loss weights: default, no-gan, paper or lip-identity.",
+        "losses": "Named loss weights of a stage; iptalker: default, no-gan, paper, lip-identity.",
         "perceptual": (
             "What perceptual losses compare: vgg19 (downloaded), substitute, or auto: vgg19 where "
             "it is downloaded already."
@@ -108,6 +108,8 @@ HELP: dict[type, dict[str, str]] = {
         "minutes": "Stop after this many minutes; 0 for no limit.",
         "batch_clips": "Clips in a batch.",
         "frames_per_clip": "Frames of each clip in a batch.",
+        "accumulate": "Batches whose gradients make one step.",
+        "workers": "Processes that read batches ahead; 0 reads each when it is needed.",
         "learning_rate": "Step size of the optimizer.",
         "seed": "Seed of everything random.",
         "device": f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.",

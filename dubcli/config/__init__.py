@@ -253,15 +253,17 @@ class TrainConfig:
     model: str
     data: Path
     output: Path
-    stage: str = "render"
+    stage: str | None = None
     preset: str | None = None
-    losses: str = "default"
+    losses: str | None = None
     perceptual: str = "auto"
     init: Path | None = None
     steps: int = 20_000
     minutes: float = 0.0
     batch_clips: int = 2
     frames_per_clip: int = 4
+    accumulate: int = 1
+    workers: int = 0
     half_size: bool = False
     learning_rate: float = 2e-4
     seed: int = 0
@@ -276,11 +278,9 @@ class TrainConfig:
         check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")
         check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
         check(self.batch_clips >= 1, f"{self.batch_clips} clips in a batch.", "Use 1 or more.")
-        check(
-            self.frames_per_clip >= (2 if self.stage == "geometry" else 1),
-            f"{self.frames_per_clip} frames of each clip.",
-            "Use 1 or more, and 2 or more in stage geometry, which compares neighbours.",
-        )
+        check(self.frames_per_clip >= 1, f"{self.frames_per_clip} frames.", "Use 1 or more.")
+        check(self.accumulate >= 1, f"{self.accumulate} batches a step.", "Use 1 or more.")
+        check(self.workers >= 0, f"{self.workers} workers.", "Use 0 for none.")
         check(self.learning_rate > 0, f"Learning rate {self.learning_rate}.", "Use 2e-4.")
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         check(
@@ -289,11 +289,6 @@ class TrainConfig:
             "Use 1 or more.",
         )
         _check_device(self.device)
-        check(
-            self.stage in ("geometry", "render", "joint"),
-            f"Unknown stage '{self.stage}'.",
-            "Use geometry, render or joint.",
-        )
         check(
             self.perceptual in ("auto", "vgg19", "substitute"),
             f"Unknown perceptual features '{self.perceptual}'.",

@@ -9,28 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from dubcli.core.types import F32, U8, Frame, Int, References
 from dubcli.face.detect import FaceDetector
-from dubcli.face.landmarks import LIPS_OUTER, SPEAKING, mouth_open
+from dubcli.face.landmarks import LIPS_OUTER, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
 from dubcli.models.api import (
     FaceGeometry,
     ModelWindow,
-    reference_set,
     to_images,
     to_tensor,
     whole_window,
 )
-from dubcli.models.iptalker.geometry_task import coefficients_of
-from dubcli.models.iptalker.network import IPTalker
+from dubcli.personalize.person_subject import person_subject
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN
 from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
 from dubcli.training.device_utils import device_of, evaluating
+from dubcli.training.stage import Adapter
 
 # Frames that are looked at, evenly spread: enough for a correlation, few enough for a laptop.
 MAX_FRAMES = 48
@@ -62,6 +62,7 @@ class HeldOut:
     Args:
         clips: Their frames are those kept apart, as crops of `CROP_SIZE`.
         references: The identity's.
+        adapter: Of the model.
         find_faces: Makes a detector.
     """
 
@@ -69,16 +70,18 @@ class HeldOut:
         self,
         clips: list[TrainClip],
         references: References,
+        adapter: Adapter,
         find_faces: Callable[[], FaceDetector],
     ) -> None:
         self._references, self._find_faces = references, find_faces
+        self._adapter = adapter
         self._parts = _spread(clips, MAX_FRAMES)
         self.has_sound = all(clip.has_audio for clip, _ in self._parts)
 
     def __len__(self) -> int:
         return sum(len(frames) for _, frames in self._parts)
 
-    def score(self, model: IPTalker) -> HeldOutScore:
+    def score(self, model: Any) -> HeldOutScore:
         """Scores of a model's pictures."""
         decibels, energies, openings = [], [], []
         box = mouth_box(CROP_SIZE)
@@ -100,7 +103,7 @@ class HeldOut:
             sync=_correlation(openings),
         )
 
-    def shown_spread(self, model: IPTalker) -> float:
+    def shown_spread(self, model: Any) -> float:
         """Spread of the opening found in generated pictures over the true one; NaN if unknown."""
         both = np.concatenate(
             [
@@ -113,7 +116,7 @@ class HeldOut:
             return math.nan
         return float(both[0].std() / both[1].std())
 
-    def pictures(self, model: IPTalker) -> list[U8]:
+    def pictures(self, model: Any) -> list[U8]:
         """A few generated crops, the same frames at every call."""
         return [
             picture for clip, frames in self._few() for picture in self._paint(model, clip, frames)
@@ -128,21 +131,20 @@ class HeldOut:
         return _spread([replace(clip, frames=frames) for clip, frames in self._parts], _SHOWN)
 
     @torch.inference_mode()
-    def _paint(self, model: IPTalker, clip: TrainClip, frames: Int) -> U8:
+    def _paint(self, model: Any, clip: TrainClip, frames: Int) -> U8:
         """Generated crops of some frames. Shape (T, H, W, 3)."""
         device, window = device_of(model), model.spec.window
         parts = []
         with evaluating(model):
-            references = reference_set(self._references, SPEAKING, device)
-            state = model.encode_references(references.crops, references.points)
+            neutral = self._parts[0][0].neutral
+            state = model.prepare(person_subject(model.spec, self._references, neutral, device))
             for start in range(0, len(frames), window):
                 part = frames[start : start + window]
                 view = _window(model, clip, part)
                 if self.has_sound:
                     motion = model.predict_motion(view, state)
                 else:
-                    true = coefficients_of(clip.departure[part], model).to(device)
-                    motion = model.motion_of(true, view.geometry.neutral)
+                    motion = self._adapter.true_motion(model, clip, part)
                 patches = model.render(view, motion, state)
                 parts.append(to_images(patches.rgb))
         return np.concatenate(parts)
@@ -165,7 +167,7 @@ class HeldOut:
         return both[:, np.isfinite(both).all(0)]
 
 
-def _window(model: IPTalker, clip: TrainClip, frames: Int) -> ModelWindow:
+def _window(model: Any, clip: TrainClip, frames: Int) -> ModelWindow:
     device, data = device_of(model), clip.clip
 
     def tensor(values: np.ndarray) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
+from types import UnionType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -130,12 +131,17 @@ def _check_types(model: nn.Module) -> None:
     config = model.config
     hints = get_type_hints(type(config))
     for entry in fields(cast(Any, config)):
-        value, hint = getattr(config, entry.name), hints[entry.name]
-        if get_origin(hint) is Literal:
-            is_fine = value in get_args(hint)
-        elif hint is float:
-            is_fine = isinstance(value, int | float) and not isinstance(value, bool)
-        else:
-            is_fine = type(value) is hint and (hint is not int or value > 0)
-        if not is_fine:
+        value = getattr(config, entry.name)
+        if not _fits(value, hints[entry.name]):
             raise TypeError(f"{entry.name} is {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; integers must be above 0."""
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint and (hint is not int or value > 0)

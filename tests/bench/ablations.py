@@ -40,16 +40,23 @@ from torch.nn import functional
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
-from dubcli.models.iptalker.geometry_task import coefficients_of, half_size, reference_boxes
+from dubcli.models.iptalker.geometry_task import (
+    coefficients_of,
+    half_size,
+    random_references,
+    reference_boxes,
+)
+from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
+from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
 from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
-from dubcli.sync.offset import MAX_LAG_FRAMES, lag_of, predicted_opening
+from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.device_utils import evaluating
 from dubcli.training.init_weights import start_from
-from dubcli.training.losses.pictures import LOSS_PRESETS, LossWeights, luma
+from dubcli.training.losses.pictures import luma
 from dubcli.training.run import Overrides, train
 
 Change = Callable[[list[TrainClip]], list[TrainClip]]
@@ -228,7 +235,7 @@ def _run(
     overrides = Overrides(
         clips=variation.change(clips),
         sizes=variation.sizes if job.stage == "geometry" else half_size(variation.sizes),
-        weights=variation.losses,
+        losses=variation.losses,
     )
     if job.work is not None:
         job.work.mkdir(parents=True, exist_ok=True)
@@ -284,7 +291,7 @@ def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
     if job.stage != "render":
         return []
     model = IPTalker(half_size(NAMED_CONFIGS[PRESETS["render"]]))
-    start_from(model, job.init, "iptalker", spare="alignment.audio_encoder.")
+    start_from(model, job.init, "iptalker", spare=("alignment.audio_encoder.",))
     clips = _score_all(job.stage, model, dev)
     return [Result(name="before", seed=0, steps=0, processor_s=0.0, clips=clips)]
 
@@ -301,7 +308,8 @@ def score_opening(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     tokens = None
     if model.config.alignment == "full":
         rng = np.random.default_rng(DRAW_SEED)
-        tokens = model.alignment.encode_references(reference_boxes(model, clip, rng))
+        shown = torch.from_numpy(random_references(clip, model.config.num_references, rng))
+        tokens = model.alignment.encode_references(reference_boxes(model, shown))
     predicted = predicted_opening(model, clip, tokens)
     true = clip.opening[clip.frames]
     lag, best, now = lag_of(predicted, true)
@@ -339,9 +347,9 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         seed=DRAW_SEED,
     )
     for index in range(SAMPLES):
-        sample = samples[index]
-        scene = set_scene(model, sample)
-        coefficients = coefficients_of(sample.departure, model)
+        batch = as_batch(stacked([samples[index]]), torch.device("cpu"))
+        scene = set_scene(model, batch)
+        coefficients = coefficients_of(batch["departure"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
         share = model._mouth_share(speaking)[:, None]

@@ -81,7 +81,7 @@ def _painted(model: IPTalker, clip: TrainClip, frames: Int) -> tuple[U8, U8]:
     sound = audio_windows(clip, frames, config.audio_width, kind=config.audio_kind)
     code = model.alignment(torch.from_numpy(sound).to(device), state.tokens)
     source = pictures[:num]
-    out = model.render(source, source, landmarks[:num], None, code, state)
+    out = model.warp_and_inpaint(source, source, landmarks[:num], None, code, state)
     made = torch.cat([source[:, :, : config.top], out.rgb], 2)
     return to_images(made), to_images(source)
 

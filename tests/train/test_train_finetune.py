@@ -199,14 +199,14 @@ def test_replacing_keeps_the_old_identity_until_the_new_one_is_whole(
     with pytest.raises(KeyboardInterrupt):
         learn(_stop_after(3), overwrite=True, seed=2)
     assert _content(path) == before
-    monkeypatch.setattr(module, "take_step", _not_a_number)
+    monkeypatch.setattr(module.Loop, "advance", _not_a_number)
     with pytest.raises(TrainingError, match="nan"):
         learn(overwrite=True, seed=3)
     assert _content(path) == before
 
 
-def _not_a_number(*args: Any, fail: Callable[[str], Exception], **rest: Any) -> dict[str, float]:
-    raise fail("The loss is nan")
+def _not_a_number(loop: Any) -> dict[str, float]:
+    raise loop._fail("The loss is nan", loop.step + 1)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_identity(learn: Learn, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def _few_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path) -> None:
     path = train_occluder(config(data, tmp_path / "run"))
-    assert sorted(item.name for item in path.parent.iterdir()) == [WEIGHTS_NAME, SCORES_NAME]
+    left = sorted(item.name for item in path.parent.iterdir())
+    assert left == ["log.csv", WEIGHTS_NAME, SCORES_NAME, "step-000002"]
     scores = json.loads((path.parent / SCORES_NAME).read_text(encoding="utf-8"))
     assert scores["steps"] == 2
     assert set(scores["kinds"]) == set(PAINTERS)
@@ -99,17 +100,34 @@ def test_the_same_command_gives_the_same_weights(data: Path, tmp_path: Path) -> 
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_an_interrupted_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    whole = train_occluder(config(data, tmp_path / "whole", steps=4)).read_bytes()
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(occluder_run, "_SAVE_EVERY", 2)
+        with pytest.raises(KeyboardInterrupt):
+            train_occluder(config(data, tmp_path / "parts", steps=4), interrupt)
+    assert train_occluder(config(data, tmp_path / "parts", steps=4)).read_bytes() == whole
+    with pytest.raises(TrainingError, match="was trained with other seed"):
+        train_occluder(config(data, tmp_path / "parts", steps=4, seed=5))
+
+
 def test_it_learns(data: Path, tmp_path: Path) -> None:
     """The loss over the last steps is well below that over the first."""
     losses: list[float] = []
-    step = occluder_run._step  # pyright: ignore[reportPrivateUsage]
+    cost = occluder_run.OccluderTask.losses
 
-    def noting(*args: Any) -> float:
-        losses.append(step(*args))
-        return losses[-1]
+    def noting(*args: Any) -> Any:
+        found = cost(*args)
+        losses.append(found["loss"].item())
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(occluder_run, "_step", noting)
+        patch.setattr(occluder_run.OccluderTask, "losses", noting)
         train_occluder(config(data, tmp_path / "run", steps=50, learning_rate=1e-2))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -121,7 +139,9 @@ def test_minutes_end_a_run(data: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_told(data: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(occluder_run, "_step", lambda *_: float("nan"))
+        cost = occluder_run.OccluderTask.losses
+        broken = lambda *args: {"loss": cost(*args)["loss"] * float("nan")}  # noqa: E731
+        patch.setattr(occluder_run.OccluderTask, "losses", broken)
         with pytest.raises(TrainingError, match=r"nan at step 1.*--learning-rate"):
             train_occluder(config(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists()

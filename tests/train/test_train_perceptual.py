@@ -16,8 +16,8 @@ from train_runs import interrupt_at, rows, same_bits
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ChecksumError, ConfigError, TrainingError, WeightsError
 from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.training.losses import perceptual_features as vgg
-from dubcli.training.losses.pictures import LOSS_PRESETS
 from dubcli.training.run import train
 from dubcli.weights import manifest as manifests
 
@@ -82,7 +82,7 @@ def _notes(run: Path) -> str:
 
 
 def _features_of(run: Path) -> str:
-    return json.loads((run / "state.json").read_text())["perceptual"]
+    return json.loads((run / "state.json").read_text())["settings"]["perceptual"]
 
 
 @pytest.mark.parametrize("losses", ["paper", "lip-identity"])

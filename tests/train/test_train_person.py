@@ -12,17 +12,15 @@ from torch import nn
 
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING, mouth_open
+from dubcli.models.iptalker.adapt import mouth_mapping, set_mouth, widen_mouth
 from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.iptalker.render_samples import RenderSamples, Variation
 from dubcli.personalize.personal_clips import (
     keep_apart,
-    mouth_mapping,
     mouth_statistics,
     person_clips,
     rest_of,
-    teach_mouth,
-    widen_mouth,
 )
 from dubcli.personalize.run_history import Check, History
 from dubcli.personalize.validation import HeldOutScore
@@ -99,7 +97,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     )
     with torch.no_grad():
         was = model.coefficients(audio, tokens)
-        assert teach_mouth(model, [clip])
+        assert set_mouth(model, [clip])
         now = model.coefficients(audio, tokens)
     last = model.alignment.to_coefficients[-1]
     assert isinstance(last, nn.Linear)
@@ -148,7 +146,7 @@ def test_without_sound_the_mouth_stays_as_it_is() -> None:
     clip = _clip(with_sound=False)
     prepare_model(model, [clip])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert not teach_mouth(model, [clip])
+    assert not set_mouth(model, [clip])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -38,7 +38,7 @@ RULES = {
     "provenance": _rule("numpy cv2 c2pa cryptography", "core config media"),
     "metrics": _rule(None, "core audio face media weights sync evaluation pipeline"),
     "models": _rule(
-        "torch einops numpy cv2 safetensors", "core config face metrics sync training weights"
+        "torch einops numpy cv2 safetensors", "core config audio face metrics sync training weights"
     ),
     "occlusion": _rule(None, "core config face weights training sync"),
     "sync": _rule(None, "core config audio face media models weights training pipeline"),

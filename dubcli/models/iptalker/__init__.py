@@ -6,4 +6,5 @@ ARCHITECTURE = Architecture(
     name="iptalker",
     network="dubcli.models.iptalker.network:IPTalker",
     config="dubcli.models.iptalker.config:IPTalkerConfig",
+    recipe="dubcli.models.iptalker.stages:RECIPE",
 )

@@ -367,7 +367,7 @@ class IPTalker(nn.Module):
         """Displacement (T, N, h/4, w/4, 2) in crop px, and mixing logits (T, N, h/4, w/4)."""
         height, width = f_s.shape[-2:]
         unit = self.config.unit_px
-        first = f_s.new_zeros(len(f_s), len(state.features), height, width, 2)
+        first = f_s.new_zeros(len(f_s), state.features.shape[-4], height, width, 2)
         prior = 0.0
         if speaking is not None:
             cells = pixel_grid(height, width, 4, (self.config.top, 0))
