@@ -22,7 +22,6 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from dubcli.cli.help_texts import HELP
 from dubcli.cli.identities_command import identities_app
 from dubcli.cli.inspect_command import inspect_file
 from dubcli.cli.models_command import models_app
@@ -46,9 +45,10 @@ from dubcli.config import (
     SyncTrainConfig,
     TrainConfig,
     Voice,
-    face_number,
+    help_of,
     voices_from,
 )
+from dubcli.config.option_parsing import face_number
 from dubcli.core.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, of_system
 from dubcli.doctor import examine, exit_code, library_error
 
@@ -212,8 +212,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 def _parameter(config_class: type, name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """One field of a configuration as a parameter of a command."""
-    kinds = [kind for kind in config_class.__mro__ if name in HELP.get(kind, {})]
-    text = HELP[kinds[0]][name] if kinds else ""
+    (entry,) = (entry for entry in fields(cast(Any, config_class)) if entry.name == name)
+    text = help_of(entry.metadata)
     is_required = default is MISSING
     if name == fields(config_class)[0].name:
         info: Any = typer.Argument(help=text, metavar=name.upper(), show_default=False)

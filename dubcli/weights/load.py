@@ -9,6 +9,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
+    Union,
     cast,
     get_args,
     get_origin,
@@ -138,7 +139,7 @@ def _check_types(model: nn.Module) -> None:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a field's type; integers must be above 0."""
-    if get_origin(hint) is UnionType:
+    if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
