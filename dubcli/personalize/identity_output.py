@@ -23,7 +23,8 @@ from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.recipes import learning_names
 from dubcli.training.run_folder import encode_rows
-from dubcli.weights.resolve import WeightEntry, load_model
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.load import load_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,8 @@ from dubcli.training.run import use_bfloat16
 from dubcli.training.run_folder import LOG_NAME, drop_rows_after
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import Adapter, PersonSetup
-from dubcli.weights.resolve import WeightEntry, resolve
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.resolve import resolve
 
 Progress = Callable[[str, int, int], None]
 _SCHEDULE = CosineSchedule(peak=1.5e-4, warm_up_steps=10, least=0.1)

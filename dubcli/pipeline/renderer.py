@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,8 +20,6 @@ from dubcli.core.types import (
     F64,
     U8,
     AudioFeatures,
-    Bool,
-    FaceTrack,
     FramePatch,
     Int,
     PasteMask,
@@ -35,9 +33,10 @@ from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
 from dubcli.models.api import ModelWindow, Patches, Subject, to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
-from dubcli.occlusion.segmenter import load_segmenter
+from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
+from dubcli.pipeline.jumps import picture_jumps
 from dubcli.pipeline.model_input import ModelInput
 from dubcli.pipeline.model_pair import ModelPair
 from dubcli.pipeline.subject import DubbedFace, model_subject
@@ -76,30 +75,6 @@ class _View:
         return self.native.rgb_region(*box)
 
 
-@dataclass
-class Clock:
-    """Seconds spent per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, since: float) -> float:
-        """Count the time since `since` for a stage; returns the time now."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
-        return now
-
-
-def picture_jumps(track: FaceTrack, timeline: Timeline) -> Bool:
-    """Where the picture does not go on from the one before: a cut, or the video starts over.
-
-    Returns:
-        Whether it jumps before each position of the timeline. Shape (N,).
-    """
-    jumps = np.abs(np.diff(timeline.source_index)) > 1
-    cuts = np.diff(track.shot[timeline.source_index]) != 0
-    return np.concatenate([[False], jumps | cuts])
-
-
 @dataclass(frozen=True, kw_only=True)
 class RenderJob:
     """What one face is dubbed with.
@@ -114,6 +89,7 @@ class RenderJob:
         strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
         device: Where the models run.
+        segment: Tells what lies in front of a face; None looks for nothing.
         second: The person of another video that one of the models' options names.
     """
 
@@ -125,6 +101,7 @@ class RenderJob:
     origin_s: Fraction
     strength: F32
     device: torch.device
+    segment: Segment | None = None
     second: Subject | None = None
 
 
@@ -148,7 +125,7 @@ class Renderer:
         self._generator = _generator(job)
         self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
         self._detail = self._reference_detail()
-        self._segment = load_segmenter() if job.face.track.touched.any() else None
+        self._segment = job.segment
 
     @property
     def context(self) -> int:

@@ -9,18 +9,17 @@ from pathlib import Path
 
 from dubcli.core.types import Window
 from dubcli.media.container.concat import count_packets, join_segments
-from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import Timeline
+from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
-from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.job import Job
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.renderer import Clock
 from dubcli.pipeline.resume import JobFolder
-
-SEGMENT_FRAMES = 512
+from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
 
 
 def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
@@ -34,24 +33,18 @@ def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
 
 
 def render_picture(
-    job: Job,
+    context: RunContext,
+    job: LoadedJob,
     decision: Decision,
-    reader: FrameReader,
-    folder: JobFolder,
-    clock: Clock,
-    tell: Progress,
-    segment_frames: int = SEGMENT_FRAMES,
+    speakers: Sequence[PreparedSpeaker],
 ) -> tuple[Path, list[str]]:
     """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
 
     Args:
+        context: Of the run.
         job: What is to be done.
         decision: How.
-        reader: Of the source.
-        folder: Where segments are kept.
-        clock: Collects seconds per stage.
-        tell: Called as (stage, done, total).
-        segment_frames: Least length of a segment, frames.
+        speakers: Who is dubbed.
 
     Returns:
         The picture's file and the encoder's notes.
@@ -60,9 +53,9 @@ def render_picture(
         MediaError: The source breaks off, or the picture cannot be encoded or written.
         DeviceError: The device has too little memory.
     """
-    timeline = decision.schedule.timeline
-    renderers = decision.renderers(job, clock)
-    segments = plan_segments(renderers[0].windows(), segment_frames)
+    timeline, folder = decision.schedule.timeline, context.folder
+    renderers = make_renderers(context, job, decision, speakers)
+    segments = plan_segments(renderers[0].windows(), context.segment_frames)
     first = _num_finished(folder, segments)
     _, _, said = choose_encoder(job.video, job.encode)
     notes: list[str] = []
@@ -73,13 +66,13 @@ def render_picture(
         rest = segments[first:]
         start = rest[0][0].emit_start
         indices = timeline.source_index[start:].tolist()
-        with prefetch(reader.native_sequence(indices)) as source:
+        with prefetch(context.reader.native_sequence(indices)) as source:
             frames: Iterator[NativeFrame] = source
             for renderer in renderers:
                 frames = renderer.frames(frames, list(chain.from_iterable(rest)))
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
-                said = _write_segment(job, timeline, windows, frames, folder, number, clock, tell)
+                said = _write_segment(context, job, timeline, windows, frames, number)
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
     if len(paths) == 1:
@@ -104,17 +97,16 @@ def _length(windows: list[Window]) -> int:
 
 
 def _write_segment(
+    context: RunContext,
     job: Job,
     timeline: Timeline,
     windows: list[Window],
     frames: Iterator[NativeFrame],
-    folder: JobFolder,
     number: int,
-    clock: Clock,
-    tell: Progress,
 ) -> list[str]:
     """Write the next frames of a stream as one segment; returns the encoder's notes."""
-    partial = folder.path / "segment.part.mov"
+    clock = context.clock
+    partial = context.folder.path / "segment.part.mov"
     position = windows[0].emit_start
     with FrameWriter(partial, job.video, job.encode) as writer:
         sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
@@ -124,11 +116,11 @@ def _write_segment(
                 sink.put((native, int(timeline.pts[position])))
                 clock.add("encode_wait", began)
                 position += 1
-                tell("dub", position, len(timeline))
+                context.progress("dub", position, len(timeline))
             began = time.perf_counter()
             sink.finish()
             clock.add("encode_wait", began)
         finally:
             sink.stop()
-    partial.replace(folder.segment(number))
+    partial.replace(context.folder.segment(number))
     return writer.notes

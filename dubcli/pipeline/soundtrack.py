@@ -16,10 +16,9 @@ from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, DecodeError, MediaError, ProbeError
 from dubcli.core.types import F32, Bool, MediaInfo, Waveform
 from dubcli.face.track import fade
-from dubcli.media.container.probe import probe, require_audio
 from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
 from dubcli.media.sound.loudness import Loudness, measure_loudness
-from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.sound.waveform import is_silent, read_recording
 from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
 from dubcli.pipeline.part import part_timeline, place_part
 
@@ -78,8 +77,7 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
         ProbeError: It has no sound, or is silent without leave.
         DecodeError: It cannot be decoded.
     """
-    require_audio(probe(audio))
-    waveform = read_waveform(audio, SAMPLE_RATE, strict=True)
+    waveform, audio_s = read_recording(audio, SAMPLE_RATE)
     if len(waveform.samples) == 0:
         raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
     if is_silent(waveform) and not config.allow_silence:
@@ -89,7 +87,6 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
         )
     # The result's sound begins with its first sample, whenever that is in the recording's own file.
     waveform = replace(waveform, start_s=Fraction(0))
-    audio_s = audio_duration(audio)
     if -config.audio_offset_s >= audio_s:
         raise _nothing_left(audio, config, f"it lasts {float(audio_s):.2f} s")
     return waveform, audio_s

@@ -17,7 +17,9 @@ from dubcli.training.checkpoint import (
     load_weights,
     read_state,
 )
-from dubcli.weights.resolve import WeightEntry, load_state, resolve
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.load import load_state
+from dubcli.weights.resolve import resolve
 
 _LOG = logging.getLogger(__name__)
 _WAYS = "Name a run, a step-NNNNNN directory, a .safetensors file, or a model of dub models list."

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dubcli import __version__
 from dubcli.cli.app import app
-from dubcli.weights.resolve import load_manifest
+from dubcli.weights.manifest import load_manifest
 
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "output": str,

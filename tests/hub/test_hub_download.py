@@ -17,7 +17,7 @@ from dubcli.weights import download as client
 from dubcli.weights import lock
 from dubcli.weights import resolve as weights
 from dubcli.weights.download import asset_folder, hub_cache
-from dubcli.weights.resolve import WeightEntry
+from dubcli.weights.entry import WeightEntry
 
 CONTENT = content_of()
 FILE = "nets/net.pth"

@@ -19,7 +19,8 @@ from dubcli.models.iptalker.geometry_task import half_size
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.training.checkpoint import TrainState, save_checkpoint
 from dubcli.training.export import export_weights, main
-from dubcli.weights import resolve as weights
+from dubcli.weights import load
+from dubcli.weights import manifest as manifests
 
 TINY = NAMED_CONFIGS["tiny"]
 Make = Callable[..., Path]
@@ -138,9 +139,9 @@ def test_the_program_prints_an_entry_that_loads(
     entries = json.loads(capsys.readouterr().out)
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"format": 2, "default": {"iptalker": "test"}, "weights": entries}))
-    monkeypatch.setattr(weights, "manifest_path", lambda: path)
-    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
-    model, sha256 = weights.load_model("iptalker", "cpu")
+    monkeypatch.setattr(manifests, "manifest_path", lambda: path)
+    monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path)
+    model, sha256 = load.load_model("iptalker", "cpu")
     assert sha256 == entries["iptalker.test"]["sha256"]
     assert model.spec.crop.size == (TINY.height // 2, TINY.width // 2)
 

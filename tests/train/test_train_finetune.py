@@ -29,7 +29,7 @@ from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
 from dubcli.training.data.train_clips import derive_clip, stored_to_crop
-from dubcli.weights.resolve import WeightEntry
+from dubcli.weights.entry import WeightEntry
 
 # The tiny network on crops of the size that footage has.
 SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])

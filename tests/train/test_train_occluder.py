@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import fields
@@ -25,6 +26,7 @@ from dubcli.occlusion.ranges import SEEN_SIZE
 from dubcli.occlusion.segmenter import as_segment, load_segmenter
 from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Scene, cover, disturb, worn_out
 from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
+from dubcli.weights import manifest as manifests
 from dubcli.weights import resolve as weights
 
 
@@ -184,7 +186,7 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> weights.Manifest:
+def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> manifests.Manifest:
     content = save(state)
     (folder / "net.safetensors").write_bytes(content)
     entry = weights.WeightEntry(
@@ -192,16 +194,16 @@ def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> weights.Manifest:
         architecture="occluder",
         role="part",
         package=str(folder / "net.safetensors"),
-        sha256=weights.hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),
     )
-    return weights.Manifest(
+    return manifests.Manifest(
         path=folder / "m.json", weights={entry.name: entry}, default={"occluder": "a"}
     )
 
 
 def test_a_manifest_without_the_network_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = weights.Manifest(path=Path("m.json"), weights={}, default={})
+    bare = manifests.Manifest(path=Path("m.json"), weights={}, default={})
     monkeypatch.setattr("dubcli.occlusion.segmenter.load_manifest", lambda: bare)
     assert load_segmenter() is None
 

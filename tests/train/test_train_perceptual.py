@@ -19,7 +19,7 @@ from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.training.losses import perceptual_features as vgg
 from dubcli.training.run import train
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 REVISION = "5" * 40
 Configured = Callable[..., TrainConfig]
@@ -73,7 +73,7 @@ def hub(tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> H
     made = Hub(folder, weight_file)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(weights, "manifest_path", lambda: made.manifest)
+    monkeypatch.setattr(manifests, "manifest_path", lambda: made.manifest)
     return made
 
 

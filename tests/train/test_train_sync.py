@@ -38,7 +38,7 @@ from dubcli.sync.training_data import (
 from dubcli.training.checkpoint import list_checkpoints, load_weights, read_state
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.export import main as export
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 PEOPLE = ("anna", "ben", "cleo", "dan", "eva", "finn")
 
@@ -263,8 +263,8 @@ def test_a_run_leaves_offsets_log_and_weights_that_ship(
     assert entries["sync-train.test"]["role"] == "part"
     manifest = {"format": 2, "default": {"sync-train": "test"}, "weights": entries}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr(weights, "manifest_path", lambda: tmp_path / "manifest.json")
-    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
+    monkeypatch.setattr(manifests, "manifest_path", lambda: tmp_path / "manifest.json")
+    monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path)
     loaded = SyncJudge.load("train", torch.device("cpu"))
     assert loaded is not None
     assert SyncJudge.load("judge", torch.device("cpu")) is None

@@ -21,7 +21,8 @@ from dubcli.cli.app import app
 from dubcli.core import errors
 from dubcli.core.types import DubReport
 from dubcli.doctor import Check, exit_code, library_error
-from dubcli.weights.resolve import Manifest, WeightEntry
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.manifest import Manifest
 
 JOB = ["clip.mp4", "--audio", "new.wav"]
 Dub = Callable[..., DubReport]
@@ -296,7 +297,8 @@ def _two_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manifest = Manifest(
         path=tmp_path, weights={entry.name: entry for entry in entries}, default={"net": "a"}
     )
-    monkeypatch.setattr("dubcli.weights.resolve.load_manifest", lambda: manifest)
+    for module in ("manifest", "resolve"):
+        monkeypatch.setattr(f"dubcli.weights.{module}.load_manifest", lambda: manifest)
 
 
 @pytest.mark.usefixtures("_two_weights")

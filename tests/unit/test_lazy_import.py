@@ -25,7 +25,7 @@ def _loaded(code: str) -> set[str]:
         "import dubcli",
         "import dubcli.cli.app",
         "from dubcli import DubConfig",
-        "import dubcli.weights.resolve; dubcli.weights.resolve.load_manifest()",
+        "import dubcli.weights.manifest; dubcli.weights.manifest.load_manifest()",
         "from dubcli.identities.store import list_identities; list_identities()",
     ],
 )

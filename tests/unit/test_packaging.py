@@ -42,7 +42,8 @@ def test_an_installed_wheel_finds_its_manifest(wheel: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "from dubcli.weights.resolve import load_manifest, verify\n"
+        "from dubcli.weights.manifest import load_manifest\n"
+        "from dubcli.weights.resolve import verify\n"
         "manifest = load_manifest()\n"
         "[verify(entry) for entry in manifest.weights.values() if not entry.sources]\n"
         "print(manifest.path)"
