@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 
 from dubcli.cli.identities_command import identities_app
 from dubcli.cli.inspect_command import inspect_file
+from dubcli.cli.model_parameters import MODEL_OPTIONS, model_parameters, take_model_options
 from dubcli.cli.models_command import models_app
 from dubcli.cli.plan_command import dry_run, show_plan
 from dubcli.cli.view import (
@@ -257,8 +258,10 @@ def _options_of(
             config_class, entry.name, hints[entry.name], defaults.get(entry.name, entry.default)
         )
         for entry in fields(cast(Any, config_class))
-        if entry.name not in preset
+        if entry.name not in preset and entry.name != MODEL_OPTIONS
     ]
+    takes_options = issubclass(config_class, DubConfig)
+    parameters += model_parameters() if takes_options else []
     parameters += [
         inspect.Parameter(name, _KEYWORD, annotation=_VIEW_OPTIONS[name], default=False)
         for name in view_options
@@ -270,6 +273,8 @@ def _options_of(
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             if issubclass(config_class, DubConfig) and "audio" in values:
                 values["audio"] = voices_from(values["audio"] or ())
+            if takes_options:
+                values[MODEL_OPTIONS] = take_model_options(values)
             with view.logging():
                 function(config_class(**preset, **values), view)
 

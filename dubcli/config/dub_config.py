@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -78,6 +78,14 @@ class DubConfig:
             "Model or model.tag, as in `dub models list`; hf:ORG/REPO\\[@REV]\\[:FILE] of"
             " the hub; or a checkpoint of your own: a folder, a run, a .safetensors file."
         ),
+    )
+    motion: str | None = field(
+        default=None,
+        metadata=about("Model that predicts the mouth, where another one than --model paints it."),
+    )
+    render: str | None = field(
+        default=None,
+        metadata=about("Model that paints the mouth, where another one than --model predicts it."),
     )
     device: str = field(
         default="auto",
@@ -182,6 +190,9 @@ class DubConfig:
         default=None, metadata=about("Private key of that certificate, PEM.")
     )
 
+    # Of the models in use, by name; each model declares its own, see `models.model_options`.
+    model_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
     def __post_init__(self) -> None:
         check(
             self.sync_mode in SYNC_MODES,
@@ -212,6 +223,17 @@ class DubConfig:
             decibels(self.mix_original)
         self._check_part()
         self._check_marks()
+        self._check_models()
+
+    def _check_models(self) -> None:
+        is_one = self.motion_model == self.render_model
+        personal = {"--identity": self.identity is not None, "--finetune": self.finetune}
+        for flag, is_given in personal.items():
+            check(
+                not is_given or is_one,
+                f"{flag} does not go with --motion and --render: a person is learned on one model.",
+                "Leave it out, or use --model alone.",
+            )
 
     def _check_part(self) -> None:
         if self.start is None and self.end is None:
@@ -267,6 +289,16 @@ class DubConfig:
     def voices(self) -> tuple[Voice, ...]:
         """Who says what; one entry with `face` where `audio` is a single file."""
         return (Voice(self.face, self.audio),) if isinstance(self.audio, Path) else self.audio
+
+    @property
+    def motion_model(self) -> str:
+        """The model that predicts the mouth."""
+        return self.motion or self.model
+
+    @property
+    def render_model(self) -> str:
+        """The model that paints it."""
+        return self.render or self.model
 
     @property
     def is_part(self) -> bool:

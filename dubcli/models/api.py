@@ -367,6 +367,10 @@ class LipSyncModel(Protocol):
         """What the model needs."""
         ...
 
+    def configure(self, options: Any) -> None:
+        """Take the options of the next dub: what `Architecture.options` names, or None."""
+        ...
+
     def prepare(self, subject: Subject) -> Any:
         """Work on a person that is done once: references, style, whatever holds for all frames."""
         ...

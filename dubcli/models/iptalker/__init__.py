@@ -6,5 +6,6 @@ ARCHITECTURE = Architecture(
     name="iptalker",
     network="dubcli.models.iptalker.network:IPTalker",
     config="dubcli.models.iptalker.config:IPTalkerConfig",
+    options="dubcli.models.iptalker.options:IPTalkerOptions",
     recipe="dubcli.models.iptalker.stages:RECIPE",
 )

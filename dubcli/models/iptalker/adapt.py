@@ -15,7 +15,7 @@ from dubcli.models.api import Motion
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.iptalker.geometry_task import BatchSize, coefficients_of
 from dubcli.models.iptalker.losses import PERSON_LOSSES
-from dubcli.models.iptalker.network import ARTICULATION, IPTalker
+from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.render_samples import Variation
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.sync.network import SyncExpert
@@ -149,11 +149,11 @@ def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
 
 def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
     """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
-    last = model.alignment.to_coefficients[-1]
+    last, articulation = model.alignment.to_coefficients[-1], model.options.articulation
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.mul_(gain)
-        last.bias.mul_(gain).add_(torch.from_numpy(shift / ARTICULATION).to(last.bias))
+        last.bias.mul_(gain).add_(torch.from_numpy(shift / articulation).to(last.bias))
 
 
 def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:

@@ -86,6 +86,7 @@ from dubcli.models.common.mouth_map import (
 from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
+from dubcli.models.iptalker.options import IPTalkerOptions
 from dubcli.models.iptalker.reference_state import ReferenceState
 from dubcli.models.iptalker.warping import WarpingNetwork
 
@@ -97,9 +98,6 @@ _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
 _SHIFTS = (-8, -4, 0, 4, 8)
 _SHIFT_SPREAD = 4.0
-# A predictor that is unsure moves too little (half as much as people do, on strangers): some of
-# that is given back.
-ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
@@ -133,6 +131,7 @@ class IPTalker(nn.Module):
     def __init__(self, config: IPTalkerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or IPTalkerConfig()
+        self.options = IPTalkerOptions()
         maps = NUM_CHANNELS if config.geometry_map else 0
         # Masked source, mask and, with the fixed mask, the background reference.
         source_channels = 7 if config.mask == "fixed" else 4
@@ -169,6 +168,10 @@ class IPTalker(nn.Module):
             takes_motion=config.geometry_map,
             paste=config.paste,
         )
+
+    def configure(self, options: IPTalkerOptions | None) -> None:
+        """How the next dubs are made; None: as by default."""
+        self.options = IPTalkerOptions() if options is None else options
 
     def prepare(self, subject: Subject) -> ReferenceState:
         """F_R and E_v of the subject's references."""
@@ -274,7 +277,7 @@ class IPTalker(nn.Module):
         for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
             part = audio[:, margin + shift : margin + shift + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
-        return ARTICULATION * total
+        return self.options.articulation * total
 
     def _own_field(self, landmarks: Tensor, speaking: Tensor) -> Tensor:
         """Where the current frames show what belongs at each pixel once the jaw has moved.

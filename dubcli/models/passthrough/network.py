@@ -45,6 +45,9 @@ class Passthrough(nn.Module):
             references={"references": ReferencePolicy(count=4, has_detail=True)},
         )
 
+    def configure(self, options: None) -> None:
+        """Has no options."""
+
     def prepare(self, subject: Subject) -> None:
         """Needs no state."""
 
