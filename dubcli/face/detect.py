@@ -84,6 +84,11 @@ class MediaPipeDetector:
         for graph in (self._mesh, self._far, self._still_mesh):
             graph.close()
 
+    def reset(self) -> None:
+        """Forget the faces that were followed: what comes next is of another video."""
+        for graph in (self._mesh, self._far, self._still_mesh):
+            graph.reset()
+
     def detect(self, frame: Frame) -> list[FaceObservation]:
         """Faces of one frame, largest first, in display px.
 

@@ -56,6 +56,7 @@ class Engine:
         self._device, self._threads = device, threads
         self._all_threads = torch.get_num_threads()
         self._loaded: dict[Hashable, Any] = {}
+        self._detectors: list[MediaPipeDetector] = []
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -73,6 +74,8 @@ class Engine:
         """Let go of everything that was loaded; the next job loads it again."""
         with self._lock:
             self._loaded.clear()
+            while self._detectors:
+                self._detectors.pop().close()
 
     # Jobs ----------------------------------------------------------------------------------------
 
@@ -219,13 +222,21 @@ class Engine:
 
     @contextmanager
     def detector(self) -> Iterator[FaceDetector]:
-        """A face detector for one video: it follows faces, so no two videos share one.
+        """A face detector for one video; it follows faces, so no two videos share it at a time.
 
         Raises:
             DeviceError: A system library that it needs is missing.
         """
-        with MediaPipeDetector() as detector:
+        with self._lock:
+            detector = self._detectors.pop() if self._detectors else MediaPipeDetector()
+        try:
             yield detector
+            detector.reset()
+        except BaseException:
+            detector.close()
+            raise
+        with self._lock:
+            self._detectors.append(detector)
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:
         with self._lock:
