@@ -54,7 +54,7 @@ from dubcli.core.errors import INTERRUPTED_EXIT_CODE, ConfigError, DubError, of_
 from dubcli.doctor import examine, exit_code, library_error
 
 if TYPE_CHECKING:
-    from dubcli.core.types import FinetuneReport
+    from dubcli.core.reports import FinetuneReport
 
 TERMINATED_EXIT_CODE = 143
 USAGE_EXIT_CODE = 2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dubcli import __version__
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import FinetuneReport
+from dubcli.core.reports import FinetuneReport
 from dubcli.identities.identity import Base, Consent, Identity
 from dubcli.identities.store import save_identity
 from dubcli.personalize.footage.gather import Footage

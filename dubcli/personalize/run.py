@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.core.types import FinetuneReport
+from dubcli.core.reports import FinetuneReport
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent

@@ -17,7 +17,8 @@ from torch import nn
 from dubcli.audio.features import extract_features
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.config import DubConfig, PlanConfig
-from dubcli.core.types import AudioFeatures, DubReport, MediaInfo, Waveform
+from dubcli.core.reports import DubReport
+from dubcli.core.types import AudioFeatures, MediaInfo, Waveform
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity

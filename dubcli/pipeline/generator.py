@@ -71,6 +71,14 @@ class Generator:
             mouth = motion.predict_motion(sound, self._motion_state)
             return render.render(part, mouth, self._render_state)
 
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the models report of the job, by architecture; those with nothing are left out."""
+        motion, render = self._models.motion, self._models.render
+        told = {render.spec.name: dict(render.facts(self._render_state))}
+        if not self._models.is_one:
+            told[motion.spec.name] = dict(motion.facts(self._motion_state))
+        return {name: facts for name, facts in told.items() if facts}
+
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
             elsewhere = "Close other programs, or use a smaller video."

@@ -15,7 +15,7 @@ from dubcli.media.container.probe import probe, require_audio
 from dubcli.media.sound.mix import mix_recordings
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
-from dubcli.pipeline.model_pair import ModelPair, one_model
+from dubcli.pipeline.model_pair import ModelPair, one_model, require_pairable
 from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
 
 
@@ -91,8 +91,25 @@ def load_inputs(job: Job, engine: Engine, scratch: Path) -> LoadedJob:
         sound_stream=require_audio(sound_info),
         audio_s=speeches[longest].audio_s,
         levels=levels,
-        models=one_model(engine.model(job.entry, job.device, job.identity)),
+        models=_load_models(job, engine),
     )
+
+
+def _load_models(job: Job, engine: Engine) -> ModelPair:
+    """The models of a job with their options.
+
+    Raises:
+        ConfigError: Two models that cannot be paired.
+        WeightsError: Weights are missing, damaged or do not fit the identity.
+    """
+    render = engine.model(job.entry, job.device, job.identity)
+    render.configure(job.options.get(job.entry.architecture))
+    if job.motion_entry.name == job.entry.name:
+        return one_model(render)
+    motion = engine.model(job.motion_entry, job.device)
+    motion.configure(job.options.get(job.motion_entry.architecture))
+    require_pairable(motion.spec, render.spec)
+    return ModelPair(motion=motion, render=render)
 
 
 def _read_speech(voice: Voice, config: DubConfig) -> Speech:

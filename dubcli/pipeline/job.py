@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from dubcli.media.container.formats import container_of, default_output
 from dubcli.media.container.probe import probe, require_audio, require_video
 from dubcli.media.video.deinterlace import refuse_interlaced
 from dubcli.media.video.frame_writer import EncodeOptions
+from dubcli.models.model_options import options_for, refuse_foreign_options, second_subject
+from dubcli.models.registry import model_names
 from dubcli.pipeline.resume import fingerprint_of
 from dubcli.pipeline.soundtrack import read_audio
 from dubcli.pipeline.stored_identity import read_identity
@@ -39,7 +42,10 @@ class Job:
         info: Facts of the source.
         recordings: Facts of what each person says, in the user's order.
         output: Where the result goes.
-        entry: The model's weights.
+        entry: Weights of the model that paints.
+        motion_entry: Weights of the model that predicts the mouth; usually the same.
+        options: What users chose for each of the models, by architecture.
+        second_videos: Videos that these options name as second subjects, by architecture.
         identity: The person that it is adapted to, None for the model as it ships.
         device: Where it runs.
         encode: How frames are encoded.
@@ -51,6 +57,9 @@ class Job:
     recordings: tuple[MediaInfo, ...]
     output: Path
     entry: WeightEntry
+    motion_entry: WeightEntry
+    options: Mapping[str, Any]
+    second_videos: Mapping[str, Path]
     identity: Identity | None
     device: torch.device
     encode: EncodeOptions
@@ -63,7 +72,7 @@ class Job:
 
     @property
     def model_name(self) -> str:
-        """Name and tag of the model's entry."""
+        """Name and tag of the entry of the model that paints."""
         return self.entry.name
 
     @property
@@ -88,7 +97,13 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
     identity, wanted = None, config.model
     if config.identity is not None:
         identity, wanted = read_identity(config.identity, config.model, engine.manifest)
-    entry = engine.resolve(wanted)
+    entry = engine.resolve(config.render or wanted)
+    motion_entry = engine.resolve(config.motion or wanted)
+    options = _model_options(config, [motion_entry.architecture, entry.architecture])
+    second = {name: second_subject(name, chosen) for name, chosen in options.items()}
+    second_videos = {name: path for name, path in second.items() if path is not None}
+    for path in second_videos.values():
+        require_video(probe(path))
     ffmpeg_binary()  # the very last step needs it: better missed now
     return Job(
         config=config,
@@ -96,11 +111,25 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
         recordings=recordings,
         output=output,
         entry=entry,
+        motion_entry=motion_entry,
+        options=options,
+        second_videos=second_videos,
         identity=identity,
         device=engine.device(config.device),
         encode=encode or EncodeOptions(output=output, crf=config.crf, threads=config.threads),
         marks=plan_marks(config, output),
     )
+
+
+def _model_options(config: DubConfig, architectures: list[str]) -> dict[str, Any]:
+    """The options of the models in use, by architecture.
+
+    Raises:
+        ConfigError: One that none of them has, or a value that it does not take.
+    """
+    known = [name for name in dict.fromkeys(architectures) if name in model_names()]
+    refuse_foreign_options(config.model_options, known)
+    return {name: options_for(name, config.model_options) for name in known}
 
 
 def check(config: DubConfig) -> None:
@@ -188,9 +217,10 @@ def fingerprint(job: Job, extras: dict[str, Any]) -> str:
     files = [config.video, *(voice.audio for voice in config.voices)]
     if config.identity is not None:
         files.append(locate(config.identity))
+    files += job.second_videos.values()
     settings = {
         "version": __version__,
-        "weights": job.weights_sha256,
+        "weights": [job.motion_entry.sha256, job.weights_sha256],
         "config": _for_picture(config, job.output).as_json(),
         **extras,
     }

@@ -42,8 +42,6 @@ def require_pairable(motion: ModelSpec, render: ModelSpec) -> None:
     Raises:
         ConfigError: They cannot be paired.
     """
-    if motion.name == render.name:
-        return
     if not motion.gives_motion:
         raise ConfigError(
             f"'{motion.name}' predicts no mouth that another model could paint.",

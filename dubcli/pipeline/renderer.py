@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +32,13 @@ from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matri
 from dubcli.face.references import finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
-from dubcli.models.api import ModelWindow, Patches, Subject, to_images
+from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject, to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
 from dubcli.pipeline.jumps import picture_jumps
+from dubcli.pipeline.model_figures import FigureLog
 from dubcli.pipeline.model_input import ModelInput
 from dubcli.pipeline.model_pair import ModelPair
 from dubcli.pipeline.subject import DubbedFace, model_subject
@@ -90,7 +92,7 @@ class RenderJob:
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
         device: Where the models run.
         segment: Tells what lies in front of a face; None looks for nothing.
-        second: The person of another video that one of the models' options names.
+        second: People of other videos that the models' options name, by architecture.
     """
 
     models: ModelPair
@@ -102,7 +104,7 @@ class RenderJob:
     strength: F32
     device: torch.device
     segment: Segment | None = None
-    second: Subject | None = None
+    second: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
 
 
 class Renderer:
@@ -123,9 +125,20 @@ class Renderer:
         self._heard = self._shown if job.models.is_one else ModelInput(motion, *given)
         self._is_alike = job.models.is_one and not motion.motion_context
         self._generator = _generator(job)
+        self.figures = FigureLog()
         self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
         self._detail = self._reference_detail()
         self._segment = job.segment
+
+    @property
+    def cuts(self) -> Int:
+        """Positions at which the picture does not go on from the one before. Shape (C,)."""
+        return self._cuts
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the models report of the job, by architecture."""
+        return self._generator.facts()
 
     @property
     def context(self) -> int:
@@ -169,6 +182,7 @@ class Renderer:
         began = self._clock.add("crop", began)
         patches = self._generate(rows, wanted, crops)
         images = to_images(patches.rgb)
+        self.figures.add(wanted, patches)
         self._clock.add("model", began)
         order = {position: number for number, position in enumerate(wanted.tolist())}
         for position in range(window.emit_start, window.emit_stop):
@@ -354,7 +368,7 @@ def _generator(job: RenderJob) -> Generator:
     models, face = job.models, job.face
     with torch.inference_mode(), autocast(job.device):
         render = models.render
-        subject = model_subject(face, render.spec, job.device, job.times, job.second)
+        subject = _subject(job, render.spec)
         state = (
             render.prepare(subject)
             if face.state is None
@@ -363,7 +377,10 @@ def _generator(job: RenderJob) -> Generator:
         heard = state
         if not models.is_one:
             spec = models.motion.spec
-            heard = models.motion.prepare(
-                model_subject(face, spec, job.device, job.times, job.second)
-            )
+            heard = models.motion.prepare(_subject(job, spec))
     return Generator(models, heard, state, job.device)
+
+
+def _subject(job: RenderJob, spec: ModelSpec) -> Subject:
+    second = job.second.get(spec.name)
+    return model_subject(job.face, spec, job.device, job.times, second)

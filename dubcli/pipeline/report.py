@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from dubcli import __version__
-from dubcli.core.types import DubReport, SpeakerReport
+from dubcli.core.reports import DubReport, SpeakerReport
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.part import is_inside
 from dubcli.pipeline.passed_ranges import PassedRange, passed_ranges
+from dubcli.pipeline.segments import Picture
 from dubcli.pipeline.speakers import PreparedSpeaker
 from dubcli.sync.source_sync import source_warning
 
@@ -26,6 +27,7 @@ def make_report(
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
     clock: Clock,
+    picture: Picture,
     notes: list[str],
 ) -> DubReport:
     """Put together what is told of a finished dub.
@@ -35,6 +37,7 @@ def make_report(
         decision: How.
         speakers: Who was dubbed.
         clock: Seconds per stage.
+        picture: What was rendered.
         notes: What the stages want to be told.
     """
     timeline, found = decision.schedule.timeline, decision.found
@@ -52,6 +55,9 @@ def make_report(
         height=job.video.height,
         model=job.model_name,
         weights_sha256=job.weights_sha256,
+        motion_model=None if job.models.is_one else job.motion_entry.name,
+        model_facts=picture.model_facts,
+        model_ranges=picture.model_ranges,
         device=str(job.device),
         sync_mode="pad" if job.config.is_part else job.config.sync_mode,
         seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},

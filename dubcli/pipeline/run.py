@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dubcli.config import DubConfig
-from dubcli.core.types import DubReport, MediaInfo
+from dubcli.core.reports import DubReport
+from dubcli.core.types import MediaInfo
 from dubcli.media.container.remux import remux
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
@@ -84,10 +85,12 @@ def dub(
                     for line in summary(job, decision, needed):
                         announce(line)
                 notes = remarks_on(job, decision, speakers)
-                picture, said = render_picture(context, job, decision, speakers)
-            joined, heard = _join(context, job, decision, picture)
+                picture = render_picture(context, job, decision, speakers)
+            joined, heard = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
-            report = make_report(job, decision, speakers, clock, notes + said + heard)
+            report = make_report(
+                job, decision, speakers, clock, picture, notes + picture.notes + heard
+            )
             _place(report, made, folder, job)
     return report
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from dubcli.core.types import Window
 from dubcli.media.container.concat import count_packets, join_segments
@@ -17,9 +19,27 @@ from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.marking import show_mark
+from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The dubbed picture.
+
+    Attributes:
+        path: Its file.
+        notes: What the encoder and an interrupted run want to be told.
+        model_facts: What the models report of the job, by architecture.
+        model_ranges: What they report of ranges of time, see `figure_ranges`.
+    """
+
+    path: Path
+    notes: list[str]
+    model_facts: dict[str, dict[str, Any]]
+    model_ranges: list[dict[str, object]]
 
 
 def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
@@ -37,7 +57,7 @@ def render_picture(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
-) -> tuple[Path, list[str]]:
+) -> Picture:
     """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
 
     Args:
@@ -45,9 +65,6 @@ def render_picture(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
-
-    Returns:
-        The picture's file and the encoder's notes.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
@@ -65,21 +82,45 @@ def render_picture(
     if first < len(segments):
         rest = segments[first:]
         start = rest[0][0].emit_start
-        indices = timeline.source_index[start:].tolist()
+        windows_from = _with_context(segments, first, sum(one.context for one in renderers))
+        begin = windows_from[0].emit_start
+        indices = timeline.source_index[begin:].tolist()
         with prefetch(context.reader.native_sequence(indices)) as source:
             frames: Iterator[NativeFrame] = source
             for renderer in renderers:
-                frames = renderer.frames(frames, list(chain.from_iterable(rest)))
+                frames = renderer.frames(frames, windows_from)
+            frames = islice(frames, start - begin, None)
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
                 said = _write_segment(context, job, timeline, windows, frames, number)
+                span = windows[0].emit_start, windows[-1].emit_stop
+                renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
-    if len(paths) == 1:
-        return paths[0], notes
-    picture = folder.path / "picture.mov"
-    join_segments(paths, picture, timeline.pts, timeline.end_pts, timeline.time_base)
-    return picture, notes
+    figures = FigureLog()
+    for number in range(len(segments)):
+        figures.load(folder.segment(number, ".json"))
+    path = paths[0]
+    if len(paths) > 1:
+        path = folder.path / "picture.mov"
+        join_segments(paths, path, timeline.pts, timeline.end_pts, timeline.time_base)
+    specs = job.models.render.spec.figures
+    return Picture(
+        path=path,
+        notes=notes,
+        model_facts=renderers[0].facts,
+        model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
+    )
+
+
+def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:
+    """The windows from a segment on, and those before it that hold its context, in order."""
+    windows = list(chain.from_iterable(segments))
+    begin = sum(len(part) for part in segments[:first])
+    start = windows[begin].emit_start - context
+    while begin and windows[begin].emit_start > max(0, start):
+        begin -= 1
+    return windows[begin:]
 
 
 def _num_finished(folder: JobFolder, segments: list[list[Window]]) -> int:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dubcli.core.types import F32, AudioFeatures
+from dubcli.models.api import Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.renderer import Renderer, RenderJob
+from dubcli.pipeline.second_subject import analyse_second_subjects
 from dubcli.pipeline.subject import DubbedFace, follow_face
 
 
@@ -22,12 +24,14 @@ class PreparedSpeaker:
         face: The face over the source's frames.
         looks: Descriptors of a few of its pictures. Shape (L, D).
         features: What the models hear, by kind.
+        second: People of other videos that options name, by architecture.
     """
 
     speaker: Speaker
     face: DubbedFace
     looks: F32
     features: dict[str, AudioFeatures]
+    second: dict[str, Subject]
 
 
 def prepare_speakers(
@@ -50,6 +54,8 @@ def prepare_speakers(
         WeightsError: The speech encoder is missing or damaged.
     """
     spec = job.models.render.spec
+    specs = {one.name: one for one in (job.models.motion.spec, spec)}
+    second = analyse_second_subjects(context, job.second_videos, specs, job.device)
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
         face, looks = follow_face(
@@ -59,7 +65,11 @@ def prepare_speakers(
         features = {
             kind: context.engine.features(waveform, kind) for kind in job.models.audio_kinds
         }
-        prepared.append(PreparedSpeaker(speaker=speaker, face=face, looks=looks, features=features))
+        prepared.append(
+            PreparedSpeaker(
+                speaker=speaker, face=face, looks=looks, features=features, second=second
+            )
+        )
     return tuple(prepared)
 
 
@@ -90,6 +100,7 @@ def make_renderers(
                 origin_s=decision.schedule.begin_s,
                 strength=one.speaker.strength,
                 device=job.device,
+                second=one.second,
                 segment=context.engine.segmenter() if one.face.track.touched.any() else None,
             ),
             clock or context.clock,

@@ -25,7 +25,7 @@ from typing import Any
 import dubcli
 from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.shots import ShotDetector
 from dubcli.face.track import Tracker

@@ -16,7 +16,8 @@ from made_clips import NUM_FRAMES, made_clip
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, IdentityError, TrainingError
-from dubcli.core.types import FaceObservation, FinetuneReport, Frame, References
+from dubcli.core.reports import FinetuneReport
+from dubcli.core.types import FaceObservation, Frame, References
 from dubcli.face.landmarks import NUM_KEPT, mouth_open
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.store import load_identity

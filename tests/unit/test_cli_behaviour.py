@@ -19,7 +19,7 @@ from dubcli.cli import app as cli
 from dubcli.cli import view as cli_view
 from dubcli.cli.app import app
 from dubcli.core import errors
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.doctor import Check, exit_code, library_error
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.manifest import Manifest

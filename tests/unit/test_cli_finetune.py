@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dubcli.cli.app import app
 from dubcli.config import DubConfig, FinetuneConfig
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.identities.store import locate
 
 

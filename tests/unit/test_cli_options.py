@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.config import DubConfig, FinetuneConfig, PrepareConfig, TrainConfig
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 
 # Field -> words on the command line, value in the configuration; none is the default.
 DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
