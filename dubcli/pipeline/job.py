@@ -45,7 +45,8 @@ class Job:
         entry: Weights of the model that paints.
         motion_entry: Weights of the model that predicts the mouth; usually the same.
         options: What users chose for each of the models, by architecture.
-        second_videos: Videos that these options name as second subjects, by architecture.
+        second_videos: Facts of the videos that these options name as second subjects, by
+            architecture.
         identity: The person that it is adapted to, None for the model as it ships.
         device: Where it runs.
         encode: How frames are encoded.
@@ -59,7 +60,7 @@ class Job:
     entry: WeightEntry
     motion_entry: WeightEntry
     options: Mapping[str, Any]
-    second_videos: Mapping[str, Path]
+    second_videos: Mapping[str, MediaInfo]
     identity: Identity | None
     device: torch.device
     encode: EncodeOptions
@@ -101,9 +102,9 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
     motion_entry = engine.resolve(config.motion or wanted)
     options = _model_options(config, [motion_entry.architecture, entry.architecture])
     second = {name: second_subject(name, chosen) for name, chosen in options.items()}
-    second_videos = {name: path for name, path in second.items() if path is not None}
-    for path in second_videos.values():
-        require_video(probe(path))
+    second_videos = {name: probe(path) for name, path in second.items() if path is not None}
+    for other in second_videos.values():
+        require_video(other)
     ffmpeg_binary()  # the very last step needs it: better missed now
     return Job(
         config=config,
@@ -217,7 +218,7 @@ def fingerprint(job: Job, extras: dict[str, Any]) -> str:
     files = [config.video, *(voice.audio for voice in config.voices)]
     if config.identity is not None:
         files.append(locate(config.identity))
-    files += job.second_videos.values()
+    files += [other.path for other in job.second_videos.values()]
     settings = {
         "version": __version__,
         "weights": [job.motion_entry.sha256, job.weights_sha256],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from dubcli.media.container.probe import probe, require_video
+from dubcli.core.types import MediaInfo
+from dubcli.media.container.probe import require_video
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.models.api import ModelSpec, Subject
 from dubcli.pipeline.analysis import analyse, choose_face, expected_frames
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def analyse_second_subjects(
     context: RunContext,
-    videos: Mapping[str, Path],
+    videos: Mapping[str, MediaInfo],
     specs: Mapping[str, ModelSpec],
     device: torch.device,
 ) -> dict[str, Subject]:
@@ -28,7 +28,7 @@ def analyse_second_subjects(
 
     Args:
         context: Of the run.
-        videos: By architecture.
+        videos: Facts of each, by architecture.
         specs: Of the models, by architecture.
         device: Where the models are.
 
@@ -36,11 +36,13 @@ def analyse_second_subjects(
         MediaError: A video cannot be read.
         NoFaceError: It shows no face that can be used.
     """
-    return {name: _analysed(context, path, specs[name], device) for name, path in videos.items()}
+    return {name: _analysed(context, info, specs[name], device) for name, info in videos.items()}
 
 
-def _analysed(context: RunContext, path: Path, spec: ModelSpec, device: torch.device) -> Subject:
-    info = probe(path)
+def _analysed(
+    context: RunContext, info: MediaInfo, spec: ModelSpec, device: torch.device
+) -> Subject:
+    path = info.path
     with FrameReader(path, info) as reader:
         with context.engine.detector() as detector:
             found = analyse(

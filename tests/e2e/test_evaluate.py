@@ -189,7 +189,7 @@ def test_a_full_disk_stops_at_once_and_keeps_what_was_scored(
 
     monkeypatch.setattr("dubcli.evaluation.run.dub", full)
     monkeypatch.setattr(
-        "dubcli.evaluation.run.shutil.disk_usage", lambda path: type("Usage", (), {"free": 0})
+        "dubcli.evaluation.results.shutil.disk_usage", lambda path: type("Usage", (), {"free": 0})
     )
     config = EvaluateConfig(
         clips=clips,
