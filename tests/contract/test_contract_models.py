@@ -23,7 +23,7 @@ from dubcli.models.api import (
     TrackMotion,
 )
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
-from dubcli.models.registry import create_model, model_names
+from dubcli.models.registry import ARCHITECTURES, create_model, model_names
 
 TINY = NAMED_CONFIGS["tiny"]
 TINY_PAPER = replace(TINY, box_top=0.0, mask="hull", geometry_map=False, fusion="plain")
@@ -32,6 +32,8 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
 }
+# A model over time, in two stages, with everything that the contract has.
+CONFIGS["loudness"] = {"tiny": {"height": 104, "width": 80}}
 CASES = [
     pytest.param(name, config, id=f"{name}, {variant}")
     for name, variants in CONFIGS.items()
@@ -42,6 +44,11 @@ SPEAKING = slice(27, 129)
 # Matrix products of another batch size round differently, which noise as a picture magnifies:
 # a quarter of a grey level, and for landmarks so much of a pixel.
 ATOL = 1e-3
+
+
+@pytest.fixture(autouse=True)
+def _with_the_documents_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "loudness", "loudness_model")
 
 
 def _model(name: str, config: dict[str, Any]) -> Any:
@@ -147,6 +154,7 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
 
 def test_every_registered_model_is_held_to_the_contract() -> None:
     assert set(CONFIGS) == set(model_names())
+    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker"}
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
