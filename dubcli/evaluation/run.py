@@ -24,6 +24,7 @@ from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
+from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.evaluation.results import (
     FORMAT,
     Item,
@@ -45,13 +46,12 @@ from dubcli.evaluation.settings import (
     write_silence,
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
+from dubcli.evaluation.sync_confidence import OwnJudge
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
 from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, plan_tasks
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import MouthSeries, measure_mouth
-from dubcli.metrics.published_networks import PerceptualScorer
-from dubcli.metrics.sync_confidence import OwnJudge
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.run import dub
 

@@ -20,6 +20,8 @@ from dubcli.core.types import F32, U8, FaceObservation, Frame
 from dubcli.face.landmarks import KEPT
 
 MAX_FACES = 6
+# The landmark network looks at 256 px; pictures of a longer side than this only cost time.
+MAX_SIDE = 960
 # A face found by the far-range detector is cut out with this margin before the mesh looks at it.
 _RETRY_MARGIN = 0.6
 _MIN_FACE_PX = 24

@@ -9,7 +9,7 @@ from fractions import Fraction
 from dubcli.core.errors import ConfigError, NoFaceError
 from dubcli.core.progress import Progress
 from dubcli.core.types import FaceTrack, MediaInfo
-from dubcli.face.detect import FaceDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector
 from dubcli.face.shots import ShotDetector, Verdict
 from dubcli.face.track import Sighting, Tracker
 from dubcli.face.usability import Reason
@@ -21,9 +21,6 @@ from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.part import looked_at, require_start
 from dubcli.pipeline.queues import prefetch
-
-# The landmark network looks at 256 px; a longer side than this only costs time.
-MAX_SIDE = 960
 
 
 def expected_frames(info: MediaInfo) -> int:

@@ -24,10 +24,10 @@ import numpy as np
 from dubcli.config.option_parsing import FACE_PLACES, face_number
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
 from dubcli.core.types import F32, F64, U8, FaceTrack, Frame
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector, MediaPipeDetector
 from dubcli.face.face_descriptor import closest_likeness, describe
 from dubcli.identities.identity import Identity
-from dubcli.pipeline.analysis import MAX_SIDE, choose_face, usable_faces
+from dubcli.pipeline.analysis import choose_face, usable_faces
 from dubcli.pipeline.analysis_cache import Analysis
 from dubcli.pipeline.engine import Engine
 from dubcli.sync.scorer import SyncScore

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dubcli.core.types import F32, U8, Frame, Int
+from dubcli.evaluation.published_networks import WEIGHTS
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.face.landmarks import NUM_KEPT, SPEAKING, mouth_open
 from dubcli.face.pose import mouth_box
@@ -18,7 +19,6 @@ from dubcli.metrics.lips import lip_distance, opening_correlation
 from dubcli.metrics.lpips import Lpips
 from dubcli.metrics.mouth_fidelity import psnr
 from dubcli.metrics.pixels import ssim
-from dubcli.metrics.published_networks import WEIGHTS
 from dubcli.models.conversion import to_images, to_tensor
 from dubcli.models.iptalker.geometry_task import resize_pictures
 from dubcli.models.iptalker.network import IPTalker

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.core.errors import WeightsError
+from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.metrics.foreign_weights import read_state
-from dubcli.metrics.published_networks import PerceptualScorer
 from dubcli.weights import resolve as weights
 from dubcli.weights.lock import read_lock
 

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, F64
+from dubcli.evaluation import published_networks as perceptual
+from dubcli.evaluation.published_networks import NetworkFile, PerceptualScorer
 from dubcli.evaluation.results import Item, load_item, save_item
-from dubcli.metrics import published_networks as perceptual
 from dubcli.metrics.fid import MADE, TRUE, frechet_distance, pack, score_sets, unpack
 from dubcli.metrics.inception import NUM_FEATURES, Inception
-from dubcli.metrics.published_networks import NetworkFile, PerceptualScorer
 
 CPU = torch.device("cpu")
 # Of "name shape" lines, sorted, of the published parameters without classifier and counters.

@@ -38,7 +38,7 @@ RULES = {
     "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),
     "identities": _rule("numpy torch safetensors cv2", "core face weights"),
     "provenance": _rule("numpy cv2 c2pa cryptography", "core config media"),
-    "metrics": _rule(None, "core audio face media weights sync evaluation pipeline"),
+    "metrics": _rule(None, "core face media"),
     "models": _rule(
         "torch einops numpy cv2 safetensors", "core config audio face metrics sync training weights"
     ),
