@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -114,12 +114,11 @@ def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, footage: list[Footage
 
 
 @pytest.fixture(scope="module")
-def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinetuneReport]:
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
     """Anna, learned as `learn` does without changes. Not to be changed: a test copies it."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("learned")
-        report = _learner(patch, folder, [made_footage(_anna())])()
-    yield report
+        return _learner(patch, folder, [made_footage(_anna())])()
 
 
 def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
