@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dubcli.core.errors import (
     NoFaceError,
     WeightsError,
 )
+from dubcli.core.progress import Progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
@@ -45,7 +46,7 @@ from dubcli.evaluation.settings import (
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
-from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
+from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, plan_tasks
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import MouthSeries, measure_mouth
@@ -53,8 +54,6 @@ from dubcli.metrics.published_networks import PerceptualScorer
 from dubcli.metrics.sync_confidence import OwnJudge
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.run import dub
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -175,7 +174,9 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
     return result
 
 
-def _score_all(tasks: list[Task], work: _Work, tell: Progress) -> tuple[list[Item], dict[str, str]]:
+def _score_all(
+    tasks: list[DubTask], work: _Work, tell: Progress
+) -> tuple[list[Item], dict[str, str]]:
     """Items, and what could not be scored and why."""
     items: list[Item] = []
     failures: dict[str, str] = {}
@@ -235,7 +236,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
     )
 
 
-def _item(task: Task, work: _Work) -> Item:
+def _item(task: DubTask, work: _Work) -> Item:
     """The item of an earlier run, or a new one.
 
     Raises:
@@ -260,7 +261,7 @@ def _item(task: Task, work: _Work) -> Item:
 
 
 def _new_item(
-    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
+    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
 ) -> Item:
     with tempfile.TemporaryDirectory(prefix=".dub-", dir=work.config.output) as folder:
         item = _score(task, source, work, fingerprint, Path(folder))
@@ -269,7 +270,7 @@ def _new_item(
     return load_item(path, fingerprint) or item
 
 
-def _fingerprint(task: Task, work: _Work) -> dict[str, Any]:
+def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     speaker, identity = task.speaker, task.identity
     fingerprint = {
         "format": FORMAT,
@@ -289,7 +290,7 @@ def _fingerprint(task: Task, work: _Work) -> dict[str, Any]:
 
 
 def _score(
-    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
+    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
     speaker = work.source(task.speaker) if task.speaker else None
     late_s = _late_s(task, work)
@@ -335,12 +336,12 @@ def _score(
     )
 
 
-def _learned(task: Task) -> dict[str, Any]:
+def _learned(task: DubTask) -> dict[str, Any]:
     """What is to be noted about the identity."""
     return {"identity": str(task.identity.path)} if task.identity else {}
 
 
-def _offset(task: Task, work: _Work) -> float | None:
+def _offset(task: DubTask, work: _Work) -> float | None:
     """Of the clip whose mouth is the truth."""
     speaker = task.clip if task.run == RECONSTRUCTION else task.speaker
     if speaker is None or not speaker.audio_is_own or not work.judge:
@@ -348,7 +349,7 @@ def _offset(task: Task, work: _Work) -> float | None:
     return work.own_offset_s(speaker)
 
 
-def _late_s(task: Task, work: _Work) -> float | None:
+def _late_s(task: DubTask, work: _Work) -> float | None:
     """How much a clip's own sound is delayed in reconstruction, to be in step with its picture.
 
     Only for what follows the sound: a copied picture is in step with the picture anyway.
@@ -360,7 +361,7 @@ def _late_s(task: Task, work: _Work) -> float | None:
 
 
 def _audio(
-    task: Task, source: Source, speaker: Source | None, folder: Path, late_s: float | None
+    task: DubTask, source: Source, speaker: Source | None, folder: Path, late_s: float | None
 ) -> Path:
     path = folder / f"{task.run}.wav"
     if task.run == SILENCE:
@@ -370,7 +371,7 @@ def _audio(
     return write_own_audio(source, path, speaker, late_s or 0.0)
 
 
-def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig:
+def _dub_config(task: DubTask, audio: Path, work: _Work, output: Path) -> DubConfig:
     who: dict[str, Any] = {"model": task.system}
     if task.identity is not None:
         # A whole path: a bare word would mean the identity of this name.
@@ -393,7 +394,7 @@ def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig
 
 
 def _produce(
-    task: Task, source: Source, audio: Path, work: _Work, folder: Path
+    task: DubTask, source: Source, audio: Path, work: _Work, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
     """The result of a system, and what is to be noted about it."""
     threads = work.config.threads

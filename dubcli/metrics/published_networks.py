@@ -44,7 +44,7 @@ _EVERY = 5
 
 
 @dataclass(frozen=True)
-class WeightFile:
+class NetworkFile:
     """A file of another project.
 
     Attributes:
@@ -79,18 +79,18 @@ class WeightFile:
         return proof.path, proof.sha256
 
 
-WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
+WEIGHTS: dict[str, tuple[NetworkFile, ...]] = {
     "lpips_alex": (
-        WeightFile("alexnet-owt-7be5be79.pth", "alexnet"),
-        WeightFile("alex.pth", "lpips-alex"),
+        NetworkFile("alexnet-owt-7be5be79.pth", "alexnet"),
+        NetworkFile("alex.pth", "lpips-alex"),
     ),
     "lpips_vgg": (
-        WeightFile("vgg16-397923af.pth", "vgg16"),
-        WeightFile("vgg.pth", "lpips-vgg"),
+        NetworkFile("vgg16-397923af.pth", "vgg16"),
+        NetworkFile("vgg.pth", "lpips-vgg"),
     ),
-    "syncnet": (WeightFile("syncnet_v2.model", "syncnet"),),
-    "sface": (WeightFile("face_recognition_sface_2021dec.onnx", "sface"),),
-    "inception": (WeightFile("pt_inception-2015-12-05-6726825d.pth", "inception"),),
+    "syncnet": (NetworkFile("syncnet_v2.model", "syncnet"),),
+    "sface": (NetworkFile("face_recognition_sface_2021dec.onnx", "sface"),),
+    "inception": (NetworkFile("pt_inception-2015-12-05-6726825d.pth", "inception"),),
 }
 
 

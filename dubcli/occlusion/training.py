@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from dubcli.config import OccluderTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.types import F32, F64, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import (
@@ -33,11 +34,19 @@ from dubcli.occlusion.ranges import (
     cover_shares,
     lower_region,
 )
-from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Painter, Scene, cover, disturb, worn_out
+from dubcli.occlusion.synthetic import (
+    HELD_OUT,
+    LEARNT,
+    FaceScene,
+    Painter,
+    cover,
+    disturb,
+    worn_out,
+)
 from dubcli.sync.training import held_out
 from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
 from dubcli.training.data.prepared_clip import INDEX_NAME, MARGIN, STORED_SIZE, load_clip
-from dubcli.training.loop import Loop, LoopSettings, Progress
+from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Batch, Optimization
 
@@ -257,7 +266,7 @@ def _sample(people: list[Faces], rng: np.random.Generator, is_covered: bool) -> 
 
 def _scene(
     people: list[Faces], lenders: list[Faces], rng: np.random.Generator
-) -> tuple[Scene, F32]:
+) -> tuple[FaceScene, F32]:
     """A face, who lends textures to what covers it, and another picture of the same person."""
     person = people[rng.integers(len(people))]
     other = lenders[rng.integers(len(lenders))]
@@ -267,12 +276,12 @@ def _scene(
     face, points = _cut(person, number, moved)
     same, _ = _cut(person, near, moved)
     texture, other_points = _cut(other, int(rng.integers(len(other.pictures))), _moved(rng))
-    scene = Scene(face=face, points=points, other=texture, other_points=other_points, rng=rng)
+    scene = FaceScene(face=face, points=points, other=texture, other_points=other_points, rng=rng)
     return scene, same
 
 
-def _with(scene: Scene, face: F32) -> Scene:
-    return Scene(
+def _with(scene: FaceScene, face: F32) -> FaceScene:
+    return FaceScene(
         face=face,
         points=scene.points,
         other=scene.other,

@@ -18,7 +18,7 @@ from dubcli.identities.store import save_identity
 from dubcli.personalize.footage.gather import Footage
 from dubcli.personalize.person_subject import person_subject
 from dubcli.personalize.personal_clips import mouth_statistics
-from dubcli.personalize.validation import HeldOut
+from dubcli.personalize.validation import Validation
 from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.recipes import learning_names
@@ -44,7 +44,7 @@ class Person:
     device: torch.device
     footage: Footage
     learned: list[TrainClip]
-    held: HeldOut
+    held: Validation
     consent: Consent
 
 

@@ -7,7 +7,8 @@ import torch
 
 from dubcli.core.types import F32, References
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.api import ModelSpec, Subject, reference_set
+from dubcli.models.api import ModelSpec, Subject
+from dubcli.models.conversion import reference_set
 
 
 def person_subject(

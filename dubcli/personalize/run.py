@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.reports import FinetuneReport
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import difference
@@ -30,8 +31,8 @@ from dubcli.identities.store import locate, require_free
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.personalize.identity_output import Person, base_model, cannot_learn, store_identity
 from dubcli.personalize.personal_clips import keep_apart, person_clips
-from dubcli.personalize.run_history import Check, History, WorkFolder, as_figures
-from dubcli.personalize.validation import HeldOut
+from dubcli.personalize.run_history import History, ValidationCheck, WorkFolder, as_figures
+from dubcli.personalize.validation import Validation
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.scorer import SyncJudge
 from dubcli.training.checkpoint import TrainState
@@ -44,7 +45,6 @@ from dubcli.training.stage import Adapter, PersonSetup
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.resolve import resolve
 
-Progress = Callable[[str, int, int], None]
 _SCHEDULE = CosineSchedule(peak=1.5e-4, warm_up_steps=10, least=0.1)
 _FRAMES = 6
 # The weights that are looked at and kept are averaged over about the last 25 steps.
@@ -55,7 +55,7 @@ _FEW_SECONDS = 4.0
 
 
 @dataclass(kw_only=True)
-class _Run:
+class _FinetuneRun:
     """A run whose footage and model are there; what changes is the model, and the history."""
 
     config: FinetuneConfig
@@ -179,7 +179,7 @@ def _begin(
     consent: Consent,
     progress: Progress | None,
     announce: Callable[[str], None] | None,
-) -> _Run:
+) -> _FinetuneRun:
     """Gather the footage, load the base, split what is learned from and what decides."""
     began = time.monotonic()
     tell = progress or (lambda stage, done, total: None)
@@ -188,16 +188,12 @@ def _begin(
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     model = base_model(entry, device)
-    request = FootageRequest(
-        videos=config.videos, face=config.face, half=config.half, threads=config.threads
-    )
     adapter = _adapter_of(entry)
     (references,) = model.spec.static_roles().values()
-    footage = gather_footage(request, references.count, tell)
+    footage = gather_footage(_footage_request(config), references.count, tell)
     gathered = time.monotonic()
     judge = SyncJudge.load("train", device)
     clips, notes = person_clips(path.name, [part.clip for part in footage.clips], judge)
-    notes = [*_notes_on(footage), *notes]
     learned, held = keep_apart(clips)
     model.to(memory_format=torch.channels_last)
     setup = PersonSetup(
@@ -211,14 +207,14 @@ def _begin(
         frames=_FRAMES,
     )
     loop = _loop(config, entry, adapter, setup, work, began)
-    run = _Run(
+    run = _FinetuneRun(
         config=config,
         person=Person(
             entry=entry,
             device=device,
             footage=footage,
             learned=learned,
-            held=HeldOut(held, footage.references, adapter, _find_faces),
+            held=Validation(held, footage.references, adapter, _find_faces),
             consent=consent,
         ),
         path=path,
@@ -230,10 +226,16 @@ def _begin(
         tell=tell,
         announce=announce or (lambda text: None),
         began=began,
-        notes=notes,
+        notes=[*_notes_on(footage), *notes],
     )
     run.seconds["gather"] = round(gathered - began, 1)
     return run
+
+
+def _footage_request(config: FinetuneConfig) -> FootageRequest:
+    return FootageRequest(
+        videos=config.videos, face=config.face, half=config.half, threads=config.threads
+    )
 
 
 def _loop(
@@ -277,7 +279,7 @@ def _notes_on(footage: Footage) -> list[str]:
     return notes
 
 
-def _start(run: _Run, checkpoint: Path | None) -> tuple[History, dict[str, Tensor]]:
+def _start(run: _FinetuneRun, checkpoint: Path | None) -> tuple[History, dict[str, Tensor]]:
     """Where the run stands: its checks, and what the best step changed."""
     if checkpoint is not None:
         run.loop.resume(checkpoint)
@@ -296,11 +298,13 @@ def _start(run: _Run, checkpoint: Path | None) -> tuple[History, dict[str, Tenso
     return history, best
 
 
-def _set_mouth(run: _Run) -> None:
+def _set_mouth(run: _FinetuneRun) -> None:
     """Take the person's mouth over, as it shows in pictures."""
     learned, references = run.person.learned, run.person.footage.references
     if run.adapter.set_mouth(run.loop.model, learned):
-        shown = HeldOut(learned, references, run.adapter, _find_faces).shown_spread(run.loop.model)
+        shown = Validation(learned, references, run.adapter, _find_faces).shown_spread(
+            run.loop.model
+        )
         run.adapter.widen_mouth(run.loop.model, learned, shown)
 
 
@@ -309,7 +313,7 @@ def _find_faces() -> FaceDetector:
 
 
 def _learn(
-    run: _Run, history: History, best: dict[str, Tensor], snapshots: Mapping[int, Path]
+    run: _FinetuneRun, history: History, best: dict[str, Tensor], snapshots: Mapping[int, Path]
 ) -> tuple[str, dict[str, Tensor]]:
     """All steps. Returns why there were no more, and the best one's changes."""
 
@@ -336,11 +340,11 @@ def _failure(what: str) -> TrainingError:
 
 
 def _look(
-    run: _Run, history: History, step: int, loss: float, best: dict[str, Tensor]
+    run: _FinetuneRun, history: History, step: int, loss: float, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Score the footage kept apart, and keep what is needed to go on from here."""
     with run.loop.averaged():
-        check = Check(step=step, loss=loss, score=run.person.held.score(run.loop.model))
+        check = ValidationCheck(step=step, loss=loss, score=run.person.held.score(run.loop.model))
     is_best = history.add(check)
     if is_best:
         best = _changes(run)
@@ -357,12 +361,12 @@ def _look(
     return best
 
 
-def _changes(run: _Run) -> dict[str, Tensor]:
+def _changes(run: _FinetuneRun) -> dict[str, Tensor]:
     """What the averaged weights have learned so far."""
     return difference(run.base, run.loop.average.module.state_dict(), run.names)
 
 
-def _snapshot(run: _Run, history: History, path: Path) -> None:
+def _snapshot(run: _FinetuneRun, history: History, path: Path) -> None:
     """Store the identity as it is now, and go on learning."""
     deltas = _changes(run)
     latest = history.checks[-1]
@@ -371,9 +375,9 @@ def _snapshot(run: _Run, history: History, path: Path) -> None:
 
 
 def _report(
-    run: _Run,
+    run: _FinetuneRun,
     history: History,
-    kept: Check,
+    kept: ValidationCheck,
     last: int,
     stopped: str,
     deltas: dict[str, Tensor],

@@ -19,13 +19,8 @@ from dubcli.face.detect import FaceDetector
 from dubcli.face.landmarks import LIPS_OUTER, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
-from dubcli.models.api import (
-    FaceGeometry,
-    ModelWindow,
-    to_images,
-    to_tensor,
-    whole_window,
-)
+from dubcli.models.api import FaceGeometry, ModelWindow
+from dubcli.models.conversion import to_images, to_tensor, whole_window
 from dubcli.personalize.person_subject import person_subject
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN
 from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
@@ -41,7 +36,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutScore:
+class ValidationScore:
     """Scores on footage that was not learnt from.
 
     Attributes:
@@ -56,7 +51,7 @@ class HeldOutScore:
     sync: float
 
 
-class HeldOut:
+class Validation:
     """Footage kept apart.
 
     Args:
@@ -81,7 +76,7 @@ class HeldOut:
     def __len__(self) -> int:
         return sum(len(frames) for _, frames in self._parts)
 
-    def score(self, model: Any) -> HeldOutScore:
+    def score(self, model: Any) -> ValidationScore:
         """Scores of a model's pictures."""
         decibels, energies, openings = [], [], []
         box = mouth_box(CROP_SIZE)
@@ -97,7 +92,7 @@ class HeldOut:
                 )
             openings.append(self._openings(clip, frames, made))
         both = np.nanmean(np.array(energies), 0)
-        return HeldOutScore(
+        return ValidationScore(
             psnr=float(np.mean(decibels)),
             texture=float(both[0] / max(both[1], 1e-6)),
             sync=_correlation(openings),

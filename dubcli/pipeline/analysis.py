@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.core.progress import Progress
 from dubcli.core.types import FaceTrack, MediaInfo
 from dubcli.face.detect import FaceDetector
 from dubcli.face.shots import ShotDetector, Verdict
@@ -16,7 +17,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.occlusion.ranges import Segment
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.analysis_cache import Analysis, load_analysis, save_analysis
-from dubcli.pipeline.context import Progress, RunContext
+from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.part import looked_at, require_start
 from dubcli.pipeline.queues import prefetch

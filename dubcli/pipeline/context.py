@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dubcli.core.progress import Progress
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.pipeline.resume import JobFolder
 
 if TYPE_CHECKING:
     from dubcli.pipeline.engine import Engine
 
-Progress = Callable[[str, int, int], None]
 # After about so many frames a segment of the picture is finished.
 SEGMENT_FRAMES = 512
 

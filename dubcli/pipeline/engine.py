@@ -17,6 +17,7 @@ from torch import nn
 from dubcli.audio.features import extract_features
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.config import DubConfig, PlanConfig
+from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import AudioFeatures, MediaInfo, Waveform
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
@@ -25,7 +26,6 @@ from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
 from dubcli.occlusion.ranges import Segment
 from dubcli.occlusion.segmenter import load_segmenter
-from dubcli.pipeline.context import Progress
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.scorer import SyncJudge
 from dubcli.sync.source_sync import SourceSync

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from dubcli.config import DubConfig, Voice
 from dubcli.core.types import AudioStreamInfo, Waveform
 from dubcli.media.container.probe import probe, require_audio
 from dubcli.media.sound.mix import mix_recordings
+from dubcli.pipeline.context import Clock
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.model_pair import ModelPair, one_model, require_pairable
@@ -55,19 +57,20 @@ class LoadedJob(Job):
     models: ModelPair
 
 
-def load_inputs(job: Job, engine: Engine, scratch: Path) -> LoadedJob:
+def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = None) -> LoadedJob:
     """Read the recordings and take the models from the engine.
 
     Args:
         job: What was checked.
         engine: Holds the models.
         scratch: Folder for a mixed recording.
+        clock: Collects the seconds that it takes.
 
     Raises:
         MediaError: A recording cannot be used.
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
-    config = job.config
+    config, began = job.config, time.perf_counter()
     speeches = tuple(_read_speech(voice, config) for voice in config.voices)
     longest = max(range(len(speeches)), key=lambda place: speeches[place].audio_s)
     sound, sound_info = speeches[longest].voice.audio, job.recordings[longest]
@@ -84,7 +87,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path) -> LoadedJob:
     engine.use_threads(config.threads)
     torch.manual_seed(config.seed)
     checked: dict[str, Any] = {entry.name: getattr(job, entry.name) for entry in fields(job)}
-    return LoadedJob(
+    loaded = LoadedJob(
         **checked,
         speeches=speeches,
         sound=sound,
@@ -93,6 +96,9 @@ def load_inputs(job: Job, engine: Engine, scratch: Path) -> LoadedJob:
         levels=levels,
         models=_load_models(job, engine),
     )
+    if clock is not None:
+        clock.add("prepare", began)
+    return loaded
 
 
 def _load_models(job: Job, engine: Engine) -> ModelPair:

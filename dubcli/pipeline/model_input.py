@@ -13,7 +13,8 @@ from dubcli.audio.windows import frame_steps, gather_windows
 from dubcli.core.types import F32, F64, U8, AudioFeatures, Int
 from dubcli.face.pose import apply_matrix, to_canonical, transform_pose
 from dubcli.media.video.timeline import Timeline
-from dubcli.models.api import FaceGeometry, ModelSpec, ModelWindow, to_tensor
+from dubcli.models.api import FaceGeometry, ModelSpec, ModelWindow
+from dubcli.models.conversion import to_tensor
 from dubcli.pipeline.subject import DubbedFace
 
 

@@ -32,7 +32,8 @@ from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matri
 from dubcli.face.references import finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
-from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject, to_images
+from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject
+from dubcli.models.conversion import to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast

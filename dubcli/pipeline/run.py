@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dubcli.config import DubConfig
+from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.remux import remux
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.pipeline.analysis import find_faces
-from dubcli.pipeline.context import SEGMENT_FRAMES, Clock, Progress, RunContext
+from dubcli.pipeline.context import SEGMENT_FRAMES, Clock, RunContext
 from dubcli.pipeline.decision import Decision, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import known_people
@@ -73,9 +74,8 @@ def dub(
         with job_folder(checked.output, fingerprint(checked, extras)) as folder:
             if not folder.was_finishing:
                 require_free(checked.output, config)
-            clock, began = Clock(), time.perf_counter()
-            job = load_inputs(checked, engine, folder.path)
-            clock.add("prepare", began)
+            clock = Clock()
+            job = load_inputs(checked, engine, folder.path, clock)
             with open_source(
                 config, job.info, engine, clock, progress, folder, segment_frames
             ) as context:

@@ -21,7 +21,8 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.models.api import ModelSpec, Subject, TrackMotion, reference_set
+from dubcli.models.api import ModelSpec, Subject, TrackMotion
+from dubcli.models.conversion import reference_set
 from dubcli.pipeline.stored_identity import in_this_video
 
 # Pictures by which a face is compared with others where the model asks for none.

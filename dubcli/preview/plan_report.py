@@ -13,6 +13,7 @@ import torch
 from dubcli import __version__
 from dubcli.config import PlanConfig
 from dubcli.core.errors import ConfigError, DubError, EncodeError
+from dubcli.core.progress import Progress
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.formats import container_of, default_output, plan_streams
 from dubcli.media.container.probe import require_video
@@ -21,7 +22,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
 from dubcli.pipeline.analysis_cache import Analysis
-from dubcli.pipeline.context import Clock, Progress, RunContext
+from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import choose, known_people

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import torch
 from dubcli.config import SyncTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.sync.scorer import SyncJudge, SyncScore
@@ -39,7 +39,6 @@ from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Optimization
 
-Progress = Callable[[str, int, int], None]
 OFFSETS_NAME = "offsets.csv"
 _PLAN_NAME = "plan.json"
 _FIELDS: tuple[str, ...] = (
@@ -128,7 +127,7 @@ def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Pat
             "Add clips, and name their people in a catalogue.",
         )
     tell = progress or (lambda stage, done, total: None)
-    run = _Run(config=config, preset=preset, device=device, tell=tell)
+    run = _SyncRun(config=config, preset=preset, device=device, tell=tell)
     steps = run.planned_steps(learnt)
     found = _read_offsets(config.output / OFFSETS_NAME)
     if found is None:
@@ -170,7 +169,7 @@ def _state(preset: SyncPreset) -> TrainState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class _SyncRun:
     """What all experts of a run share."""
 
     config: SyncTrainConfig

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.core.errors import TrainingError
+from dubcli.core.progress import Progress
 from dubcli.training.batches import BatchNumbers, batches_of
 from dubcli.training.checkpoint import (
     TrainState,
@@ -28,7 +29,6 @@ from dubcli.training.run_folder import append_row, drop_rows_after, save_picture
 from dubcli.training.stage import MODEL, Batch, Task
 from dubcli.training.weight_average import averaged_weights, restore_average, running_average
 
-Progress = Callable[[str, int, int], None]
 # Called after an update with the updates made, their losses, and whether it is the last one; a
 # reason to stop, or None.
 AfterStep = Callable[[int, Mapping[str, float], bool], str | None]

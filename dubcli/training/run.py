@@ -12,6 +12,7 @@ from torch import nn
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError
+from dubcli.core.progress import Progress
 from dubcli.pipeline.device import choose_device, has_fast_bfloat16
 from dubcli.training.checkpoint import (
     TrainState,
@@ -21,7 +22,7 @@ from dubcli.training.checkpoint import (
 )
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.init_weights import start_beside, start_from
-from dubcli.training.loop import Loop, LoopSettings, Progress
+from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.parallel import is_first, process_group, rank
 from dubcli.training.recipes import find_recipe
 from dubcli.training.run_folder import Notes

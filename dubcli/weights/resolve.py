@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from dubcli.core.errors import ConfigError, WeightsError
+from dubcli.core.progress import Progress
 from dubcli.weights import local_files as files
 from dubcli.weights import manifest as manifests
-from dubcli.weights.download import Progress
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.external import describe, is_external
 from dubcli.weights.manifest import Manifest, load_manifest

@@ -19,7 +19,7 @@ from dubcli.metrics.lpips import Lpips
 from dubcli.metrics.mouth_fidelity import psnr
 from dubcli.metrics.pixels import ssim
 from dubcli.metrics.published_networks import WEIGHTS
-from dubcli.models.api import to_images, to_tensor
+from dubcli.models.conversion import to_images, to_tensor
 from dubcli.models.iptalker.geometry_task import resize_pictures
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.training.data.prepared_clip import MARGIN

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import mean_face
-from dubcli.models.api import FaceGeometry, ModelWindow, Patches, whole_window
+from dubcli.models.api import FaceGeometry, ModelWindow, Patches
+from dubcli.models.conversion import whole_window
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 
 FRAMES = 2

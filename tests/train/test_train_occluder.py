@@ -24,7 +24,7 @@ from dubcli.occlusion import training as occluder_run
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE
 from dubcli.occlusion.segmenter import as_segment, load_segmenter
-from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Scene, cover, disturb, worn_out
+from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, FaceScene, cover, disturb, worn_out
 from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
 from dubcli.weights import manifest as manifests
 from dubcli.weights import resolve as weights
@@ -41,7 +41,7 @@ def config(data: Path, output: Path, **changes: Any) -> OccluderTrainConfig:
     return OccluderTrainConfig(data=data, output=output, **values)
 
 
-def scene(data: Path, seed: int) -> Scene:
+def scene(data: Path, seed: int) -> FaceScene:
     people = load_faces(data, 28)
     return occluder_run._scene(people, people, np.random.default_rng(seed))[0]  # pyright: ignore[reportPrivateUsage]
 

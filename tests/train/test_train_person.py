@@ -22,8 +22,8 @@ from dubcli.personalize.personal_clips import (
     person_clips,
     rest_of,
 )
-from dubcli.personalize.run_history import Check, History
-from dubcli.personalize.validation import HeldOutScore
+from dubcli.personalize.run_history import History, ValidationCheck
+from dubcli.personalize.validation import ValidationScore
 from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
 
@@ -216,10 +216,12 @@ def test_fixed_references_cannot_be_mirrored() -> None:
 
 
 def _history(*looks: tuple[int, float, float], before: float = 0.8) -> History:
-    history = History(HeldOutScore(psnr=25.0, texture=0.5, sync=before))
+    history = History(ValidationScore(psnr=25.0, texture=0.5, sync=before))
     for step, texture, sync in looks:
         history.add(
-            Check(step=step, loss=0.1, score=HeldOutScore(psnr=25.0, texture=texture, sync=sync))
+            ValidationCheck(
+                step=step, loss=0.1, score=ValidationScore(psnr=25.0, texture=texture, sync=sync)
+            )
         )
     return history
 

@@ -289,7 +289,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     parts = _config(data, tmp_path / "parts", steps=4, checkpoint_every=2)
     with pytest.raises(Stop):
         train_sync(parts, stop)
-    monkeypatch.setattr(sync_run._Run, "cross_fit", _must_not_run)
+    monkeypatch.setattr(sync_run._SyncRun, "cross_fit", _must_not_run)
     resumed = train_sync(parts)
     assert resumed.name == whole.name == "step-000004"
     for averaged in (False, True):
@@ -306,7 +306,7 @@ def test_people_are_judged_by_experts_that_never_saw_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
-    begin, offset_of = sync_run._Run._begin, sync_run.offset_of
+    begin, offset_of = sync_run._SyncRun._begin, sync_run.offset_of
 
     def noting(self: Any, clips: list[SyncClip], settings: Any, seed: int) -> Any:
         seen.append({clip.clip.identity for clip in clips})
@@ -316,7 +316,7 @@ def test_people_are_judged_by_experts_that_never_saw_them(
         assert clip.clip.identity not in seen[-1]
         return offset_of(judge, clip)
 
-    monkeypatch.setattr(sync_run._Run, "_begin", noting)
+    monkeypatch.setattr(sync_run._SyncRun, "_begin", noting)
     monkeypatch.setattr(sync_run, "offset_of", checked)
     train_sync(_config(_set(tmp_path / "set"), tmp_path / "run", steps=1))
     strangers = held_out(set(PEOPLE), "tiny")

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app as cli
 from dubcli.cli import view as cli_view
 from dubcli.cli.app import app
 from dubcli.core import errors
@@ -332,7 +331,7 @@ def test_doctor_exits_with_the_code_of_the_worst_finding(monkeypatch: pytest.Mon
     library = Check(name="opencv", value="libGL", fix="Install libgl1.", exit_code=6)
     assert exit_code([Check(name="python", value="3.11")]) == 0
     assert exit_code([weights]) == 4
-    monkeypatch.setattr(cli, "examine", lambda: [weights, library])
+    monkeypatch.setattr("dubcli.cli.doctor_command.examine", lambda: [weights, library])
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 6
     assert "Install libgl1." in result.stdout

@@ -73,7 +73,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run at a terminal where somebody answers."""
-    monkeypatch.setattr("dubcli.cli.app.is_asked_by_a_person", lambda: True)
+    monkeypatch.setattr("dubcli.cli.finetune_command.is_asked_by_a_person", lambda: True)
     return lambda text, *arguments: CliRunner().invoke(app, list(arguments), input=f"{text}\n")
 
 

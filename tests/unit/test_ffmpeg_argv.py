@@ -21,7 +21,13 @@ from dubcli.media.container.formats import (
     default_output,
     encoder_candidates,
 )
-from dubcli.media.container.remux import Job, Picture, SourceStream, StreamPlan, build_remux_argv
+from dubcli.media.container.remux import (
+    EncodedPicture,
+    RemuxJob,
+    SourceStream,
+    StreamPlan,
+    build_remux_argv,
+)
 from dubcli.media.sound.audio_track import AudioPlan, DrivingAudio, plan_audio
 
 QUIET = ["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]
@@ -55,10 +61,10 @@ def _info(name: str = "in.mp4", **changes: Any) -> MediaInfo:
     )
 
 
-def _job(**changes: Any) -> Job:
+def _job(**changes: Any) -> RemuxJob:
     facts: dict[str, Any] = {
         "picture_path": Path("p.mov"),
-        "picture": Picture(
+        "picture": EncodedPicture(
             codec="h264", time_base=Fraction(1, 12800), end_s=SECOND, width=64, height=48
         ),
         "audio_path": Path("a.wav"),
@@ -72,7 +78,7 @@ def _job(**changes: Any) -> Job:
         "container": CONTAINERS[".mkv"],
         "metadata": {},
     }
-    return Job(**facts | changes)
+    return RemuxJob(**facts | changes)
 
 
 TAGS = [

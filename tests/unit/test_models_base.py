@@ -8,7 +8,8 @@ import torch
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import Pose, mean_face, to_display
-from dubcli.models.api import FaceGeometry, reference_set, to_images, to_tensor
+from dubcli.models.api import FaceGeometry
+from dubcli.models.conversion import reference_set, to_images, to_tensor
 
 
 def test_pictures_survive_the_way_into_a_model_and_back() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dubcli.core.errors import DeviceError
-from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Motion, Patches, whole_window
+from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Motion, Patches
+from dubcli.models.conversion import whole_window
 from dubcli.models.passthrough.network import Passthrough
 from dubcli.pipeline.generator import Generator
 from dubcli.pipeline.model_pair import one_model

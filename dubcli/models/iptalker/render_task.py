@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from dubcli.core.types import U8
 from dubcli.face.landmarks import SPEAKING
 from dubcli.metrics.vgg19 import VGG19
-from dubcli.models.api import FaceGeometry, to_images
+from dubcli.models.api import FaceGeometry
 from dubcli.models.common.masks import mouth_mask
+from dubcli.models.conversion import to_images
 from dubcli.models.iptalker.geometry_task import (
     BatchSize,
     as_pictures,
