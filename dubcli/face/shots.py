@@ -19,7 +19,7 @@ from dubcli.core.types import F32, U8
 from dubcli.face.transitions import SPANS, Ramp, find_ramp, is_same_in_other_light, reduce
 from dubcli.face.usability import Reason
 
-# Width and height that a frame is reduced to; motion is told from cuts within `_REACH` of these.
+# Width and height that a frame is reduced to; motion of up to `_REACH` px of these is no cut.
 _SIZE = (48, 32)
 _REACH = 2
 _BINS = 16

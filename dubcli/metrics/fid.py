@@ -72,7 +72,7 @@ def unpack(text: str, num_features: int) -> F32:
 
 
 class ScoredItem(Protocol):
-    """What is asked of a result: its run, system, person, and packed features by name."""
+    """What FID needs of a result: its run, system, person, and packed features by name."""
 
     @property
     def run(self) -> str: ...  # noqa: D102

@@ -56,7 +56,7 @@ def figure_ranges(
 
     Args:
         log: Of all frames.
-        specs: Of the figures that are told.
+        specs: Of the figures that are reported.
         timeline: Of the result.
         cuts: Positions at which the picture jumps, ascending. Shape (C,).
 

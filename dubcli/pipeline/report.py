@@ -30,7 +30,7 @@ def make_report(
     picture: Picture,
     notes: list[str],
 ) -> DubReport:
-    """Put together what is told of a finished dub.
+    """Put together the report of a finished dub.
 
     Args:
         job: What was to be done.

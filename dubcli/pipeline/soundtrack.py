@@ -61,7 +61,7 @@ class Levels:
     Attributes:
         gain_db: Factor on the driving audio, dB.
         own_db: Factor on the source's own sound, dB; None where it is not mixed in.
-        notes: What the user is told of both.
+        notes: Sentences for the user on both.
     """
 
     gain_db: float = 0.0
@@ -242,7 +242,7 @@ def _excess_db(*peaks_db: float) -> float:
 
 
 def sound_notes(levels: Levels, schedule: Schedule, times: FrameTimes) -> list[str]:
-    """What the user is told of the sound once it is known how long the result lasts."""
+    """Sentences for the user on the sound, once it is known how long the result lasts."""
     notes = list(levels.notes)
     if levels.own_db is not None and len(schedule.timeline) > len(times):
         notes.append("The source's own sound is heard once, not again where the video is extended.")

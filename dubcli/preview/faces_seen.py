@@ -102,7 +102,7 @@ class _SeenFace:
         )
 
     def facts(self, part: slice, score: SyncScore | None) -> FaceFacts:
-        """What is told of some frames, of which at least one shows the face."""
+        """Figures of some frames, of which at least one shows the face."""
         where = np.arange(part.start, part.stop)[self.is_seen[part]]
         boxes, pose = self.track.boxes[where], self.pose.at(where)
         height: F64 = (boxes[:, 3] - boxes[:, 1]).astype(np.float64)

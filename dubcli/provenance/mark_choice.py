@@ -64,7 +64,7 @@ class Marks:
         )
 
     def report(self) -> list[Mark]:
-        """The marks as they are told."""
+        """The marks as the report states them."""
         found: list[Mark] = []
         if self.tag:
             where = "comment, DUB_MARK" if self.is_matroska else "comment, XMP"

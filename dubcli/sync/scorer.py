@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 # Largest offset that is looked for, mouth samples at 25 Hz: 0.6 s.
 MAX_OFFSET = 15
-# Fewer windows than these (2 s) tell an offset by chance; with fewer than `_LEAST` none is told.
+# Fewer windows than these (2 s) give an offset by chance; with fewer than `_LEAST` none is given.
 SURE_WINDOWS = 50
 LEAST_WINDOWS = 5
 # Confidence that sound of another moment or person hardly ever reaches: this much over 100 windows,
@@ -115,7 +115,7 @@ class SyncScore:
 
 
 class SyncJudge:
-    """A trained expert and what it is asked.
+    """A trained expert and the measurements made with it.
 
     Args:
         expert: In evaluation mode.

@@ -73,7 +73,7 @@ class Task(Protocol):
         """What one optimizer minimises, `loss`, and its parts for the log; all scalars.
 
         Args:
-            batch: On the device of the modules. Each optimizer is asked about the same one.
+            batch: On the device of the modules. All optimizers share it.
             optimizer: A key of `optimizers`.
             step: Updates made so far.
         """

@@ -278,7 +278,7 @@ class _Bar:
         self._tell()
 
     def update_transfer(self, num: float) -> None:
-        """Bytes on the wire, which are told apart from those of the file: one bar is enough."""
+        """Bytes on the wire, which are counted apart from those of the file: one bar is enough."""
 
     def close(self) -> None:
         """Nothing is left to do."""
