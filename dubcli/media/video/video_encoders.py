@@ -216,7 +216,7 @@ def encoder_settings(
         chosen = {"preset": "veryfast", **({"qp": "0"} if lossless else {"crf": str(crf)})}
         if _has_avx512():
             # x264's macroblock tree reads memory that nobody wrote in its AVX-512 code: one of some
-            # hundred encodes of the same frames came out otherwise. The rest of it gives the same.
+            # hundred encodes of the same frames came out otherwise. Its AVX2 code does not.
             inner["asm"] = "AVX2,FMA3,BMI2"
     elif encoder == "libx265":
         chosen = {"preset": "superfast", "crf": str(min(51, crf + 2))}
