@@ -25,7 +25,8 @@ NC = {"license": "CC BY-NC 4.0", "commercial": False}
 
 
 def _models(*words: str) -> Any:
-    return CliRunner().invoke(app, ["models", *words])
+    # Wide: a sentence of a table is one line, however long the paths in it are.
+    return CliRunner().invoke(app, ["models", *words], env={"COLUMNS": "400"})
 
 
 @pytest.fixture
