@@ -24,6 +24,7 @@ from dubcli.core.types import (
     FramePatch,
     Int,
     PasteMask,
+    References,
     Window,
 )
 from dubcli.face.crop import cut_crop
@@ -369,7 +370,7 @@ def _generator(job: RenderJob) -> Generator:
     models, face = job.models, job.face
     with torch.inference_mode(), autocast(job.device):
         render = models.render
-        subject = _subject(job, render.spec)
+        subject = _subject(job, render.spec, face.references)
         state = (
             render.prepare(subject)
             if face.state is None
@@ -377,11 +378,11 @@ def _generator(job: RenderJob) -> Generator:
         )
         heard = state
         if not models.is_one:
-            spec = models.motion.spec
-            heard = models.motion.prepare(_subject(job, spec))
+            other = _subject(job, models.motion.spec, face.motion_references)
+            heard = models.motion.prepare(other)
     return Generator(models, heard, state, job.device)
 
 
-def _subject(job: RenderJob, spec: ModelSpec) -> Subject:
+def _subject(job: RenderJob, spec: ModelSpec, references: Mapping[str, References]) -> Subject:
     second = job.second.get(spec.name)
-    return model_subject(job.face, spec, job.device, job.times, second)
+    return model_subject(job.face, references, spec, job.device, job.times, second)

@@ -53,4 +53,4 @@ def _analysed(
                 context.engine.segmenter(),
             )
         face, _ = follow_face(reader, require_video(info), choose_face(found, 1), spec)
-        return model_subject(face, spec, device, found.times)
+        return model_subject(face, face.references, spec, device, found.times)

@@ -59,7 +59,13 @@ def prepare_speakers(
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
         face, looks = follow_face(
-            context.reader, job.video, speaker.choice.track, spec, job.identity, reference_frames
+            context.reader,
+            job.video,
+            speaker.choice.track,
+            spec,
+            job.identity,
+            reference_frames,
+            None if job.models.is_one else job.models.motion.spec,
         )
         waveform = speaker.speech.waveform
         features = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class DubbedFace:
         coded_to_display: Coded px to display px. Shape (2, 3).
         strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
         neutral: Resting speaking points, canonical units. Shape (S, 3).
-        references: Pictures of the face by role.
+        references: Pictures of the face by role of the model that paints.
+        motion_references: The same of the model that predicts the mouth, where it is another one.
         state: What a model prepared of them before, see `LipSyncModel.state_tensors`; None
             prepares it now.
     """
@@ -52,6 +53,7 @@ class DubbedFace:
     strength: F32
     neutral: F32
     references: Mapping[str, References]
+    motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
     state: dict[str, torch.Tensor] | None = None
 
     @property
@@ -69,6 +71,7 @@ def follow_face(
     spec: ModelSpec,
     identity: Identity | None = None,
     reference_frames: range | None = None,
+    motion: ModelSpec | None = None,
 ) -> tuple[DubbedFace, F32]:
     """The face over the video's frames, and descriptors of a few of its pictures (L, D).
 
@@ -80,6 +83,7 @@ def follow_face(
         identity: What was learned of the person.
         reference_frames: Frames that may serve as references and tell how the mouth rests; all
             where None.
+        motion: Of the model that predicts the mouth, where it is another one.
 
     Raises:
         NoFaceError: The video no longer holds one of the frames.
@@ -92,6 +96,11 @@ def follow_face(
     chosen = _choose_frames(track, pose, spec, allowed)
     pictures = _UprightPictures(reader, video, track)
     references = _cut_roles(pictures, chosen, track, alignment, spec)
+    descriptors = np.stack(list(pictures.descriptors.values()))
+    motion_references: dict[str, References] = {}
+    if motion is not None and motion.static_roles():
+        chosen = _choose_frames(track, pose, motion, allowed)
+        motion_references = _cut_roles(pictures, chosen, track, alignment, motion)
     state = None
     if identity is None:
         neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
@@ -110,13 +119,15 @@ def follow_face(
         strength=fade(track.valid, track.shot),
         neutral=neutral,
         references=references,
+        motion_references=motion_references,
         state=state,
     )
-    return face, np.stack(list(pictures.descriptors.values()))
+    return face, descriptors
 
 
 def model_subject(
     face: DubbedFace,
+    references: Mapping[str, References],
     spec: ModelSpec,
     device: torch.device | str,
     times: FrameTimes | None = None,
@@ -126,6 +137,7 @@ def model_subject(
 
     Args:
         face: The face.
+        references: Its pictures by the model's roles.
         spec: Of the model.
         device: Where the model is.
         times: Of the source's frames; only a model that needs the track asks for them.
@@ -142,8 +154,7 @@ def model_subject(
         )
     return Subject(
         references={
-            role: reference_set(face.references[role], SPEAKING, device)
-            for role in spec.static_roles()
+            role: reference_set(references[role], SPEAKING, device) for role in spec.static_roles()
         },
         neutral=torch.from_numpy(face.neutral.astype(np.float32)).to(device),
         track=track,

@@ -22,6 +22,8 @@ from dubcli.cli.app import app
 from dubcli.config import DubConfig, TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.reports import DubReport
+from dubcli.models.api import AudioSpec
+from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.registry import ARCHITECTURES
 from dubcli.pipeline.run import dub
 from dubcli.training.checkpoint import read_state
@@ -147,13 +149,31 @@ def test_options_and_the_other_video_arrive(dubbed: Callable[..., Any], tmp_path
         dubbed("refused", model="passthrough", model_options={"reach": 3.0})
 
 
-def test_its_mouth_is_painted_by_another_model(dubbed: Callable[..., Any]) -> None:
+def test_models_that_do_not_fit_together_are_refused(dubbed: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="'passthrough' cannot paint"):
         dubbed("unpaintable", render="passthrough")
     with pytest.raises(ConfigError, match="different sizes"):
         dubbed("sizes", render="iptalker")
     with pytest.raises(ConfigError, match="'passthrough' predicts no mouth"):
         dubbed("mouthless", motion="passthrough")
+
+
+def test_its_mouth_is_painted_by_another_model(
+    dubbed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hears its own kind of sound, has its own references, context and facts."""
+    crop, audio = IPTalker().spec.crop, AudioSpec(kind="speech", width=8)
+    alike = replace(Loudness().spec, crop=crop, audio=audio)
+    monkeypatch.setattr(Loudness, "spec", property(lambda self: alike))
+    alone, own_output = dubbed("alone", model="iptalker")
+    lent, lent_output = dubbed("lent", motion="loudness", render="iptalker")
+    taken, _ = dubbed("taken", motion="iptalker", render="loudness")
+    assert (lent.model, lent.motion_model) == (alone.model, "loudness.v1")
+    assert (taken.model, taken.motion_model) == ("loudness.v1", alone.model)
+    assert "loudness" in lent.model_facts
+    assert [told["figure"] for told in taken.model_ranges] == ["opening"]
+    pairs = zip(_frames(own_output), _frames(lent_output), strict=True)
+    assert any(not np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.usefixtures("shipped")

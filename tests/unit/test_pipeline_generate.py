@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -35,6 +36,17 @@ class _Small:
         if len(window) > self.most:
             raise self.error(self.text)
         return Patches(rgb=window.shown() + window.audio.mean((1, 2))[:, None, None, None])
+
+
+class _OverTime(_Small):
+    """The same, whose frames are the sums of three."""
+
+    spec = replace(_Small.spec, context=1)
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: Any) -> Patches:
+        patches = super().render(window, motion, state)
+        rows = torch.arange(len(window))[window.emit, None] + torch.arange(-1, 2)
+        return Patches(rgb=patches.rgb[rows.clamp(0, len(window) - 1)].sum(1))
 
 
 def _window() -> ModelWindow:
@@ -77,6 +89,13 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(
     assert [record.getMessage() for record in caplog.records][-1].endswith("going on with 4.")
     generator(_window(), _window())
     assert model.sizes[6:] == [4, 4, 4, 4]
+
+
+def test_a_model_over_time_keeps_its_context_in_halves() -> None:
+    whole = _generator(_OverTime(FRAMES, MemoryError))(_window(), _window())
+    halved = _OverTime(6, MemoryError)
+    assert torch.equal(_generator(halved)(_window(), _window()).rgb, whole.rgb)
+    assert halved.sizes == [16, 9, 5, 6, 6, 5]
 
 
 def test_one_frame_that_does_not_fit_is_an_error() -> None:
