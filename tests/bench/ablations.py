@@ -7,7 +7,7 @@ as many as fit into `--minutes`, so its learning rate falls to the end as in any
 * `--stage geometry`: the motion part from nothing. Scored on the clips of `--dev` with sound of
   their own, by the mouth opening that the sound asks for.
 * `--stage render`: the rendering part at half size from `--init`, with other losses. Scored on
-  drawn samples of the clips of `--dev` with true landmarks, in the part of the mouth that is generated.
+  drawn samples of the clips of `--dev` with true landmarks, in the generated part of the mouth.
 * `--stage picture`: the rows of IPTalker's Table III, each the preset `small-paper` at half size
   from nothing with eq. 13's losses, sound to picture. Scored on the clips of `--dev` with sound of
   their own, in the pictures.
