@@ -32,7 +32,7 @@ def start_from(
     *,
     spare: tuple[str, ...] = (),
     stages: tuple[str, ...] = (),
-) -> None:
+) -> list[str]:
     """Take the weights of a run (its running average), of a file, or of the manifest.
 
     Args:
@@ -43,6 +43,9 @@ def start_from(
         spare: Starts of the names of parameters that the run does not use: where they do not fit,
             the model keeps its own.
         stages: Stages of which a run must be; any where empty.
+
+    Returns:
+        Names of the parameters that stay untrained.
 
     Raises:
         TrainingError: There is no such thing, it is of another model, or it does not fit.
@@ -68,6 +71,7 @@ def start_from(
             f"The weights of '{source}' do not fit the model's sizes.",
             "Use the preset that they were trained with.",
         ) from error
+    return left_out
 
 
 def start_beside(modules: Mapping[str, nn.Module], source: Path) -> None:

@@ -74,8 +74,9 @@ def train(
         notes = Notes()
         state, resumed = _state(config, stage, name, sizes)
         model = recipe.network(sizes).to(device)
+        untrained: list[str] = []
         if config.init is not None:
-            start_from(
+            untrained = start_from(
                 model, config.init, config.model, spare=stage.config.spare, stages=stage.init
             )
         clips = overrides.clips or load_clips(config.data, notes.add)
@@ -84,7 +85,7 @@ def train(
             clips=_usable(clips, stage.needs(sizes)),
             config=config,
             settings=state.settings,
-            started=config.init is not None,
+            started=config.init is not None and not untrained,
             losses=overrides.losses,
             note=notes.add,
         )

@@ -110,7 +110,7 @@ class StageSetup:
         clips: Of the prepared set, those that `DataNeeds` allow.
         config: The run's options.
         settings: What `Stage.settings` decided.
-        started: The run started from other weights (`--init`).
+        started: The run started from other weights (`--init`), which fit all of the model.
         losses: What experiments put in place of the named losses.
         note: Takes a sentence for the terminal and for `notes.txt`.
     """

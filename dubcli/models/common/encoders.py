@@ -53,6 +53,66 @@ class AudioEncoder(nn.Module):
         return rearrange(self.out(parts), "(t n) d -> t n d", n=self.tokens)
 
 
+class DilatedAudioEncoder(nn.Module):
+    """E_a (eq. 1) as dilated convolutions: 0.56 s of sound on either side of a frame.
+
+    Two neighbouring feature steps are averaged; convolutions over the averages, spread ever wider,
+    end at one embedding. A window gives the embedding of its centre, `over_sequence` those of all
+    moments of a longer stretch at once, which is what makes training cheap.
+
+    Args:
+        size: D_audio.
+        width: A, feature steps; no less than `LEAST_WIDTH`.
+        embedding: D.
+        dropout: Of whole features and of activations.
+    """
+
+    LEAST_WIDTH = 92
+    _DILATIONS, _KERNEL, _CHANNELS, _STEPS = (1, 2, 4, 4), 5, 96, 90
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, size: int, width: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        channels, kernel = self._CHANNELS, self._KERNEL
+        self.feature_dropout, self.dropout = nn.Dropout1d(dropout), nn.Dropout(dropout)
+        self.first = nn.Conv1d(size, channels, 1)
+        self.layers = nn.ModuleList(nn.Conv1d(channels, channels, kernel) for _ in self._DILATIONS)
+        # Normalised over the batch: over time, a window and a longer stretch would differ.
+        self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in self._DILATIONS)
+        self.out = nn.Conv1d(channels, embedding, 1)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """(T, A, D_audio) to (T, 1, D)."""
+        # An even number of steps, the frame's own the first of the middle pair.
+        start = self.width // 2 - self._STEPS // 2 + 1
+        part = audio[:, start : start + self._STEPS]
+        pairs = (part[:, 0::2] + part[:, 1::2]) / 2
+        return rearrange(self._embedded(pairs, 1), "t d n -> t n d")
+
+    def over_sequence(self, audio: Tensor) -> Tensor:
+        """(B, L, D_audio) to (B, L - A + 1, D): what `forward` gives of each window of A steps."""
+        start = self.width // 2 - self._STEPS // 2 + 1
+        num = audio.shape[1] - self.width + 1
+        part = audio[:, start : start + num + self._STEPS - 1]
+        pairs = (part[:, :-1] + part[:, 1:]) / 2
+        return rearrange(self._embedded(pairs, 2), "b d n -> b n d")
+
+    def _embedded(self, pairs: Tensor, stride: int) -> Tensor:
+        """(B, L, D_audio), a moment every `1 / stride` pairs, to (B, D, L - 44 stride)."""
+        x = rearrange((pairs - self.mean) / self.spread, "b n d -> b d n")
+        x = self.first(self.feature_dropout(x))
+        for layer, norm, dilation in zip(self.layers, self.norms, self._DILATIONS, strict=True):
+            reach = stride * dilation
+            made = functional.conv1d(norm(x), layer.weight, layer.bias, dilation=reach)
+            lost = reach * (self._KERNEL // 2)
+            x = x[..., lost:-lost] + self.dropout(functional.gelu(made))
+        return self.out(x)
+
+
 class VisualEncoder(nn.Module):
     """E_v (eq. 1): the lower half of a reference, or what the caller cuts out, to one embedding."""
 

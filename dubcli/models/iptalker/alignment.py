@@ -6,7 +6,12 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from dubcli.models.common.encoders import AudioEncoder, CrossModalityEncoder, VisualEncoder
+from dubcli.models.common.encoders import (
+    AudioEncoder,
+    CrossModalityEncoder,
+    DilatedAudioEncoder,
+    VisualEncoder,
+)
 from dubcli.models.iptalker.config import IPTalkerConfig
 
 NUM_POINTS = 102
@@ -57,9 +62,7 @@ class AlignmentModule(nn.Module):
         super().__init__()
         size, tokens = config.embedding, config.audio_tokens
         self.kind = config.alignment
-        self.audio_encoder = AudioEncoder(
-            config.audio_size, config.audio_width, size, config.audio_dropout, tokens
-        )
+        self.audio_encoder = _audio_encoder(config)
         has_units = config.alignment != "none"
         self.visual_encoder = VisualEncoder(size) if has_units else None
         # With several tokens of sound it also says which moment each is of.
@@ -105,11 +108,15 @@ class AlignmentModule(nn.Module):
 
         Without E_cm v_alg has the size `IPTalkerConfig.alignment_size`.
         """
-        e_a = self.audio_encoder(audio) + self.audio_token
+        return self.align(self.audio_encoder(audio), visual_tokens)
+
+    def align(self, heard: Tensor, visual_tokens: Tensor) -> Tensor:
+        """As `forward`, of what E_a has made of the sound, (T, N, D)."""
+        e_a = heard + self.audio_token
         if self.kind == "none":
             return self.linear(e_a[:, 0])
         if visual_tokens.ndim == 2:
-            visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(audio))
+            visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(e_a))
         visual, aware = visual_tokens + self.visual_token, e_a
         for unit in self.units:
             visual, aware = unit(visual, aware)
@@ -121,3 +128,10 @@ class AlignmentModule(nn.Module):
     def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
         """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
         return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
+
+
+def _audio_encoder(config: IPTalkerConfig) -> AudioEncoder | DilatedAudioEncoder:
+    sizes = (config.audio_size, config.audio_width, config.embedding, config.audio_dropout)
+    if config.audio_encoder == "dilated":
+        return DilatedAudioEncoder(*sizes)
+    return AudioEncoder(*sizes, config.audio_tokens)

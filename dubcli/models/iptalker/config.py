@@ -7,12 +7,14 @@ from typing import Literal, get_args
 
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import FEATURE_SIZES
+from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.masks import MaskKind
 
 AlignmentKind = Literal["full", "audio", "none"]
 DecoderKind = Literal["spade", "conv"]
 FusionKind = Literal["select", "plain"]
 ModulationKind = Literal["blocks", "every-layer"]
+AudioEncoderKind = Literal["strided", "dilated"]
 PasteKind = Literal["lower-face", "face"]
 # How many feature steps the convolutions of E_a make one of.
 AUDIO_STRIDE = 16
@@ -36,6 +38,8 @@ class IPTalkerConfig:
         audio_kind: Features of the sound.
         audio_width: Feature steps around a frame.
         audio_dropout: In E_a.
+        audio_encoder: Layers of E_a: `strided` convolutions over the whole window, or `dilated`
+            ones, which many frames share in training.
         audio_tokens: Tokens that E_a gives of a window. With one, each reference's attention to
             the sound has a single key, so all references hear the same.
         num_alignment_units: k of eq. 2.
@@ -70,6 +74,7 @@ class IPTalkerConfig:
     audio_kind: str = "speech"
     audio_width: int = 128
     audio_dropout: float = 0.2
+    audio_encoder: AudioEncoderKind = "strided"
     audio_tokens: int = 1
     num_alignment_units: int = 2
     num_heads: int = 4
@@ -133,6 +138,7 @@ class IPTalkerConfig:
 def _check_words(config: IPTalkerConfig) -> None:
     words = {
         "alignment": AlignmentKind,
+        "audio_encoder": AudioEncoderKind,
         "mask": MaskKind,
         "fusion": FusionKind,
         "decoder": DecoderKind,
@@ -155,6 +161,17 @@ def _check_switches(config: IPTalkerConfig) -> None:
             f"audio_tokens = {config.audio_tokens} does not divide the {steps} steps of E_a.",
             "Choose a divisor of them.",
         )
+    if config.audio_encoder == "dilated":
+        if config.audio_tokens > 1:
+            raise ConfigError(
+                "audio_encoder = 'dilated' gives one token.", "Leave audio_tokens at 1."
+            )
+        if config.audio_width < DilatedAudioEncoder.LEAST_WIDTH:
+            raise ConfigError(
+                f"audio_encoder = 'dilated' wants {DilatedAudioEncoder.LEAST_WIDTH} steps, "
+                f"audio_width = {config.audio_width} has fewer.",
+                "Make audio_width larger.",
+            )
     if config.visual_top is not None and not 0 <= config.visual_top < 1:
         raise ConfigError(
             f"visual_top = {config.visual_top} is no row of the crop.",
@@ -217,6 +234,13 @@ _TINY = IPTalkerConfig(
 NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
     "default": _DEFAULT,
     "few-people": replace(_DEFAULT, alignment="audio"),
+    "sound-alone": replace(
+        _DEFAULT,
+        alignment="audio",
+        audio_encoder="dilated",
+        audio_width=92,
+        audio_dropout=0.4,
+    ),
     "tiny": _TINY,
     "paper": PAPER,
     "small-paper": replace(

@@ -11,27 +11,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from dubcli.core.types import F32, U8
+from dubcli.core.types import F32, U8, Int
+from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.losses import opening_basis, point_loss
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.training.batches import stacked
+from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import (
     TrainClip,
     audio_range,
-    audio_windows,
+    audio_stretch,
     fit_basis,
     heard_share,
-    hide_audio,
+    hide_stretch,
     identity_weights,
     stored_to_crop,
 )
-from dubcli.training.losses.pictures import correlation_loss
+from dubcli.training.losses.pictures import correlation_loss, spread_loss
 from dubcli.training.stage import MODEL, Batch, Optimization
 
 _TOKEN_DROPOUT = 0.5
 # A shift of the audio by up to this many steps, both ways, that costs nothing.
 _JITTER_STEPS = 1
+# A run lasts as long as its frames do at this rate; slower videos give fewer frames of it.
+_LEAST_FPS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,8 @@ class GeometryRun:
     """Consecutive frames of one clip.
 
     Attributes:
-        audio: Augmented windows. Shape (T, A, D).
+        audio: Augmented steps of all windows, one after the other. Shape (L + A - 1, D).
+        places: First step of each frame's window. Shape (T,), int64.
         mouth_offset: True speaking points minus neutral, canonical units, as far as the words are
             heard. Shape (T, S, 3).
         references: Crops, the part that E_v sees is cut later. Shape (N, H, W, 3), uint8.
@@ -56,6 +61,7 @@ class GeometryRun:
     """
 
     audio: F32
+    places: Int
     mouth_offset: F32
     references: U8
     has_references: np.bool_
@@ -93,17 +99,21 @@ class GeometryBatches(Dataset[Batch]):
 
     def _run(self, clip: TrainClip, rng: np.random.Generator) -> GeometryRun:
         config, num = self._config, self._size.frames
-        start = int(rng.integers(0, max(1, len(clip.frames) - num)))
-        frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
+        length = round(num * float(STEPS_HZ) / _LEAST_FPS)
+        start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
+        frames, places = _run_of(clip, start, num, length)
         version = int(rng.integers(len(clip.clip.voices)))
         shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
         kind = config.audio_kind
-        audio = audio_windows(clip, frames, config.audio_width, shift, kind=kind, version=version)
-        audio = hide_audio(audio, rng, kind=kind)
+        audio = audio_stretch(
+            clip, frames[0], length + config.audio_width - 1, config.audio_width // 2 - shift,
+            kind=kind, version=version,
+        )  # fmt: skip
         heard = heard_share(clip, frames, version)
         is_shown = config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT
         return GeometryRun(
-            audio=audio,
+            audio=hide_stretch(audio, rng, kind=kind),
+            places=places,
             mouth_offset=clip.mouth_offset[frames] * heard[:, None, None],
             references=random_references(clip, config.num_references, rng)
             if is_shown
@@ -141,7 +151,7 @@ class GeometryTask:
         return list(model.alignment.parameters())
 
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
-        """Point, velocity and correlation losses over short runs of frames."""
+        """Point, velocity, correlation and spread losses over short runs of frames."""
         basis = self._model.alignment.basis
         wanted = coefficients_of(batch["mouth_offset"], basis)
         made = self._predicted(batch)
@@ -150,8 +160,11 @@ class GeometryTask:
             "points": point_loss(error.flatten(0, 1), basis),
             "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
             "r": correlation_loss(made @ gap, wanted @ gap),
+            "spread": spread_loss(made @ gap, wanted @ gap),
         }
-        losses["loss"] = losses["points"] + losses["velocity"] + 0.3 * losses["r"]
+        losses["loss"] = (
+            losses["points"] + losses["velocity"] + 0.6 * losses["r"] + 0.3 * losses["spread"]
+        )
         return losses
 
     def preview(self) -> None:
@@ -160,7 +173,7 @@ class GeometryTask:
     def _predicted(self, batch: Batch) -> Tensor:
         """Coefficients of all runs. Shape (B, T, P)."""
         alignment, config, audio = self._model.alignment, self._model.config, batch["audio"]
-        runs, frames = audio.shape[:2]
+        runs, frames = batch["places"].shape
         tokens = audio.new_zeros(runs, config.num_references, config.embedding)
         shown = batch["has_references"].nonzero()[:, 0]
         if len(shown):
@@ -169,8 +182,32 @@ class GeometryTask:
             tokens = tokens.to(encoded.dtype).index_copy(
                 0, shown, encoded.unflatten(0, (len(shown), -1))
             )
-        v_alg = alignment(audio.flatten(0, 1), tokens.repeat_interleave(frames, 0))
+        heard = self._heard(audio, batch["places"])
+        v_alg = alignment.align(heard.flatten(0, 1), tokens.repeat_interleave(frames, 0))
         return alignment.to_coefficients(v_alg).unflatten(0, (runs, frames))
+
+
+    def _heard(self, audio: Tensor, places: Tensor) -> Tensor:
+        """What E_a makes of the windows at some places (B, T) of stretches. Shape (B, T, N, D)."""
+        encoder, config = self._model.alignment.audio_encoder, self._model.config
+        rows = torch.arange(len(audio), device=audio.device)[:, None]
+        if isinstance(encoder, DilatedAudioEncoder):
+            return encoder.over_sequence(audio)[rows, places][:, :, None]
+        steps = torch.arange(config.audio_width, device=audio.device)
+        windows = audio[rows[:, :, None], places[:, :, None] + steps]
+        return encoder(windows.flatten(0, 1)).unflatten(0, tuple(places.shape))
+
+
+def _run_of(clip: TrainClip, start: int, num: int, length: int) -> tuple[Int, Int]:
+    """Usable frames from one on, and their audio steps after the first's.
+
+    Where the clip, or `length` steps, end before there are `num`, the last one is repeated.
+    """
+    frames = clip.frames[start : start + num]
+    places = clip.clip.steps[frames] - clip.clip.steps[frames[0]]
+    frames, places = frames[places < length], places[places < length]
+    missing = num - len(frames)
+    return np.pad(frames, (0, missing), mode="edge"), np.pad(places, (0, missing), mode="edge")
 
 
 def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:

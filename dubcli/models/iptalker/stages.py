@@ -160,7 +160,7 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     if parts:
         tensors = {
             name: torch.stack([part[name] for part in parts]).mean(0)
-            if name.startswith(_ALIGNMENT)
+            if name.startswith(_ALIGNMENT) and value.is_floating_point()
             else value
             for name, value in first.tensors.items()
         }
@@ -209,8 +209,8 @@ RECIPE = Recipe(
         "geometry": Stage(
             task=_geometry,
             needs=_needs(has_sound=True),
-            # Neighbours are compared.
-            config=StageConfig(least_frames=2),
+            # Neighbours are compared. Weights with another E_a lend everything else.
+            config=StageConfig(least_frames=2, spare=("alignment.audio_encoder.",)),
         ),
         "render": Stage(
             task=_pictures(joint=False),

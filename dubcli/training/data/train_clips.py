@@ -223,6 +223,34 @@ def audio_windows(
     return gather_windows(values[:, -size:], fill, _centres(clip, frames) + shift, width)
 
 
+def audio_stretch(
+    clip: TrainClip,
+    frame: int,
+    length: int,
+    before: int,
+    *,
+    kind: str = "speech",
+    version: int = 0,
+) -> F32:
+    """Consecutive audio steps from some before a frame's own on, offset corrected.
+
+    Args:
+        clip: A clip with sound.
+        frame: Frame number.
+        length: Steps.
+        before: Steps before the frame's own.
+        kind: A key of `core.types.FEATURE_SIZES`.
+        version: Which changed copy of the sound; 0 is the recording itself.
+
+    Returns:
+        Shape (length, D).
+    """
+    size = FEATURE_SIZES[kind]
+    start = _centres(clip, np.array([frame])) - before + length // 2
+    values, fill = clip.clip.voices[version][:, -size:], clip.clip.fill[-size:]
+    return gather_windows(values, fill, start, length)[0]
+
+
 def audio_range(clips: list[TrainClip], kind: str) -> tuple[F32, F32]:
     """Mean and spread of each audio feature over people alike. Two of shape (D,)."""
     size = FEATURE_SIZES[kind]
@@ -258,6 +286,24 @@ def hide_audio(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
         start, length = rng.integers(0, audio.shape[1] - 16), rng.integers(2, 16)
         tokens[:, start : start + length] = tokens.mean((0, 1))
     return np.concatenate([tokens, mel], -1)
+
+
+def hide_stretch(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
+    """Hide parts of consecutive steps (L, D), at no cost of their timing.
+
+    A stretch of time goes from the recogniser's part; log-mel is made louder or quieter, tilted,
+    and loses a band.
+    """
+    audio, mels = audio.copy(), FEATURE_SIZES["mel"]
+    tokens, mel = audio[:, :-mels], audio[:, -mels:]
+    if kind != "mel" and rng.random() < 0.5:
+        start, length = rng.integers(0, len(audio) - 24), rng.integers(6, 24)
+        tokens[start : start + length] = tokens.mean(0)
+    scale = mel.std()
+    mel += scale * (rng.normal(0, 0.3) + np.linspace(-1, 1, mels) * rng.normal(0, 0.3))
+    low, size = rng.integers(0, mels - 14), rng.integers(0, 14)
+    mel[:, low : low + size] = mel.mean()
+    return audio
 
 
 def augment_audio(audio: F32, rng: np.random.Generator) -> F32:

@@ -196,3 +196,12 @@ def correlation_loss(a: Tensor, b: Tensor) -> Tensor:
     scale = (a**2).mean(-1) * (b**2).mean(-1)
     r = (a * b).mean(-1) / torch.sqrt(scale + 1e-8)
     return (1 - r).mean()
+
+
+def spread_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Squared logarithm of the ratio of two standard deviations. Series of shape (B, T).
+
+    What is predicted with an error varies less than the truth; this asks for as much.
+    """
+    ratio = (a.var(-1, unbiased=False) + 1e-3) / (b.var(-1, unbiased=False) + 1e-3)
+    return (ratio.log() / 2).square().mean()
