@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Speaking points of a mouth: outer lips 20, inner lips 20, jaw 21, skin between 41.
 NUM_SPEAKING = 102
-Need = Literal["landmarks", "mesh", "track"]
+Need = Literal["landmarks", "mesh", "track", "own_speech"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,8 @@ class ModelSpec:
         context: The same for `render`.
         references: Policy of each role.
         needs: What else must be there: `landmarks` of each frame, the `mesh` (kept landmarks,
-            pose-free, 3-D) of each frame, the motion of the whole `track` in `Subject.track`.
+            pose-free, 3-D) of each frame, the motion of the whole `track` in `Subject.track`, how
+            the person speaks in the video itself in `Subject.own_speech`.
         gives_motion: `predict_motion` gives a mouth.
         takes_motion: `render` paints any mouth that it is given.
         paste: Hull by which the result is laid over the frame.
@@ -205,6 +206,21 @@ class TrackMotion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnSpeech:
+    """Frames of the video in which a person speaks in step with the video's own sound.
+
+    Attributes:
+        audio: Feature steps around each frame's moment in the sound. Shape (H, A, D).
+        points: Speaking points, pose-free, canonical units. Shape (H, S, 3).
+        seconds: Length of the usable footage that the frames are drawn from.
+    """
+
+    audio: Tensor
+    points: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """The person who is dubbed, as a model prepares for them.
 
@@ -213,12 +229,14 @@ class Subject:
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         track: Motion over the whole video, where the model needs it.
         second: The person of another video which one of the model's options names.
+        own_speech: Where the model needs it, and the video's own sound is there and in step.
     """
 
     references: Mapping[str, ReferenceSet]
     neutral: Tensor
     track: TrackMotion | None = None
     second: Subject | None = None
+    own_speech: OwnSpeech | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

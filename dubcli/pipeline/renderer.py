@@ -33,7 +33,7 @@ from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matri
 from dubcli.face.references import finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
-from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject
+from dubcli.models.api import ModelSpec, ModelWindow, OwnSpeech, Patches, Subject
 from dubcli.models.conversion import to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segmenter
 from dubcli.pipeline.context import Clock
@@ -95,6 +95,7 @@ class RenderJob:
         device: Where the models run.
         segmenter: Tells what lies in front of a face; None looks for nothing.
         second: People of other videos that the models' options name, by architecture.
+        own_speech: How the person speaks in the video itself; what the predicting model is given.
     """
 
     models: ModelPair
@@ -107,6 +108,7 @@ class RenderJob:
     device: torch.device
     segmenter: Segmenter | None = None
     second: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
+    own_speech: OwnSpeech | None = None
 
 
 class Renderer:
@@ -370,7 +372,8 @@ def _generator(job: RenderJob) -> Generator:
     models, face = job.models, job.face
     with torch.inference_mode(), autocast(job.device):
         render = models.render
-        subject = _subject(job, render.spec, face.references)
+        own = job.own_speech if models.is_one else None
+        subject = _subject(job, render.spec, face.references, own)
         state = (
             render.prepare(subject)
             if face.state is None
@@ -378,11 +381,16 @@ def _generator(job: RenderJob) -> Generator:
         )
         heard = state
         if not models.is_one:
-            other = _subject(job, models.motion.spec, face.motion_references)
+            other = _subject(job, models.motion.spec, face.motion_references, job.own_speech)
             heard = models.motion.prepare(other)
     return Generator(models, heard, state, job.device)
 
 
-def _subject(job: RenderJob, spec: ModelSpec, references: Mapping[str, References]) -> Subject:
+def _subject(
+    job: RenderJob,
+    spec: ModelSpec,
+    references: Mapping[str, References],
+    own: OwnSpeech | None,
+) -> Subject:
     second = job.second.get(spec.name)
-    return model_subject(job.face, references, spec, job.device, job.times, second)
+    return model_subject(job.face, references, spec, job.device, job.times, second, own)

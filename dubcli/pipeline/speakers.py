@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dubcli.core.types import F32, AudioFeatures
-from dubcli.models.api import Subject
+from dubcli.models.api import OwnSpeech, Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.own_speech import own_speech
 from dubcli.pipeline.renderer import Renderer, RenderJob
 from dubcli.pipeline.second_subject import analyse_second_subjects
 from dubcli.pipeline.subject import DubbedFace, follow_face
+from dubcli.sync.source_sync import SourceSync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class PreparedSpeaker:
         looks: Descriptors of a few of its pictures. Shape (L, D).
         features: What the models hear, by kind.
         second: People of other videos that options name, by architecture.
+        own_speech: How the person speaks in the video itself, where the predicting model asks.
     """
 
     speaker: Speaker
@@ -32,12 +35,14 @@ class PreparedSpeaker:
     looks: F32
     features: dict[str, AudioFeatures]
     second: dict[str, Subject]
+    own_speech: OwnSpeech | None = None
 
 
 def prepare_speakers(
     context: RunContext,
     job: LoadedJob,
     decision: Decision,
+    own_sound: SourceSync,
     reference_frames: range | None = None,
 ) -> tuple[PreparedSpeaker, ...]:
     """Cut pictures of each face out of the video, and turn the recordings into features.
@@ -46,6 +51,7 @@ def prepare_speakers(
         context: Of the run.
         job: What is to be done.
         decision: Who is dubbed.
+        own_sound: Compares mouths with the source's own sound.
         reference_frames: Frames that may serve as references and tell how the mouth rests; all
             where None.
 
@@ -71,9 +77,21 @@ def prepare_speakers(
         features = {
             kind: context.engine.features(waveform, kind) for kind in job.models.audio_kinds
         }
+        # What was learned of a person has their manner in it.
+        own = None
+        if job.identity is None:
+            motion = job.models.motion.spec
+            own = own_speech(
+                own_sound, face, decision.found.times, motion, job.device, reference_frames
+            )
         prepared.append(
             PreparedSpeaker(
-                speaker=speaker, face=face, looks=looks, features=features, second=second
+                speaker=speaker,
+                face=face,
+                looks=looks,
+                features=features,
+                second=second,
+                own_speech=own,
             )
         )
     return tuple(prepared)
@@ -107,6 +125,7 @@ def make_renderers(
                 strength=one.speaker.strength,
                 device=job.device,
                 second=one.second,
+                own_speech=one.own_speech,
                 segmenter=context.engine.segmenter()
                 if one.face.track.partially_occluded.any()
                 else None,

@@ -21,7 +21,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.models.api import ModelSpec, Subject, TrackMotion
+from dubcli.models.api import ModelSpec, OwnSpeech, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
 from dubcli.pipeline.stored_identity import in_this_video
 
@@ -132,6 +132,7 @@ def model_subject(
     device: torch.device | str,
     times: FrameTimes | None = None,
     second: Subject | None = None,
+    own_speech: OwnSpeech | None = None,
 ) -> Subject:
     """What a model prepares for.
 
@@ -142,6 +143,7 @@ def model_subject(
         device: Where the model is.
         times: Of the source's frames; only a model that needs the track asks for them.
         second: The person of another video.
+        own_speech: How the person speaks in the video itself.
     """
     track = None
     if "track" in spec.needs and times is not None:
@@ -159,6 +161,7 @@ def model_subject(
         neutral=torch.from_numpy(face.neutral.astype(np.float32)).to(device),
         track=track,
         second=second,
+        own_speech=own_speech if "own_speech" in spec.needs else None,
     )
 
 

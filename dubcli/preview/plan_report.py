@@ -183,7 +183,7 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
     outlook = _Outlook(found=found, own_sound=own_sound)
     try:
         decision = decide(job, found, known, own_sound)
-        prepared = prepare_speakers(context, job, decision)
+        prepared = prepare_speakers(context, job, decision, own_sound)
         began = context.clock.add("references", began)
         outlook = replace(
             outlook,

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from dubcli.audio.log_mel import SAMPLE_RATE
 from dubcli.core.errors import DubError
-from dubcli.core.types import AudioFeatures, FaceTrack, MediaInfo, Waveform
+from dubcli.core.types import AudioFeatures, Bool, FaceTrack, Int, MediaInfo, Waveform
+from dubcli.face.pose import Pose
 from dubcli.face.track import smooth_pose
 from dubcli.media.sound.waveform import is_silent, read_waveform
 from dubcli.media.video.timeline import FrameTimes
@@ -25,6 +27,23 @@ _LOG = logging.getLogger(__name__)
 # Longest stretch of a source that is compared, seconds.
 _STRETCH_S = 20.0
 _TOLERATED_FRAMES = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenPart:
+    """A stretch of a source in which a mouth is in step with the source's own sound.
+
+    Attributes:
+        frames: Usable source frames. Shape (U,).
+        features: Of the sound, from a second before to a second after.
+        origin_s: Video time at which the features' clock reads 0.
+        seconds: Length of what the frames show.
+    """
+
+    frames: Int
+    features: AudioFeatures
+    origin_s: Fraction
+    seconds: float
 
 
 class SourceSync:
@@ -51,6 +70,35 @@ class SourceSync:
         """
         return self.of_mouths(
             [mouth_of_track(track, smooth_pose(track), times) for track in tracks]
+        )
+
+    def spoken_part(
+        self, track: FaceTrack, pose: Pose, times: FrameTimes, allowed: Bool, kind: str
+    ) -> SpokenPart | None:
+        """The liveliest seconds of a face, if its lips are surely in step with the sound.
+
+        Args:
+            track: Of the face, display px.
+            pose: Its smoothed pose.
+            times: Of the source's frames.
+            allowed: Frames that may be looked at. Shape (T,).
+            kind: Of the features.
+        """
+        mouth = mouth_of_track(track, pose, times)
+        usable = allowed if mouth.usable is None else mouth.usable & allowed
+        mouth = replace(mouth, usable=usable)
+        (score,) = self.of_mouths([mouth])
+        if score is None or not score.is_sure or self._waveform is None:
+            return None
+        part = _liveliest_part(mouth)
+        frames = track.start + part.start + np.flatnonzero(usable[part])
+        heard = _part(self._waveform, mouth.times[part][0], mouth.times[part][-1])
+        gaps = np.diff(mouth.times[part], append=mouth.times[part][-1])[usable[part]]
+        return SpokenPart(
+            frames=frames,
+            features=self._extract(heard, kind),
+            origin_s=Fraction(round(score.offset_ms), 1000),
+            seconds=float(np.minimum(gaps, 0.1).sum()),
         )
 
     def of_mouths(self, mouths: Sequence[MouthClip]) -> list[SyncScore | None]:
@@ -100,6 +148,17 @@ def source_warning(score: SyncScore | None) -> str | None:
 
 def _liveliest(mouths: MouthClip) -> MouthClip:
     """The stretch of `_STRETCH_S` in which the lips move most."""
+    part = _liveliest_part(mouths)
+    usable = np.ones(len(mouths), np.bool_) if mouths.usable is None else mouths.usable
+    return MouthClip(
+        points=mouths.points[part],
+        times=mouths.times[part],
+        usable=usable[part],
+        shot=None if mouths.shot is None else mouths.shot[part],
+    )
+
+
+def _liveliest_part(mouths: MouthClip) -> slice:
     gap = mouths.points[:, INNER_TOP] - mouths.points[:, INNER_BOTTOM]
     moved = np.abs(np.diff(np.linalg.norm(gap, axis=-1), prepend=0))
     usable = np.ones(len(mouths), np.bool_) if mouths.usable is None else mouths.usable
@@ -108,13 +167,7 @@ def _liveliest(mouths: MouthClip) -> MouthClip:
     total = np.concatenate([[0], np.cumsum(moved)])
     ends = np.searchsorted(mouths.times, mouths.times + _STRETCH_S, side="right")
     start = int(np.argmax(total[ends] - total[:-1]))
-    part = slice(start, int(ends[start]))
-    return MouthClip(
-        points=mouths.points[part],
-        times=mouths.times[part],
-        usable=usable[part],
-        shot=None if mouths.shot is None else mouths.shot[part],
-    )
+    return slice(start, int(ends[start]))
 
 
 def _part(waveform: Waveform, first_s: float, last_s: float) -> Waveform:

@@ -40,8 +40,8 @@ from torch.nn import functional
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
+from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.geometry_task import (
-    coefficients_of,
     half_size,
     random_references,
     reference_boxes,

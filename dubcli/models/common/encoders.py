@@ -107,6 +107,7 @@ class DilatedAudioEncoder(nn.Module):
         x = self.first(self.feature_dropout(x))
         for layer, norm, dilation in zip(self.layers, self.norms, self._DILATIONS, strict=True):
             reach = stride * dilation
+            assert isinstance(layer, nn.Conv1d)
             made = functional.conv1d(norm(x), layer.weight, layer.bias, dilation=reach)
             lost = reach * (self._KERNEL // 2)
             x = x[..., lost:-lost] + self.dropout(functional.gelu(made))

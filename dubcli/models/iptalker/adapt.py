@@ -13,22 +13,19 @@ from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, Int
 from dubcli.models.api import Motion
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.iptalker.geometry_task import BatchSize, coefficients_of
+from dubcli.models.iptalker.alignment import coefficients_of
+from dubcli.models.iptalker.geometry_task import BatchSize
 from dubcli.models.iptalker.losses import PERSON_LOSSES
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.render_samples import Variation
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.models.iptalker.speaker_style import mouth_mapping
 from dubcli.sync.network import SyncExpert
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of, evaluating
 from dubcli.training.stage import MODEL, Optimization, PersonSetup, Task
 
-# Coefficients have unit variance over people. So much of it lies between people and so much
-# within one, of what the sound does not tell; mouths repeat themselves within so many seconds.
-_BETWEEN, _WITHIN, _MEMORY_S = 0.15, 0.37, 0.4
-# Independent moments that the gain's prior, 1, is worth; and its limits.
-_GAIN_PRIOR, _GAIN_RANGE = 20.0, (0.5, 2.0)
 # What of a spread that pictures do not show is made up for (all of it costs 0.5 dB, this much 0.2),
 # and its limits.
 _WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
@@ -154,29 +151,6 @@ def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
     with torch.no_grad():
         last.weight.mul_(gain)
         last.bias.mul_(gain).add_(torch.from_numpy(shift / articulation).to(last.bias))
-
-
-def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:
-    """The map `gain * c + shift` from what sound predicts to a person's own mouth.
-
-    What the sound does not tell on average is added, and the spread of the mouth opening made
-    the person's; both as far as the footage outweighs a prior of no change (the posterior mean of
-    a normal; a mean of logarithms).
-
-    Args:
-        predicted: Coefficients. Shape (T, P).
-        true: Coefficients. Shape (T, P).
-        opening: How far each coefficient opens the mouth. Shape (P,).
-        seconds: Length of the footage: what counts is how often the mouth changed, not frames.
-    """
-    independent = max(1.0, seconds / _MEMORY_S)
-    error = (true - predicted).astype(np.float64)
-    spread = 0.5 * error.var(0) + 0.5 * _WITHIN
-    moved = error.mean(0) * _BETWEEN / (_BETWEEN + spread / independent)
-    ratio = max(float((true @ opening).std()), 1e-6) / max(float((predicted @ opening).std()), 1e-6)
-    gain = float(np.clip(ratio ** (independent / (independent + _GAIN_PRIOR)), *_GAIN_RANGE))
-    mean = predicted.mean(0, dtype=np.float64)
-    return gain, moved + (1 - gain) * mean
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, U8, Int
 from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.losses import opening_basis, point_loss
 from dubcli.models.iptalker.network import IPTalker
@@ -186,7 +187,6 @@ class GeometryTask:
         v_alg = alignment.align(heard.flatten(0, 1), tokens.repeat_interleave(frames, 0))
         return alignment.to_coefficients(v_alg).unflatten(0, (runs, frames))
 
-
     def _heard(self, audio: Tensor, places: Tensor) -> Tensor:
         """What E_a makes of the windows at some places (B, T) of stretches. Shape (B, T, N, D)."""
         encoder, config = self._model.alignment.audio_encoder, self._model.config
@@ -226,12 +226,6 @@ def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
 def as_pictures(crops: Tensor) -> Tensor:
     """RGB uint8 (..., H, W, 3) to float32 [0, 1] (..., 3, H, W)."""
     return crops.movedim(-1, -3).float().div_(255.0)
-
-
-def coefficients_of(mouth_offset: Tensor, basis: Tensor) -> Tensor:
-    """Mouth coefficients (..., P) of mouth offsets (..., S, 3) on a basis (P, S, 3)."""
-    flat = basis.flatten(1)
-    return mouth_offset.flatten(-2) @ (flat / (flat**2).sum(1, keepdim=True)).T
 
 
 def resize_pictures(pictures: Tensor, factor: float) -> Tensor:

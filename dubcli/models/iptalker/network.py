@@ -49,7 +49,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -63,6 +63,7 @@ from dubcli.models.api import (
     ModelSpec,
     ModelWindow,
     Motion,
+    OwnSpeech,
     Patches,
     ReferencePolicy,
     Subject,
@@ -83,11 +84,12 @@ from dubcli.models.common.mouth_map import (
     shape_distance,
     warp,
 )
-from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
+from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule, coefficients_of
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.options import IPTalkerOptions
 from dubcli.models.iptalker.reference_state import ReferenceState
+from dubcli.models.iptalker.speaker_style import SpeakerStyle, style_of
 from dubcli.models.iptalker.warping import WarpingNetwork
 
 __all__ = ["NAMED_CONFIGS", "NUM_POINTS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
@@ -163,20 +165,35 @@ class IPTalker(nn.Module):
                 width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
             ),
             references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
-            needs=frozenset({"landmarks"}),
+            needs=frozenset({"landmarks", "own_speech"} if self._has_style else {"landmarks"}),
             gives_motion=config.geometry_map,
             takes_motion=config.geometry_map,
             paste=config.paste,
         )
+
+    @property
+    def _has_style(self) -> bool:
+        return self.config.geometry_map and self.options.speaker_style
 
     def configure(self, options: IPTalkerOptions | None) -> None:
         """How the next dubs are made; None: as by default."""
         self.options = IPTalkerOptions() if options is None else options
 
     def prepare(self, subject: Subject) -> ReferenceState:
-        """F_R and E_v of the subject's references."""
+        """F_R and E_v of the subject's references, and the person's own manner of speaking."""
         references = subject.references[ROLE]
-        return self.encode_references(references.crops, references.points)
+        state = self.encode_references(references.crops, references.points)
+        if subject.own_speech is None or not self._has_style:
+            return state
+        return replace(state, style=self._style(subject.own_speech, subject.neutral, state.tokens))
+
+    def _style(self, own: OwnSpeech, neutral: Tensor, tokens: Tensor) -> SpeakerStyle:
+        """The manner of a person whose mouth rests at `neutral` (S, 3)."""
+        # A user who wants more articulation wants more of the person's own, too.
+        factor = IPTalkerOptions().articulation / self.options.articulation
+        predicted = factor * self.coefficients(own.audio, tokens)
+        basis = self.alignment.basis
+        return style_of(predicted, coefficients_of(own.points - neutral, basis), basis, own.seconds)
 
     def encode_references(self, references: Tensor, landmarks: Tensor) -> ReferenceState:
         """F_R (eq. 4) and E_v (eq. 1) of references (N, 3, H, W) with points (N, S, 2)."""
@@ -199,14 +216,20 @@ class IPTalker(nn.Module):
         return ReferenceState.from_tensors(tensors, subject.references[ROLE].crops, sizes)
 
     def facts(self, state: ReferenceState) -> Mapping[str, object]:
-        """Nothing beyond what every report tells."""
-        return {}
+        """What was taken of the person's own speech."""
+        if not self._has_style:
+            return {}
+        if state.style is None:
+            return {"speaker_style": None}
+        return {"speaker_style": state.style.told()}
 
     def predict_motion(self, window: ModelWindow, state: ReferenceState) -> Motion | None:
         """The mouths that the window's audio asks for; None without a map."""
         if not self.config.geometry_map:
             return None
         coefficients = self.coefficients(window.audio[window.emit], state.tokens)
+        if state.style is not None:
+            coefficients = state.style.apply(coefficients)
         return self.motion_of(coefficients, window.geometry.neutral)
 
     def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:

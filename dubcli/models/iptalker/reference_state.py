@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dubcli.core.errors import IdentityError
+from dubcli.models.iptalker.speaker_style import SpeakerStyle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,15 @@ class ReferenceState:
         features: F_R of eq. 4, box at H/4. Shape (N, C, h, w).
         points: Speaking points, crop px. Shape (N, S, 2).
         tokens: E_v embeddings of eq. 1. Shape (N, D).
+        style: The person's manner, of their own speech in this video; None where it is not known.
+            It belongs to the video, so it is not stored.
     """
 
     pictures: Tensor
     features: Tensor
     points: Tensor
     tokens: Tensor
+    style: SpeakerStyle | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All but the pictures, contiguous and without gradients."""
@@ -54,4 +58,9 @@ class ReferenceState:
                 "Learn it again with dub finetune.",
             )
         placed = {name: value.to(pictures) for name, value in tensors.items()}
-        return ReferenceState(pictures=pictures, **placed)
+        return ReferenceState(
+            pictures=pictures,
+            features=placed["features"],
+            points=placed["points"],
+            tokens=placed["tokens"],
+        )

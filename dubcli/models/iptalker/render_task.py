@@ -17,10 +17,10 @@ from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.api import FaceGeometry
 from dubcli.models.common.masks import mouth_mask
 from dubcli.models.conversion import to_images
+from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.geometry_task import (
     BatchSize,
     as_pictures,
-    coefficients_of,
     prepare_model,
     resize_pictures,
 )
