@@ -40,6 +40,8 @@ class IPTalkerConfig:
         audio_dropout: In E_a.
         audio_encoder: Layers of E_a: `strided` convolutions over the whole window, or `dilated`
             ones, which many frames share in training.
+        audio_smoothing: With the map coefficients are averaged over shifts of the window, Gaussian
+            with this spread, feature steps.
         audio_tokens: Tokens that E_a gives of a window. With one, each reference's attention to
             the sound has a single key, so all references hear the same.
         num_alignment_units: k of eq. 2.
@@ -75,6 +77,7 @@ class IPTalkerConfig:
     audio_width: int = 128
     audio_dropout: float = 0.2
     audio_encoder: AudioEncoderKind = "strided"
+    audio_smoothing: int = 4
     audio_tokens: int = 1
     num_alignment_units: int = 2
     num_heads: int = 4
@@ -161,6 +164,10 @@ def _check_switches(config: IPTalkerConfig) -> None:
             f"audio_tokens = {config.audio_tokens} does not divide the {steps} steps of E_a.",
             "Choose a divisor of them.",
         )
+    if config.audio_smoothing < 1:
+        raise ConfigError(
+            f"audio_smoothing = {config.audio_smoothing} is no number of steps.", "Use 1 or more."
+        )
     if config.audio_encoder == "dilated":
         if config.audio_tokens > 1:
             raise ConfigError(
@@ -240,6 +247,7 @@ NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
         audio_encoder="dilated",
         audio_width=92,
         audio_dropout=0.4,
+        audio_smoothing=2,
     ),
     "tiny": _TINY,
     "paper": PAPER,

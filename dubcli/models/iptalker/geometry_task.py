@@ -17,6 +17,7 @@ from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.losses import opening_basis, point_loss
 from dubcli.models.iptalker.network import IPTalker
+from dubcli.models.iptalker.options import IPTalkerOptions
 from dubcli.training.batches import stacked
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import (
@@ -35,6 +36,8 @@ from dubcli.training.stage import MODEL, Batch, Optimization
 _TOKEN_DROPOUT = 0.5
 # A shift of the audio by up to this many steps, both ways, that costs nothing.
 _JITTER_STEPS = 1
+# How much further mouths move in use.
+_ARTICULATION = IPTalkerOptions().articulation
 # A run lasts as long as its frames do at this rate; slower videos give fewer frames of it.
 _LEAST_FPS = 25
 
@@ -161,7 +164,7 @@ class GeometryTask:
             "points": point_loss(error.flatten(0, 1), basis),
             "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
             "r": correlation_loss(made @ gap, wanted @ gap),
-            "spread": spread_loss(made @ gap, wanted @ gap),
+            "spread": spread_loss(_ARTICULATION * (made @ gap), wanted @ gap),
         }
         losses["loss"] = (
             losses["points"] + losses["velocity"] + 0.6 * losses["r"] + 0.3 * losses["spread"]

@@ -97,9 +97,8 @@ __all__ = ["NAMED_CONFIGS", "NUM_POINTS", "PAPER", "IPTalker", "IPTalkerConfig",
 ROLE = "references"
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
-# Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
-_SHIFTS = (-8, -4, 0, 4, 8)
-_SHIFT_SPREAD = 4.0
+# Shifts of the audio window over which coefficients are averaged, in spreads.
+_SHIFTS = (-2, -1, 0, 1, 2)
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
@@ -162,7 +161,7 @@ class IPTalker(nn.Module):
             crop=CropSpec(size=(config.height, config.width)),
             audio=AudioSpec(
                 kind=config.audio_kind,
-                width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
+                width=config.audio_width + (2 * self._margin if config.geometry_map else 0),
             ),
             references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
             needs=frozenset({"landmarks", "own_speech"} if self._has_style else {"landmarks"}),
@@ -170,6 +169,11 @@ class IPTalker(nn.Module):
             takes_motion=config.geometry_map,
             paste=config.paste,
         )
+
+    @property
+    def _margin(self) -> int:
+        """Feature steps beyond the window on either side that `coefficients` sees."""
+        return _SHIFTS[-1] * self.config.audio_smoothing
 
     @property
     def _has_style(self) -> bool:
@@ -294,11 +298,12 @@ class IPTalker(nn.Module):
         Gaussian in time around the frame's own moment: steadier lips at any frame rate, without
         looking at other frames.
         """
-        width, margin = self.config.audio_width, _SHIFTS[-1]
-        weights = audio.new_tensor([_shift_weight(shift) for shift in _SHIFTS])
+        width, step = self.config.audio_width, self.config.audio_smoothing
+        weights = audio.new_tensor([math.exp(-0.5 * shift**2) for shift in _SHIFTS])
         total = audio.new_zeros(len(audio), self.config.num_coefficients)
         for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
-            part = audio[:, margin + shift : margin + shift + width]
+            start = self._margin + shift * step
+            part = audio[:, start : start + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
         return self.options.articulation * total
 
@@ -434,7 +439,3 @@ def _equal_energy(weights: Tensor) -> Tensor:
     Fine detail of several pictures is unrelated, so their average has less of it than each.
     """
     return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(0.5)
-
-
-def _shift_weight(shift: int) -> float:
-    return math.exp(-0.5 * (shift / _SHIFT_SPREAD) ** 2)
