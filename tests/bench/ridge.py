@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--train", type=Path, required=True, help="prepared set that is learned")
     parser.add_argument("--dev", type=Path, required=True, help="prepared set of other people")
-    parser.add_argument("--models", nargs="*", default=[], help="IPTalker weights scored beside it")
+    parser.add_argument("--models", nargs="*", default=[], help="IPTalker weights beside it")
     parser.add_argument("--out", type=Path, help="file for all scores as JSON")
     job = parser.parse_args()
     try:
@@ -140,7 +140,9 @@ def main() -> None:
     except DubError as error:
         sys.exit(str(error))
     print(f"{len(dev)} clips of {len({clip.identity for clip in dev})} people")
-    print("| sound half | r of mouth opening (1) | spread (1) | within 0.8-1.25 |\n|---|---|---|---|")
+    print(
+        "| sound half | r of mouth opening (1) | spread (1) | within 0.8-1.25 |\n|---|---|---|---|"
+    )
     print("\n".join(row.line() for row in rows))
     if job.out is not None:
         told = [{"name": row.name, "r": row.r, "spread": row.spread} for row in rows]

@@ -32,7 +32,7 @@ SPEC = ModelSpec(
 
 
 def _times() -> FrameTimes:
-    return FrameTimes(pts=tuple(range(NUM)), time_base=Fraction(1, 25), end_pts=NUM)
+    return FrameTimes(pts=list(range(NUM)), time_base=Fraction(1, 25), end_pts=NUM)
 
 
 def _track(openings: np.ndarray[Any, Any]) -> FaceTrack:
@@ -134,7 +134,8 @@ def test_what_is_scored_has_no_part_in_it(speech_of: Callable[..., OwnSpeech | N
     mixed[SPLIT:] = np.random.default_rng(1).permutation(openings[SPLIT:]) * 2
     one = speech_of(openings, reference_frames=range(SPLIT))
     two = speech_of(mixed, reference_frames=range(SPLIT))
-    assert one is not None and two is not None
+    assert one is not None
+    assert two is not None
     assert one.points.equal(two.points)
     assert one.audio.equal(two.audio)
     assert one.seconds == two.seconds
