@@ -1,4 +1,4 @@
-"""What a ridge regression on sound features reaches: the least that a sound half must beat.
+"""What a ridge regression on sound features reaches: the least that a sound part must beat.
 
     python tests/bench/ridge.py --train data/ --dev other-people/ --models iptalker
 
@@ -141,7 +141,7 @@ def main() -> None:
         sys.exit(str(error))
     print(f"{len(dev)} clips of {len({clip.identity for clip in dev})} people")
     print(
-        "| sound half | r of mouth opening (1) | spread (1) | within 0.8-1.25 |\n|---|---|---|---|"
+        "| sound part | r of mouth opening (1) | spread (1) | within 0.8-1.25 |\n|---|---|---|---|"
     )
     print("\n".join(row.line() for row in rows))
     if job.out is not None:

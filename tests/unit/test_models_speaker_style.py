@@ -1,4 +1,4 @@
-"""The sound half: E_a over long stretches, and a person's own manner of speaking."""
+"""The sound part: E_a over long stretches, and a person's own manner of speaking."""
 
 from __future__ import annotations
 
