@@ -190,7 +190,7 @@ def _begin(
     model = base_model(entry, device)
     adapter = _adapter_of(entry)
     (references,) = model.spec.static_roles().values()
-    footage = gather_footage(_footage_request(config), references.count, tell)
+    footage = gather_footage(_footage_request(config, model.spec.crop.size), references.count, tell)
     gathered = time.monotonic()
     judge = SyncJudge.load("train", device)
     clips, notes = person_clips(path.name, [part.clip for part in footage.clips], judge)
@@ -232,9 +232,13 @@ def _begin(
     return run
 
 
-def _footage_request(config: FinetuneConfig) -> FootageRequest:
+def _footage_request(config: FinetuneConfig, size: tuple[int, int]) -> FootageRequest:
     return FootageRequest(
-        videos=config.videos, face=config.face, half=config.half, threads=config.threads
+        videos=config.videos,
+        face=config.face,
+        half=config.half,
+        size=size,
+        threads=config.threads,
     )
 
 

@@ -38,9 +38,9 @@ def measure_offset(judge: SyncJudge | None, clip: PreparedClip) -> OffsetColumns
         judge: The expert, None where its weights do not ship.
         clip: A prepared clip.
     """
-    if judge is None or not len(clip.voices):
+    if judge is None or not clip.has_sound or judge.audio_kind not in clip.sounds:
         return OffsetColumns()
-    score = judge.score(mouth_of(clip), features_of(clip))
+    score = judge.score(mouth_of(clip), features_of(clip, kind=judge.audio_kind))
     if not score.num_windows:
         return OffsetColumns()
     confidence = f"{score.confidence:.3f}"

@@ -30,12 +30,12 @@ from dubcli.personalize import run as module
 from dubcli.personalize.footage.gather import Footage, PersonClip
 from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
-from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
-from dubcli.training.data.train_clips import derive_clip, stored_to_crop
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
+from dubcli.training.data.train_clips import derive_clip
 from dubcli.weights.entry import WeightEntry
 
 # The tiny network on crops of the size that footage has.
-SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])
+SIZES = replace(NAMED_CONFIGS["tiny"], height=DEFAULT_SIZE[0], width=DEFAULT_SIZE[1])
 ENTRY = WeightEntry(
     name="iptalker.test", architecture="iptalker", package="x", sha256="ab" * 32, config={}
 )
@@ -53,8 +53,8 @@ def base_model() -> IPTalker:
 def made_footage(*clips: PreparedClip) -> Footage:
     first = clips[0]
     indices = np.array([0, NUM_FRAMES // 2])
-    crops = np.stack([stored_to_crop(first.picture(int(i))) for i in indices])
-    landmarks = first.landmarks[indices] - np.array([*MARGIN[::-1], 0], np.float32)
+    crops = np.stack([first.crop(int(i)) for i in indices])
+    landmarks = first.landmarks[indices] - np.array([*first.margin[::-1], 0], np.float32)
     return Footage(
         clips=tuple(
             PersonClip(
@@ -76,7 +76,7 @@ def made_footage(*clips: PreparedClip) -> Footage:
         looks=np.ones((2, 176), np.float32),
         left_out={"other.mp4": "shows another person"},
         sampled=False,
-        has_sound=all(len(clip.voices) for clip in clips),
+        has_sound=all(clip.has_sound for clip in clips),
         facts={"seconds_used": len(first) / 25, "seconds_available": len(first) / 25},
     )
 

@@ -201,7 +201,7 @@ def test_of_the_second_half_nothing_is_seen_or_heard(tmp_path: Path) -> None:
     one, two = founds
     assert one.clips[0].frame_numbers.tolist() == list(range(105))
     assert one.has_sound
-    assert 80 * 4.1 < one.clips[0].clip.voices.shape[1] <= 80 * 4.2 + 1
+    assert 80 * 4.1 < one.clips[0].clip.heard.shape[1] <= 80 * 4.2 + 1
     assert _same(one.clips[0].clip, two.clips[0].clip)
     assert np.array_equal(one.looks, two.looks)
     for item in fields(type(one.references)):
@@ -230,13 +230,13 @@ def test_of_a_long_video_stretches_are_used(tmp_path: Path) -> None:
         numbers = clip.frame_numbers
         assert low < numbers[0] < numbers[-1] < high
         assert np.array_equal(np.diff(numbers), np.ones(len(numbers) - 1))
-        assert clip.clip.voices.shape[0] == NUM_VERSIONS
+        assert clip.clip.num_versions == NUM_VERSIONS
         # Sound of the very frames, and a second more on both sides.
         assert abs(int(clip.clip.steps[0]) - 80) <= 2
-        assert 75 <= clip.clip.voices.shape[1] - clip.clip.steps[-1] <= 85
+        assert 75 <= clip.clip.heard.shape[1] - clip.clip.steps[-1] <= 85
         pts = [times.pts[number] for number in numbers]
         there = whole.values[frame_steps(pts, times.time_base, whole, whole.start_s * 0)]
-        here = clip.clip.voices[0, clip.clip.steps, NUM_TOKENS:].astype(np.float32)
+        here = clip.clip.sound("mel").version(0)[clip.clip.steps].astype(np.float32)
         assert np.corrcoef(there.mean(1), here.mean(1))[0, 1] > 0.95
     assert set(found.reference_clips.tolist()) <= {0, 1}
     for index, number in zip(found.references.frame_indices, found.reference_clips, strict=True):
@@ -262,7 +262,7 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
         ((steps, heard),), without = hear_parts([part], whole=False, tell=lambda *step: None)
         assert without == {}
         assert abs(int(steps[0]) - 80) <= 2
-        lengths.append(heard.voices.shape[1])
+        lengths.append(heard.heard.shape[1])
     # A second before the stretch, two of it, and a second after it unless that is the other half.
     assert lengths == pytest.approx([240, 320], abs=2)
 
@@ -292,7 +292,7 @@ def test_silence_is_no_sound(tmp_path: Path) -> None:
     video = _clip(tmp_path / "mute.mp4", ANNA, 105, "-af", "volume=0")
     found = _gather(video)
     assert not found.has_sound
-    assert found.clips[0].clip.voices.shape[0] == 0
+    assert not found.clips[0].clip.has_sound
     assert found.facts["without_sound"] == {str(video): "silent throughout"}
 
 

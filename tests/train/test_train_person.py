@@ -24,7 +24,7 @@ from dubcli.personalize.personal_clips import (
 )
 from dubcli.personalize.run_history import History, ValidationCheck
 from dubcli.personalize.validation import ValidationScore
-from dubcli.training.data.prepared_clip import CROP_SIZE
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE
 from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
 
 
@@ -34,7 +34,7 @@ def _clip(person: int = 0, *, with_sound: bool = True) -> TrainClip:
 
 
 def _references(clip: TrainClip) -> References:
-    pictures = np.full((2, *CROP_SIZE, 3), 77, np.uint8)
+    pictures = np.full((2, *DEFAULT_SIZE, 3), 77, np.uint8)
     landmarks = clip.clip.landmarks[:2]
     return References(
         crops=pictures,

@@ -14,8 +14,9 @@ from dubcli.cli.app import app
 from dubcli.config import PrepareConfig, TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.training.data.clip_file import load_clip
 from dubcli.training.data.prepare import list_sources, prepare
-from dubcli.training.data.prepared_clip import STORED_SIZE, load_clip
+from dubcli.training.data.prepared_clip import stored_size
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.run import train
 
@@ -53,9 +54,9 @@ def test_the_command_prepares_and_reuses(clips: Path, tmp_path: Path) -> None:
 
     clip = load_clip(output / "anna-first.npz")
     assert len(clip) == int(rows["anna-first"]["frames"]) == 30
-    assert clip.picture(29).shape == (*STORED_SIZE, 3)
+    assert clip.picture(29).shape == (*stored_size(clip.size), 3)
     # The clip's own sound, 80 steps a second, in step with its frames.
-    assert rows["anna-first"]["has_audio"] == ("yes" if len(clip.voices) else "no")
+    assert rows["anna-first"]["has_audio"] == ("yes" if clip.has_sound else "no")
 
     assert CliRunner().invoke(app, arguments).exit_code == ConfigError.exit_code
     before = (output / "anna-first.npz").stat().st_mtime_ns
