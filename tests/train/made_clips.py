@@ -39,9 +39,7 @@ def speaking_face(opening: float) -> F32:
     return face
 
 
-def drawn(
-    landmarks: F32, skin: tuple[int, int, int], size: tuple[int, int] = DEFAULT_SIZE
-) -> U8:
+def drawn(landmarks: F32, skin: tuple[int, int, int], size: tuple[int, int] = DEFAULT_SIZE) -> U8:
     """A face with red lips and a dark mouth on a grey wall, with the margin of a crop."""
     image = np.full((*stored_size(size), 3), 110, np.uint8)
     points = landmarks[:, :2].round().astype(np.int32)

@@ -13,7 +13,6 @@ import pytest
 
 import dubcli
 from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
-from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError, TrainingError
 from dubcli.media.container.ffmpeg import ffmpeg_binary

@@ -198,9 +198,7 @@ def _shifted(clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
     return np.array(out)
 
 
-def _random_jitter(
-    rng: np.random.Generator, size: tuple[int, int], strength: float = 1.0
-) -> F64:
+def _random_jitter(rng: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> F64:
     """Stored-crop px to crop px with a random zoom, turn and shift. Shape (2, 3)."""
     zoom = np.exp(strength * rng.uniform(-0.08, 0.08))
     turn = np.radians(strength * rng.uniform(-5, 5))

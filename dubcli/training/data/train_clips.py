@@ -14,7 +14,7 @@ import numpy as np
 
 from dubcli.audio.windows import gather_windows
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import F32, F64, FEATURE_SIZES, U8, Int
+from dubcli.core.types import F32, F64, FEATURE_SIZES, Int
 from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.training.data.clip_file import load_clip
