@@ -151,6 +151,8 @@ class _Judge:
             num_windows=num_windows,
         )
 
+    audio_kind = "speech"
+
     def score(self, mouths: MouthClip, features: AudioFeatures) -> SyncScore:
         assert len(mouths) == NUM_FRAMES
         assert features.kind == "speech"
@@ -188,7 +190,7 @@ def _prepared(folder: Path, judge: Any, monkeypatch: pytest.MonkeyPatch) -> Path
         assert role == "train"
         return judge
 
-    def made(source: object) -> PreparedClip:
+    def made(source: object, form: object) -> PreparedClip:
         return made_clip(1)
 
     monkeypatch.setattr(SyncJudge, "load", load)

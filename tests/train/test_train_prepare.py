@@ -7,6 +7,7 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -65,6 +66,22 @@ def test_the_command_prepares_and_reuses(clips: Path, tmp_path: Path) -> None:
     assert _rows(output) == rows
     _damaged_clips_are_made_again(output, arguments)
     _can_be_trained_on(output, tmp_path)
+    _another_size_is_prepared_anew(output, arguments)
+
+
+def _another_size_is_prepared_anew(output: Path, arguments: list[str]) -> None:
+    before = load_clip(output / "anna-first.npz")
+    frames = np.arange(len(before))
+    small = before.crop_points(frames)
+    words = [*arguments, "-y", "--size", "416x320", "--features", "mel"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    clip = load_clip(output / "anna-first.npz")
+    assert (clip.size, list(clip.sounds)) == ((416, 320), ["mel"])
+    assert clip.picture(0).shape == (520, 400, 3)
+    # The same face at twice the size: pixel centres lie at integers.
+    np.testing.assert_allclose(clip.crop_points(frames), 2 * small + 0.5, atol=0.05)
+    with pytest.raises(TrainingError, match="was changed while it was in use"):
+        before.picture(0)
 
 
 def _damaged_clips_are_made_again(output: Path, arguments: list[str]) -> None:

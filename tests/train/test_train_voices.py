@@ -33,7 +33,8 @@ def test_copies_keep_the_clock_of_the_recording() -> None:
     versions = hear_versions(wave, hear_clean(wave, encoder), encoder, 0)
     speech, mel = versions.sounds["speech"].versions, versions.sounds["mel"].versions
     assert speech.shape == (NUM_VERSIONS, 240, NUM_SPEECH)
-    assert np.array_equal(mel[:], speech[..., NUM_TOKENS:])
+    # Log-mel stands at the end of the speech features, rounded once more in changed copies.
+    np.testing.assert_allclose(mel[:], speech[..., NUM_TOKENS:], atol=2e-3)
     assert versions.heard.shape == (NUM_VERSIONS, 240)
     assert (versions.heard[0] == 1).all()
     loudness = mel[:].astype(np.float32).mean(2)

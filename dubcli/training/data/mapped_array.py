@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dubcli.core.errors import TrainingError
+
 # Of a member's header in a zip file: its fixed part, and where it says how long its name and its
 # extra field are.
 _FIXED_BYTES, _LENGTHS_AT = 30, 26
@@ -39,12 +41,14 @@ class MappedArray:
         offset: Where the values begin in it, bytes.
         dtype: As numpy writes it, such as `<f4`.
         shape: In C order.
+        stamp: Size and time of the last change of the file, by which a replaced one is known.
     """
 
     path: Path
     offset: int
     dtype: str
     shape: tuple[int, ...]
+    stamp: tuple[int, int]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -57,10 +61,22 @@ class MappedArray:
         """The array, of which only what is used is read.
 
         Raises:
-            OSError: The file is gone.
-            ValueError: It is shorter than it was.
+            TrainingError: The file is gone, or is no longer the one that was looked at.
         """
+        try:
+            is_same = _stamp(self.path) == self.stamp
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise TrainingError(
+                f"'{self.path}' was changed while it was in use.", "Run again to go on."
+            )
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
 
 
 def opened(array: ClipArray) -> np.ndarray:
@@ -107,4 +123,4 @@ def _mapped(path: Path, file: Any, member: zipfile.ZipInfo, stream: Any) -> Clip
     file.seek(member.header_offset + _LENGTHS_AT)
     lengths = np.frombuffer(file.read(4), "<u2")
     begin = member.header_offset + _FIXED_BYTES + int(lengths.sum()) + header_bytes
-    return MappedArray(path, begin, dtype.str, tuple(shape))
+    return MappedArray(path, begin, dtype.str, tuple(shape), _stamp(path))
