@@ -10,7 +10,7 @@ from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import about
 from dubcli.core.types import FEATURE_SIZES
 
-_LEAST_SIDE = 32
+_LEAST_SIDE, _MOST_SIDE = 32, 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
         check(
-            min(self.crop_size) >= _LEAST_SIDE,
+            _LEAST_SIDE <= min(self.crop_size) <= max(self.crop_size) <= _MOST_SIDE,
             f"Crops of '{self.size}'.",
-            f"Use height and width of {_LEAST_SIDE} px or more, such as 208x160 or 416x320.",
+            f"Use sides of {_LEAST_SIDE} to {_MOST_SIDE} px, such as 208x160 or 416x320.",
         )
         unknown = [kind for kind in self.kinds if kind not in FEATURE_SIZES]
         check(

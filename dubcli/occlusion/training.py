@@ -140,7 +140,7 @@ def load_faces(folder: Path, most: int) -> list[Faces]:
     """Pictures of the people of a prepared set, about `most` in all, evenly spread over them.
 
     Raises:
-        TrainingError: No index, or a clip that is damaged.
+        TrainingError: No index, a clip that is damaged, or crops of another shape.
     """
     clips: dict[str, list[str]] = {}
     for clip, identity in _index(folder):
@@ -169,12 +169,18 @@ def _faces(folder: Path, name: str, clips: list[str], most: int) -> Faces:
     size = stored_size(SEEN_SIZE)[::-1]
     for clip_id in clips[:most]:
         clip = load_clip(folder / f"{clip_id}.npz")
+        if clip.size[0] * SEEN_SIZE[1] != clip.size[1] * SEEN_SIZE[0]:
+            height, width = clip.size
+            raise TrainingError(
+                f"Crops of '{folder}' are of {height}x{width} px, which is another shape.",
+                "Run 'dub prepare --size 208x160' into another folder.",
+            )
+        factor = np.array(size) / stored_size(clip.size)[::-1]
         frames = np.flatnonzero(clip.valid)
         chosen = np.unique(np.linspace(0, len(frames) - 1, min(share, len(frames))).astype(int))
         for frame in frames[chosen].tolist():
             small = cv2.resize(clip.picture(frame), size, interpolation=cv2.INTER_AREA)
             pictures.append(np.asarray(small, np.uint8))
-            factor = SEEN_SIZE[0] / clip.size[0]
             seen = (clip.landmarks[frame][:, :2] + 0.5) * factor - 0.5
             points.append(seen.astype(np.float32))
             origin.append(clip_id)

@@ -20,7 +20,13 @@ from dubcli.training.checkpoint import (
     list_checkpoints,
     read_state,
 )
-from dubcli.training.data.train_clips import TrainClip, load_clips, longest_run, with_sound
+from dubcli.training.data.train_clips import (
+    TrainClip,
+    check_form,
+    load_clips,
+    longest_run,
+    with_sound,
+)
 from dubcli.training.init_weights import start_beside, start_from
 from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.parallel import is_first, process_group, rank
@@ -175,14 +181,13 @@ def _usable(
         TrainingError: There are none, or the set is of another form.
     """
     first = clips[0].clip
-    found, wanted = (f"{height}x{width}" for height, width in (first.size, needs.size))
-    again = f"Run 'dub prepare --size {wanted}' into another folder."
-    if first.size[0] * needs.size[1] != first.size[1] * needs.size[0]:
-        raise TrainingError(f"Crops of the set are of {found} px, the model's {wanted}.", again)
+    check_form(clips, needs.size, needs.template, needs.features)
     if first.size[0] < needs.size[0]:
-        note(f"The set's crops of {found} px are enlarged, which adds no detail. {again}")
-    for kind in needs.features:
-        first.sound(kind)
+        found, wanted = (f"{height}x{width}" for height, width in (first.size, needs.size))
+        note(
+            f"The set's crops of {found} px are enlarged, which adds no detail. "
+            f"Run 'dub prepare --size {wanted}' into another folder."
+        )
     clips = with_sound(clips) if needs.has_sound else clips
     run = needs.run(config.frames_per_clip)
     kept = [clip for clip in clips if longest_run(clip) >= run]

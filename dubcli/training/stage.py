@@ -90,6 +90,7 @@ class DataNeeds:
 
     Attributes:
         size: Height and width of its crops, px; a set of another size is resized.
+        template: How its crops are aligned, as `CropSpec` names it.
         features: Kinds of sound features, keys of `core.types.FEATURE_SIZES`.
         has_sound: Clips without sound of their own are of no use.
         in_a_row: `--frames-per-clip` usable frames of one shot follow each other; a clip without
@@ -98,6 +99,7 @@ class DataNeeds:
     """
 
     size: tuple[int, int]
+    template: str = "head"
     features: tuple[str, ...] = ()
     has_sound: bool = False
     in_a_row: bool = False

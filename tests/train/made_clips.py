@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def made_clip(
         size=size,
         **sound_of(mel if with_sound else None),
     )
+
+
+def same_clip(one: PreparedClip, other: PreparedClip) -> bool:
+    """Whether two clips hold the same pictures, points, pose, sound and form."""
+    kinds = [*one.sounds]
+    if kinds != [*other.sounds] or (one.size, one.template) != (other.size, other.template):
+        return False
+    arrays = [item.name for item in fields(one) if item.name not in ("sounds", "size", "template")]
+    pairs = [(getattr(one, name)[:], getattr(other, name)[:]) for name in arrays]
+    for mine, others in ((one.sounds[kind], other.sounds[kind]) for kind in kinds):
+        pairs.append((mine.fill, others.fill))
+        numbers = range(one.num_versions)
+        pairs += [(mine.version(number), others.version(number)) for number in numbers]
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def sound_of(mel: F64 | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_clips import same_clip
 
 import dubcli
 from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
@@ -23,8 +24,7 @@ from dubcli.personalize.footage.footage_analysis import FootagePart, open_videos
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.pipeline.analysis import Analysis
-from dubcli.training.data.prepare import SourceClip, prepare_clip
-from dubcli.training.data.prepared_clip import PreparedClip
+from dubcli.training.data.prepare import ClipForm, SourceClip, prepare_clip
 from dubcli.training.data.sound_variants import NUM_VERSIONS
 
 DEMO = Path(dubcli.__file__).parent / "assets" / "demo.mp4"
@@ -86,11 +86,6 @@ def _gather(*videos: Path, num_references: int = 4, **settings: Any) -> Footage:
     return gather_footage(request, num_references)
 
 
-def _same(one: PreparedClip, other: PreparedClip) -> bool:
-    names = [item.name for item in fields(PreparedClip)]
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
-
-
 def test_the_person_of_whom_there_is_most_is_found_in_several_files(folder: Path) -> None:
     names = ("notes.mp4", "anna.mp4", "ben.mp4", "anna.mp4", "short.mp4", "anna at dusk.mkv")
     stages: list[tuple[str, int, int]] = []
@@ -146,12 +141,15 @@ def test_a_reference_shows_the_frame_that_it_names(folder: Path) -> None:
         assert min(apart) < 3
 
 
-def test_one_file_gives_what_dub_prepare_gives() -> None:
-    found = _gather(DEMO)
+@pytest.mark.parametrize("size", [(208, 160), (416, 320)])
+def test_one_file_gives_what_dub_prepare_gives(size: tuple[int, int]) -> None:
+    found = _gather(DEMO, size=size)
     source = SourceClip(path=DEMO, clip_id=DEMO.name, identity="anna", has_own_audio=True)
     assert found.has_sound
     assert found.left_out == {}
-    assert _same(found.clips[0].clip, prepare_clip(source))
+    clip = found.clips[0].clip
+    assert (clip.size, found.references.crops.shape[1:3]) == (size, size)
+    assert same_clip(clip, prepare_clip(source, ClipForm(size=size)))
 
 
 def test_face_chooses_among_the_faces_of_the_first_video(folder: Path) -> None:
@@ -201,7 +199,7 @@ def test_of_the_second_half_nothing_is_seen_or_heard(tmp_path: Path) -> None:
     assert one.clips[0].frame_numbers.tolist() == list(range(105))
     assert one.has_sound
     assert 80 * 4.1 < one.clips[0].clip.heard.shape[1] <= 80 * 4.2 + 1
-    assert _same(one.clips[0].clip, two.clips[0].clip)
+    assert same_clip(one.clips[0].clip, two.clips[0].clip)
     assert np.array_equal(one.looks, two.looks)
     for item in fields(type(one.references)):
         assert np.array_equal(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_clips import NUM_FRAMES, made_clip, write_set
+from made_clips import NUM_FRAMES, made_clip, same_clip, write_set
 from train_runs import same_bits
 
 from dubcli.config import PrepareConfig, TrainConfig
@@ -28,20 +29,6 @@ def _first_format(clip: PreparedClip, path: Path) -> None:
     np.savez(path, **arrays, voices=speech.versions[:], fill=speech.fill)
 
 
-def _same(a: PreparedClip, b: PreparedClip) -> bool:
-    arrays = ("landmarks", "canonical", "scale", "rotation", "translation", "valid", "shot")
-    return (
-        all(np.array_equal(getattr(a, name)[:], getattr(b, name)[:]) for name in arrays)
-        and all(np.array_equal(a.picture(i), b.picture(i)) for i in range(len(a)))
-        and all(
-            np.array_equal(a.sound(kind).version(1), b.sound(kind).version(1))
-            and np.array_equal(a.sound(kind).fill, b.sound(kind).fill)
-            for kind in ("mel", "speech")
-        )
-        and (a.size, a.template) == (b.size, b.template)
-    )
-
-
 @pytest.mark.parametrize("size", [(208, 160), (416, 320)])
 def test_a_clip_is_read_as_it_was_written_whatever_its_size(
     tmp_path: Path, size: tuple[int, int]
@@ -49,7 +36,7 @@ def test_a_clip_is_read_as_it_was_written_whatever_its_size(
     clip = made_clip(0, size=size)
     save_clip(clip, tmp_path / "clip.npz")
     found = load_clip(tmp_path / "clip.npz")
-    assert _same(found, clip)
+    assert same_clip(found, clip)
     assert found.crop(3).shape == (*size, 3)
     np.testing.assert_allclose(
         found.crop_points(np.array([3]))[0], clip.landmarks[3][:, :2] - clip.margin[::-1], atol=1e-3
@@ -65,7 +52,7 @@ def test_pictures_points_and_sound_stay_in_the_file(tmp_path: Path) -> None:
     assert all(isinstance(array, MappedArray) for array in large)
     sent = pickle.dumps(found)
     assert len(sent) < (tmp_path / "clip.npz").stat().st_size / 10
-    assert _same(pickle.loads(sent), found)
+    assert same_clip(pickle.loads(sent), found)
 
 
 def test_kinds_of_features_are_stored_apart(tmp_path: Path) -> None:
@@ -83,7 +70,7 @@ def test_a_set_of_format_1_is_read(
     folder = write_set(tmp_path / "first", clips, {"cat": "no usable face"})
     for name, clip in clips.items():
         _first_format(clip, folder / f"{name}.npz")
-        assert _same(load_clip(folder / f"{name}.npz"), clip)
+        assert same_clip(load_clip(folder / f"{name}.npz"), clip)
     # A run on it is the run on the same set of today.
     for stage in ("geometry", "joint"):
         runs = [
@@ -126,17 +113,44 @@ def test_sets_of_other_forms_are_refused(
         train(configured(data=write_set(tmp_path / "mixed", clips, {})))
     assert "dub prepare" in raised.value.next_step
     clip = made_clip(0)
-    mute = {"anna": PreparedClip(**{**vars(clip), "sounds": {"speech": clip.sounds["speech"]}})}
-    with pytest.raises(TrainingError, match="no sound features 'mel'") as raised:
-        train(configured(data=write_set(tmp_path / "speech", mute, {})))
-    assert "--features speech,mel" in raised.value.next_step
+    turned = {"anna": replace(clip, template="other")}
+    with pytest.raises(TrainingError, match="template 'other'"):
+        train(configured(data=write_set(tmp_path / "turned", turned, {})))
+
+
+@pytest.mark.parametrize(("stage", "missing"), [("geometry", "mel"), ("joint", "speech")])
+def test_features_that_a_stage_hears_must_be_in_every_clip(
+    configured: Callable[..., TrainConfig], tmp_path: Path, stage: str, missing: str
+) -> None:
+    """The tiny network hears log-mel; the sync expert of the stage joint, speech features."""
+    whole = made_clip(0)
+    sounds = {kind: sound for kind, sound in whole.sounds.items() if kind != missing}
+    clips = {"anna": whole, "ben": replace(made_clip(1), sounds=sounds)}
+    with pytest.raises(TrainingError, match=f"no sound features '{missing}'") as raised:
+        train(configured(data=write_set(tmp_path / "set", clips, {}), stage=stage))
+    assert f"--features {','.join([*sounds, missing])}" in raised.value.next_step
+    assert not (tmp_path / "run").exists()
 
 
 def test_workers_make_the_batches_that_the_process_itself_makes(
     configured: Callable[..., TrainConfig],
 ) -> None:
     alone = train(configured("alone", losses="no-gan"))
-    assert same_bits(alone, train(configured("helped", losses="no-gan", workers=1)))
+    assert same_bits(alone, train(configured("helped", losses="no-gan", workers=2)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_decoded_is_told_in_a_line_by_workers_too(
+    configured: Callable[..., TrainConfig], tmp_path: Path, workers: int
+) -> None:
+    clip = made_clip(0)
+    spoiled = {"anna": replace(clip, jpeg=np.zeros(len(clip.jpeg), np.uint8))}
+    folder = write_set(tmp_path / "set", spoiled, {})
+    with pytest.raises(
+        TrainingError, match=r"^Picture \d+ of a prepared clip is damaged"
+    ) as raised:
+        train(configured(data=folder, workers=workers))
+    assert "dub prepare" in raised.value.next_step
 
 
 def test_runs_end_at_cuts_and_unusable_frames(tmp_path: Path) -> None:
@@ -150,7 +164,7 @@ def test_runs_end_at_cuts_and_unusable_frames(tmp_path: Path) -> None:
     assert run_starts(clip, NUM_FRAMES + 1).tolist() == []
 
 
-@pytest.mark.parametrize("size", ["", "416", "0x0", "16x12", "a×b"])
+@pytest.mark.parametrize("size", ["", "416", "0x0", "16x12", "4160x3200", "a×b"])
 def test_sizes_that_are_none_are_refused(tmp_path: Path, size: str) -> None:
     with pytest.raises(ConfigError, match="Crops of"):
         PrepareConfig(clips=tmp_path, output=tmp_path, size=size)

@@ -56,6 +56,9 @@ class SyncRuns:
         config: Of the network, which has a mouth map.
         expert: Of the sync expert.
         seed: With the run's number, all randomness.
+
+    Raises:
+        TrainingError: The clips were prepared without what the expert hears.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class SyncRuns:
         length_s = (expert.window + _NUM_MOMENTS - 2) / SYNC_RATE_HZ
         self._num_steps = int(np.ceil(length_s * float(STEPS_HZ))) + 1
         found = [(clip, self._starts(clip)) for clip in clips if clip.has_audio]
+        for clip, _ in found:
+            clip.clip.sound(expert.audio_kind)
         self._runs = [(clip, starts) for clip, starts in found if len(starts)]
         self._chances = identity_weights([clip for clip, _ in self._runs]) if self._runs else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,38 @@ def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list
     for error in damaged:
         warn(f"{error.cause} It is left out. {error.next_step}")
     return clips
+
+
+def check_form(
+    clips: list[TrainClip], size: tuple[int, int], template: str, kinds: Sequence[str]
+) -> None:
+    """Whether a set's crops and sound are what a network can be given.
+
+    Args:
+        clips: Of one set.
+        size: Height and width of the network's crops, px; the set's may be larger or smaller.
+        template: How they are aligned.
+        kinds: Of sound features.
+
+    Raises:
+        TrainingError: Crops of another shape or template, or a kind is missing.
+    """
+    first = clips[0].clip
+    found, wanted = (f"{height}x{width}" for height, width in (first.size, size))
+    if first.size[0] * size[1] != first.size[1] * size[0]:
+        raise TrainingError(
+            f"Crops of the set are of {found} px, the model's {wanted}.",
+            f"Run 'dub prepare --size {wanted}' into another folder.",
+        )
+    if first.template != template:
+        raise TrainingError(
+            f"Crops of the set are aligned by the template '{first.template}', the model's by "
+            f"'{template}'.",
+            "Prepare the clips into another folder.",
+        )
+    for clip in clips:
+        for kind in kinds:
+            clip.clip.sound(kind)
 
 
 def _rows(index: Path) -> list[dict[str, str]]:
