@@ -123,14 +123,14 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
 
 
 def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
-    def gathered(request: FootageRequest, num: int, tell: Progress) -> Footage:
+    def gathered(request: FootageRequest, num: int, progress: Progress) -> Footage:
         assert request.size == footage[0].clips[0].clip.size
         return footage[0]
 
     monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
     monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
     monkeypatch.setattr(module, "gather_footage", gathered)
-    monkeypatch.setattr(module, "SyncJudge", SimpleNamespace(load=lambda role, device: None))
+    monkeypatch.setattr(module, "SyncScorer", SimpleNamespace(load=lambda role, device: None))
     monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
@@ -291,7 +291,7 @@ def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None
 def test_footage_that_cannot_be_learned_leaves_nothing_behind(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(request: Any, num: int, tell: Any) -> Footage:
+    def none(request: Any, num: int, progress: Any) -> Footage:
         raise TrainingError("Too little footage.")
 
     monkeypatch.setattr(module, "gather_footage", none)

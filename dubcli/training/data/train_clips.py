@@ -1,4 +1,4 @@
-"""Prepared clips and what training derives from them: rest, departures, the mouth basis, sound."""
+"""Prepared clips and what training derives from them: mouth offsets, the mouth basis, sound."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrainClip:
         clip: The prepared data.
         frames: Usable frame numbers. Shape (U,).
         neutral: Rest shape. Shape (S, 3), canonical units.
-        departure: Speaking points minus rest, canonical units. Shape (T, S, 3); a numpy array of
+        mouth_offset: Speaking points minus neutral, canonical units. Shape (T, S, 3); a numpy array of
             the frames that it is indexed by.
         opening: Mouth opening. Shape (T,).
         offset_steps: How many audio steps the picture lags the sound.
@@ -52,7 +52,7 @@ class TrainClip:
     clip: PreparedClip
     frames: Int
     neutral: F32
-    departure: ClipArray
+    mouth_offset: ClipArray
     opening: F32
     offset_steps: int = 0
     is_in_step: bool = False
@@ -64,8 +64,8 @@ class TrainClip:
 
 
 @dataclass(frozen=True)
-class Departure:
-    """Speaking points minus rest, computed where they are indexed by frames."""
+class MouthOffsets:
+    """Speaking points minus neutral, computed where they are indexed by frames."""
 
     canonical: ClipArray
     neutral: F32
@@ -220,7 +220,7 @@ def derive_clip(clip_id: str, identity: str, clip: PreparedClip, neutral: F32) -
         clip=clip,
         frames=np.flatnonzero(clip.valid),
         neutral=neutral,
-        departure=Departure(clip.canonical, neutral),
+        mouth_offset=MouthOffsets(clip.canonical, neutral),
         opening=mouth_open(clip.canonical[:]),
     )
 
@@ -247,15 +247,15 @@ def identity_weights(clips: list[TrainClip]) -> F64:
 
 
 def fit_basis(clips: list[TrainClip], num: int) -> F32:
-    """Principal components of departures from rest, scaled to unit variance of coefficients.
+    """Principal components of mouth offsets from neutral, scaled to unit variance of coefficients.
 
     Returns:
-        Shape (num, S, 3); `departure = coefficients @ basis`.
+        Shape (num, S, 3); `mouth_offset = coefficients @ basis`.
     """
     size = clips[0].neutral.size
     covariance = np.zeros((size, size))
     for clip, weight in zip(clips, identity_weights(clips), strict=True):
-        flat = clip.departure[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
+        flat = clip.mouth_offset[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
         covariance += weight / len(flat) * (flat.T @ flat)
     values, vectors = np.linalg.eigh(covariance)
     top = np.argsort(values)[::-1][:num]
@@ -263,10 +263,10 @@ def fit_basis(clips: list[TrainClip], num: int) -> F32:
     return basis.reshape(num, -1, 3).astype(np.float32)
 
 
-def project(departure: F32, basis: F32) -> F32:
-    """Coefficients (T, P) of departures (T, S, 3)."""
+def project(mouth_offset: F32, basis: F32) -> F32:
+    """Coefficients (T, P) of mouth offsets (T, S, 3)."""
     flat = basis.reshape(len(basis), -1)
-    return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
+    return mouth_offset.reshape(len(mouth_offset), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
 
 
 def audio_windows(
