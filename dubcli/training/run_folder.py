@@ -78,9 +78,7 @@ def _names(path: Path, values: Mapping[str, float]) -> list[str]:
     if names != known:
         header = io.StringIO()
         csv.writer(header).writerow(["step", "seconds", *names])
-        partial = path.with_name(f".{LOG_NAME}.part")
-        partial.write_text(header.getvalue() + rows, encoding="utf-8", newline="")
-        partial.replace(path)
+        replace_bytes(path, (header.getvalue() + rows).encode())
     return names
 
 

@@ -86,9 +86,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("new", help="the same of the new version")
     parser.add_argument("data", type=Path, help="a prepared set")
     parser.add_argument("--steps", type=int, default=4, help="in all; even")
-    parser.add_argument(
-        "--limit", type=float, default=0.05, help="share of the update, in stage render"
-    )
+    parser.add_argument("--limit", type=float, default=0.05, help="of the update, stage render")
     return parser.parse_args()
 
 

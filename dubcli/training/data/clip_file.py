@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dubcli.core.atomic_io import replacing
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import FEATURE_SIZES
 from dubcli.training.data.mapped_array import mapped_members
@@ -28,7 +29,7 @@ _ARRAYS = [
 
 
 def save_clip(clip: PreparedClip, path: Path) -> None:
-    """Write a clip under a temporary name, then rename.
+    """Write a clip whole, or not at all.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -43,12 +44,8 @@ def save_clip(clip: PreparedClip, path: Path) -> None:
     for kind, sound in clip.sounds.items():
         arrays[f"sound_{kind}"] = sound.versions[:][..., sound.first :]
         arrays[f"fill_{kind}"] = sound.fill
-    partial = path.with_suffix(".part.npz")
-    try:
-        np.savez(partial, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def load_clip(path: Path) -> PreparedClip:

@@ -22,6 +22,7 @@ from dubcli.audio.log_mel import SAMPLE_RATE
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
+from dubcli.core.atomic_io import replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
@@ -351,9 +352,7 @@ def _own_sound(
 
 
 def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    partial = path.with_suffix(".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)

@@ -40,8 +40,8 @@ class TrainClip:
         clip: The prepared data.
         frames: Usable frame numbers. Shape (U,).
         neutral: Rest shape. Shape (S, 3), canonical units.
-        mouth_offset: Speaking points minus neutral, canonical units. Shape (T, S, 3); a numpy array of
-            the frames that it is indexed by.
+        mouth_offset: Speaking points minus neutral, canonical units. Shape (T, S, 3); a numpy
+            array of the frames that it is indexed by.
         opening: Mouth opening. Shape (T,).
         offset_steps: How many audio steps the picture lags the sound.
         is_in_step: That was measured when the set was prepared.
