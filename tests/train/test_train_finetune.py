@@ -349,7 +349,7 @@ def test_a_full_disk_while_learning_leaves_no_identity(
     def full(*args: Any, **rest: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dubcli.personalize.run_history.WorkFolder._write", full)
+    monkeypatch.setattr("dubcli.personalize.run_history.replace_bytes", full)
     with pytest.raises(TrainingError, match="No space left"):
         learn()
     assert not (tmp_path / "people" / "anna").exists()

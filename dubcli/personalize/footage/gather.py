@@ -179,9 +179,8 @@ def gather_footage(
     people, shown = _find_person(request, videos, sampled, left_out, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
     pictures = _cut_pictures(shown, num_references, request.size, progress)
-    sounds, without_sound = hear_parts(
-        [item.part for item in shown], whole=not sampled, progress=progress
-    )
+    parts = [item.part for item in shown]
+    sounds, without_sound = hear_parts(parts, whole=not sampled, progress=progress)
     clips = tuple(
         PersonClip(
             source=item.part.video.path,
