@@ -6,20 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import about
+from dubcli.config.settings_common import Panel, about
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Everything that `dub prepare` can be told."""
 
-    clips: Path = field(metadata=about("Folder of video clips."))
-    output: Path = field(metadata=about("Folder of the training set."))
-    overwrite: bool = field(default=False, metadata=about("Replace the training set if it exists."))
-    jobs: int = field(default=1, metadata=about("Clips prepared at the same time."))
+    clips: Path = field(metadata=about("Folder of video clips.", panel=Panel.INPUT))
+    output: Path = field(metadata=about("Folder of the training set.", panel=Panel.FIRST))
+    overwrite: bool = field(
+        default=False, metadata=about("Replace the training set if it exists.", panel=Panel.FIRST)
+    )
+    jobs: int = field(
+        default=1, metadata=about("Clips prepared at the same time.", panel=Panel.RUN)
+    )
     catalogue: Path | None = field(
         default=None,
-        metadata=about("CSV that names clips, people and whether the audio is theirs."),
+        metadata=about(
+            "CSV that names clips, people and whether the audio is theirs.", panel=Panel.INPUT
+        ),
     )
 
     def __post_init__(self) -> None:
