@@ -130,7 +130,7 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
         if not _has_type(item, setting.kinds):
             raise ConfigError(
                 f"{place}'{key}' is {_shown(item)}, not {setting.expected}.",
-                f"Mend or remove it; dub --help explains {setting.flag}.",
+                f"Mend or remove it; --help explains {setting.flag}.",
             )
         if setting.choices and item not in setting.choices:
             near = nearest(str(item), setting.choices)

@@ -67,7 +67,7 @@ def refuse_ambiguous(what: str, name: str, place: Callable[[str], str]) -> None:
     found = _by_name().get(name, [])
     if not _is_same(found):
         places = " or ".join(place(command) for command, _ in found)
-        raise ConfigError(f"{what} is not the same in all commands.", f"Use {places}.")
+        raise ConfigError(f"{what} is not the same in all commands.", f"Set it by {places}.")
 
 
 def _by_name() -> dict[str, list[tuple[str, Setting]]]:
