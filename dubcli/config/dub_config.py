@@ -65,6 +65,7 @@ class DubConfig:
         metadata=about(
             "The new speech: any file with an audio stream. For several people, once for "
             "each: FACE=FILE, such as 1=anna.wav or left=ben.wav; they sound together.",
+            metavar="FILE",
             panel=Panel.FIRST,
         )
     )

@@ -25,6 +25,7 @@ class PlanConfig(DubConfig):
         metadata=about(
             "The new speech, as for the dub: a file, or FACE=FILE for each of several "
             "people. Without it the faces alone are looked at.",
+            metavar="FILE",
             panel=Panel.FIRST,
         ),
     )
