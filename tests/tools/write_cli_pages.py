@@ -60,10 +60,18 @@ def markdown() -> str:
         for argument in _arguments(command):
             lines += ["", f"`{_metavar(argument)}`: {_plain(argument.help or '')}"]
         for panel, options in _panels(command).items():
-            lines += ["", f"**{panel}**", "", "| option | default | what it does |", "|---|---|---|"]
+            lines += [
+                "",
+                f"**{panel}**",
+                "",
+                "| option | default | what it does |",
+                "|---|---|---|",
+            ]
             for option in options:
                 cells = (f"`{_names(option)}`", _default(option) or "", _plain(option.help or ""))
-                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+                lines.append(
+                    f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+                )
     return "\n".join(lines) + "\n"
 
 
