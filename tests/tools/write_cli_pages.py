@@ -24,6 +24,8 @@ from dubcli.core import errors
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMAND_LINE = "python tests/tools/write_cli_pages.py"
 PLAIN_PANEL = "Options"
+TABLE_HEAD = ("| option | default | what it does |", "|---|---|---|")
+BAR = "\\|"  # a bar inside a cell
 EXIT_CODES = (
     (0, "Done."),
     (1, "A fault of the program; a traceback is shown."),
@@ -51,8 +53,8 @@ def markdown() -> str:
     lines = [
         "# Commands",
         "",
-        f"Written from the code by `{COMMAND_LINE}`; do not edit. What files and variables can set:",
-        "[settings](settings.md). Exit codes: [errors](errors.md).",
+        f"Written from the code by `{COMMAND_LINE}`; do not edit.",
+        "What files and variables can set: [settings](settings.md). Exit codes: [errors](errors.md).",
     ]
     for name, command in _commands():
         lines += ["", f"## {_title(name)}", "", _plain(command.help or ""), ""]

@@ -124,7 +124,7 @@ def test_an_index_shows_where_the_project_lives(metadata: Message) -> None:
 
 def test_links_of_the_readme_work_on_a_package_index(metadata: Message) -> None:
     home = dict(line.split(", ") for line in metadata.get_all("Project-URL") or [])["Homepage"]
-    shown = re.findall(r"\]\((.+?)\)", metadata.get_payload())
+    shown = re.findall(r"\]\((.+?)\)", str(metadata.get_payload()))
     written = re.findall(r"\]\((.+?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(shown) == len(written) > 5
     for link in shown:
