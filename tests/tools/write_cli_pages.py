@@ -54,7 +54,7 @@ def markdown() -> str:
         "# Commands",
         "",
         f"Written from the code by `{COMMAND_LINE}`; do not edit.",
-        "What files and variables can set: [settings](settings.md). Exit codes: [errors](errors.md).",
+        "Set by files and variables: [settings](settings.md). Exit codes: [errors](errors.md).",
     ]
     for name, command in _commands():
         lines += ["", f"## {_title(name)}", "", _plain(command.help or ""), ""]
