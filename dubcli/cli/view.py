@@ -103,7 +103,7 @@ def _figure(value: float | None, digits: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class View(ViewConfig):
-    """Says it."""
+    """The options of a command's output, and the output itself."""
 
     def progress_in(self, unit: str) -> AbstractContextManager[Callback]:
         """A context whose value is the callback `(stage, done, total)`.
