@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check, listed_names
-from dubcli.config.settings_common import about
+from dubcli.config.settings_common import Panel, about
 from dubcli.core.types import FEATURE_SIZES
 
 _LEAST_SIDE, _MOST_SIDE = 32, 2048
@@ -17,21 +17,29 @@ _LEAST_SIDE, _MOST_SIDE = 32, 2048
 class PrepareConfig:
     """Everything that `dub prepare` can be told."""
 
-    clips: Path = field(metadata=about("Folder of video clips."))
-    output: Path = field(metadata=about("Folder of the training set."))
-    overwrite: bool = field(default=False, metadata=about("Replace the training set if it exists."))
+    clips: Path = field(metadata=about("Folder of video clips.", panel=Panel.INPUT))
+    output: Path = field(metadata=about("Folder of the training set.", panel=Panel.FIRST))
+    overwrite: bool = field(
+        default=False, metadata=about("Replace the training set if it exists.", panel=Panel.FIRST)
+    )
     size: str = field(
         default="208x160",
-        metadata=about("Height and width of the crops, px, such as 416x320."),
+        metadata=about("Height and width of the crops, px, such as 416x320.", panel=Panel.OUTPUT),
     )
     features: str = field(
         default="mel,speech",
-        metadata=about("Kinds of sound features, separated by commas: mel, speech."),
+        metadata=about(
+            "Kinds of sound features, separated by commas: mel, speech.", panel=Panel.SOUND
+        ),
     )
-    jobs: int = field(default=1, metadata=about("Clips prepared at the same time."))
+    jobs: int = field(
+        default=1, metadata=about("Clips prepared at the same time.", panel=Panel.RUN)
+    )
     catalogue: Path | None = field(
         default=None,
-        metadata=about("CSV that names clips, people and whether the audio is theirs."),
+        metadata=about(
+            "CSV that names clips, people and whether the audio is theirs.", panel=Panel.INPUT
+        ),
     )
 
     def __post_init__(self) -> None:
