@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dubcli.core.types import F32, AudioFeatures
 from dubcli.models.api import OwnSpeech, Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.own_sound import own_sound_windows
 from dubcli.pipeline.own_speech import own_speech
 from dubcli.pipeline.renderer import Renderer, RenderJob
 from dubcli.pipeline.second_subject import analyse_second_subjects
@@ -87,7 +88,7 @@ def prepare_speakers(
         prepared.append(
             PreparedSpeaker(
                 speaker=speaker,
-                face=face,
+                face=_with_own_sound(context, job, decision, face),
                 looks=looks,
                 features=features,
                 second=second,
@@ -95,6 +96,22 @@ def prepare_speakers(
             )
         )
     return tuple(prepared)
+
+
+def _with_own_sound(
+    context: RunContext, job: LoadedJob, decision: Decision, face: DubbedFace
+) -> DubbedFace:
+    """The face with what the models that need its track hear of the video's own sound."""
+    models = {one.name: one for one in (job.models.motion.spec, job.models.render.spec)}
+    own_audio = own_sound_windows(
+        context.engine,
+        job.info,
+        face.track,
+        decision.found.times,
+        models.values(),
+        job.device,
+    )
+    return replace(face, own_audio=own_audio)
 
 
 def make_renderers(

@@ -19,7 +19,7 @@ import numpy as np
 
 from dubcli.audio.windows import gather_windows
 from dubcli.core.errors import DubError
-from dubcli.core.types import F32, F64, FEATURE_SIZES, Int
+from dubcli.core.types import F32, F64, Int
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import predicted_opening
@@ -61,7 +61,7 @@ class Ridge:
     """
 
     def __init__(self, clips: list[TrainClip], kind: str) -> None:
-        self._size = FEATURE_SIZES[kind]
+        self._kind = kind
         heard = np.concatenate([self._features(clip) for clip in clips])
         self._mean, self._spread = heard.mean(0), heard.std(0) + 1e-6
         scaled = (heard - self._mean) / self._spread
@@ -77,7 +77,7 @@ class Ridge:
         return (points @ gap).astype(np.float32)
 
     def _features(self, clip: TrainClip) -> F32:
-        return clip.clip.voices[0][:, -self._size :].astype(np.float32)
+        return clip.clip.sound(self._kind).version(0).astype(np.float32)
 
     def _reduced(self, values: F32) -> F32:
         return ((values - self._mean) / self._spread) @ self._components
@@ -85,7 +85,7 @@ class Ridge:
     def _inputs(self, clip: TrainClip) -> F32:
         """Taps of the components around usable frames. Shape (U, 13 C)."""
         values = self._reduced(self._features(clip))
-        fill = self._reduced(clip.clip.fill[-self._size :])
+        fill = self._reduced(clip.clip.sound(self._kind).fill)
         steps = clip.clip.steps[clip.frames] - clip.offset_steps
         taps = [gather_windows(values, fill, steps + tap, 1)[:, 0] for tap in TAPS]
         return np.concatenate(taps, 1)

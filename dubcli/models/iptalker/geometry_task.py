@@ -28,7 +28,6 @@ from dubcli.training.data.train_clips import (
     heard_share,
     hide_stretch,
     identity_weights,
-    stored_to_crop,
 )
 from dubcli.training.losses.pictures import correlation_loss, spread_loss
 from dubcli.training.stage import MODEL, Batch, Optimization
@@ -106,7 +105,7 @@ class GeometryBatches(Dataset[Batch]):
         length = round(num * float(STEPS_HZ) / _LEAST_FPS)
         start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
         frames, places = _run_of(clip, start, num, length)
-        version = int(rng.integers(len(clip.clip.voices)))
+        version = int(rng.integers(clip.clip.num_versions))
         shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
         kind = config.audio_kind
         audio = audio_stretch(
@@ -216,7 +215,7 @@ def _run_of(clip: TrainClip, start: int, num: int, length: int) -> tuple[Int, In
 def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:
     """Crops of random usable frames of a clip. Shape (N, H, W, 3)."""
     chosen = rng.choice(clip.frames, num)
-    return np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
+    return np.stack([clip.clip.crop(int(i)) for i in chosen])
 
 
 def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
