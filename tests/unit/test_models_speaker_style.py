@@ -25,6 +25,17 @@ def test_a_window_hears_what_its_moment_in_a_longer_stretch_hears(width: int) ->
     assert torch.allclose(whole, single, atol=1e-5)
 
 
+def test_learning_from_windows_leaves_the_statistics_of_long_stretches() -> None:
+    torch.manual_seed(0)
+    encoder = DilatedAudioEncoder(80, 92, 32, 0.0).train()
+    encoder.over_sequence(torch.randn(2, 120, 80))
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    audio = torch.randn(3, 92, 80)
+    learning = encoder(audio)
+    assert all(value.equal(before[name]) for name, value in encoder.named_buffers())
+    assert torch.allclose(learning, encoder.eval()(audio), atol=1e-6)
+
+
 def _model() -> IPTalker:
     torch.manual_seed(1)
     model = IPTalker(NAMED_CONFIGS["tiny"]).eval()

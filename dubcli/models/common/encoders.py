@@ -91,7 +91,7 @@ class DilatedAudioEncoder(nn.Module):
         start = self.width // 2 - self._STEPS // 2 + 1
         part = audio[:, start : start + self._STEPS]
         pairs = (part[:, 0::2] + part[:, 1::2]) / 2
-        return rearrange(self._embedded(pairs, 1), "t d n -> t n d")
+        return rearrange(self._embedded(pairs, 1, is_normed_anew=False), "t d n -> t n d")
 
     def over_sequence(self, audio: Tensor) -> Tensor:
         """(B, L, D_audio) to (B, L - A + 1, D): what `forward` gives of each window of A steps."""
@@ -99,19 +99,32 @@ class DilatedAudioEncoder(nn.Module):
         num = audio.shape[1] - self.width + 1
         part = audio[:, start : start + num + self._STEPS - 1]
         pairs = (part[:, :-1] + part[:, 1:]) / 2
-        return rearrange(self._embedded(pairs, 2), "b d n -> b n d")
+        return rearrange(self._embedded(pairs, 2, is_normed_anew=self.training), "b d n -> b n d")
 
-    def _embedded(self, pairs: Tensor, stride: int) -> Tensor:
-        """(B, L, D_audio), a moment every `1 / stride` pairs, to (B, D, L - 44 stride)."""
+    def _embedded(self, pairs: Tensor, stride: int, *, is_normed_anew: bool) -> Tensor:
+        """(B, L, D_audio), a moment every `1 / stride` pairs, to (B, D, L - 44 stride).
+
+        Statistics are taken of long stretches alone: the frames of a window batch are too alike,
+        and what learns a person or a picture keeps parameters, no statistics.
+        """
         x = rearrange((pairs - self.mean) / self.spread, "b n d -> b d n")
         x = self.first(self.feature_dropout(x))
         for layer, norm, dilation in zip(self.layers, self.norms, self._DILATIONS, strict=True):
-            reach = stride * dilation
             assert isinstance(layer, nn.Conv1d)
-            made = functional.conv1d(norm(x), layer.weight, layer.bias, dilation=reach)
+            assert isinstance(norm, nn.BatchNorm1d)
+            normed = norm(x) if is_normed_anew else _as_learned(norm, x)
+            reach = stride * dilation
+            made = functional.conv1d(normed, layer.weight, layer.bias, dilation=reach)
             lost = reach * (self._KERNEL // 2)
             x = x[..., lost:-lost] + self.dropout(functional.gelu(made))
         return self.out(x)
+
+
+def _as_learned(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    """Normalisation by the statistics that were learned, whatever mode the network is in."""
+    return functional.batch_norm(
+        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+    )
 
 
 class VisualEncoder(nn.Module):
