@@ -80,7 +80,8 @@ def test_the_mouth_opens_as_far_as_in_the_persons_own_speech(factor: float) -> N
     state = model.prepare(_subject(model, own))
     assert state.style is not None
     made = state.style.apply(model.coefficients(own.audio, state.tokens))
-    assert float((made @ opening).std() / (wanted @ opening).std()) == pytest.approx(1, abs=0.08)
+    # Somewhat further, since pictures show less than they are asked for.
+    assert float((made @ opening).std() / (wanted @ opening).std()) == pytest.approx(1.15, abs=0.12)
     assert float((made - wanted).mean().abs()) < 0.15
     assert model.facts(state)["speaker_style"] == state.style.told()
 
