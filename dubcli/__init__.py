@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dubcli.config import DubConfig
-    from dubcli.core.types import DubReport
+    from dubcli.core.reports import DubReport
+    from dubcli.pipeline.engine import Engine
     from dubcli.pipeline.run import dub
 
 __version__ = "0.1.0"
-__all__ = ["DubConfig", "DubReport", "__version__", "dub"]
+__all__ = ["DubConfig", "DubReport", "Engine", "__version__", "dub"]
 
 _HOMES = {
     "DubConfig": "dubcli.config",
-    "DubReport": "dubcli.core.types",
+    "DubReport": "dubcli.core.reports",
+    "Engine": "dubcli.pipeline.engine",
     "dub": "dubcli.pipeline.run",
 }
 

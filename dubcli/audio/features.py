@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dubcli.audio.log_mel import log_mel
 from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import FEATURE_SIZES, AudioFeatures, Waveform
 
 
-def extract_features(waveform: Waveform, kind: str, encoder: Path | None = None) -> AudioFeatures:
+def extract_features(
+    waveform: Waveform, kind: str, encoder: SpeechEncoder | None = None
+) -> AudioFeatures:
     """Features of the named kind of `core.types.FEATURE_SIZES`.
 
     Args:
         waveform: Mono audio at 16 kHz.
         kind: `mel` or `speech`.
-        encoder: The speech encoder's file; only `speech` needs it.
+        encoder: The speech encoder; only `speech` needs it.
 
     Raises:
         ConfigError: Unknown kind, or no encoder where one is needed.
-        WeightsError: The encoder's file is no such model.
     """
     if kind == "mel":
         return log_mel(waveform)
@@ -30,4 +29,4 @@ def extract_features(waveform: Waveform, kind: str, encoder: Path | None = None)
         )
     if encoder is None:
         raise ConfigError("Speech features need the speech encoder.", "Install dubcli again.")
-    return speech_features(waveform, SpeechEncoder(encoder))
+    return speech_features(waveform, encoder)

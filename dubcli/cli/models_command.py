@@ -14,8 +14,8 @@ from dubcli.cli.view import View, as_json, emit, emit_table, is_asked_by_a_perso
 from dubcli.core.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
+    from dubcli.weights.entry import WeightEntry
     from dubcli.weights.publish import Terms
-    from dubcli.weights.resolve import WeightEntry
 
 models_app = typer.Typer(help="Weights: list, get, prove, find, remove, publish.")
 
@@ -44,7 +44,7 @@ _ALLOWED = {True: "yes", False: "no", None: "not stated"}
 @models_app.command("list")
 def _list(json: _Json = False) -> None:
     """All models: licence, size, and whether their weights are here and whole."""
-    from dubcli.weights.resolve import load_manifest
+    from dubcli.weights.manifest import load_manifest
 
     manifest = load_manifest()
     defaults = {f"{name}.{tag}" for name, tag in manifest.default.items()}
@@ -86,7 +86,8 @@ def _row(entry: WeightEntry) -> dict[str, Any]:
 
 def _chosen(names: list[str] | None, everything: bool, purpose: str | None) -> list[WeightEntry]:
     """The entries that were asked for, each once."""
-    from dubcli.weights.resolve import load_manifest, needed_by, resolve
+    from dubcli.weights.manifest import load_manifest
+    from dubcli.weights.resolve import needed_by, resolve
 
     if sum((bool(names), everything, purpose is not None)) != 1:
         raise ConfigError("Which ones?", "Give names, or --for COMMAND, or --all.")
@@ -279,8 +280,8 @@ def _push(
 ) -> None:
     """Publish a checkpoint of your own, with its model card. The token is HF_TOKEN."""
     from dubcli.weights.external import of_path
+    from dubcli.weights.load import load_entry
     from dubcli.weights.publish import check_repo, publish
-    from dubcli.weights.resolve import load_entry
 
     view = View(json=json)
     with view.logging():

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View, as_json, emit, emit_table, say
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
@@ -36,6 +37,12 @@ def dry_run(config: DubConfig, view: View) -> None:
     """
     values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     show_plan(PlanConfig(**values, picture=False), view)
+
+
+@options_of(PlanConfig, "quiet", "verbose", "json")
+def plan_dub(config: PlanConfig, view: View) -> None:
+    """Show what a dub would do: faces, shots, what stays as it is, time and disk."""
+    show_plan(config, view)
 
 
 def show_plan(config: PlanConfig, view: View) -> None:

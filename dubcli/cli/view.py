@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dubcli.core.types import DubReport, FinetuneReport
+    from dubcli.core.reports import DubReport, FinetuneReport
 
 LINE_INTERVAL_S = 5.0
 _STDERR_DESCRIPTOR = 2

@@ -42,7 +42,8 @@ def weights() -> Check:
 
 def other_weights() -> Check:
     """All others that are on this machine, verified; the main job needs none of them."""
-    from dubcli.weights.resolve import is_whole, load_manifest, local_path
+    from dubcli.weights.manifest import load_manifest
+    from dubcli.weights.resolve import is_whole, local_path
 
     manifest = load_manifest()
     default = f"{DubConfig.model}.{manifest.default.get(DubConfig.model)}"

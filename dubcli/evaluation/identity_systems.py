@@ -12,6 +12,7 @@ from dubcli.evaluation.clips import EvalClip
 from dubcli.identities.adapter import fits_installed
 from dubcli.identities.layout import ADAPTER, DESCRIPTION, digest, is_extra
 from dubcli.identities.store import identities_home, load_identity, locate, read_description
+from dubcli.weights.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,10 @@ class IdentitySystem:
 
 
 def find_identities(
-    config: EvaluateConfig, clips: Sequence[EvalClip], taken: Collection[str]
+    config: EvaluateConfig,
+    clips: Sequence[EvalClip],
+    taken: Collection[str],
+    manifest: Manifest | None = None,
 ) -> list[IdentitySystem]:
     """The identities of `--identities`, checked before anything slow begins.
 
@@ -59,6 +63,7 @@ def find_identities(
         config: Names and paths of identities, and of folders with an identity for each clip.
         clips: The set.
         taken: Names of models and baselines, which none of them may have.
+        manifest: The one of this installation by default.
 
     Raises:
         ConfigError: Two systems have one name, or a folder holds nothing for any clip.
@@ -67,7 +72,7 @@ def find_identities(
     """
     systems: list[IdentitySystem] = []
     for listed in config.identity_names:
-        system = _find(listed, clips)
+        system = _find(listed, clips, manifest)
         if system.name in {*taken, *(other.name for other in systems)}:
             raise ConfigError(
                 f"Two systems are called '{system.name}'; one is the identity '{listed}'.",
@@ -77,13 +82,13 @@ def find_identities(
     return systems
 
 
-def _find(listed: str, clips: Sequence[EvalClip]) -> IdentitySystem:
+def _find(listed: str, clips: Sequence[EvalClip], manifest: Manifest | None) -> IdentitySystem:
     folder = Path(listed).expanduser()
     is_stored = any(_is_identity(path) for path in (folder, identities_home() / listed))
     if folder.is_dir() and not is_stored:
-        return _find_folder(folder, clips)
+        return _find_folder(folder, clips, manifest)
     path = locate(listed)
-    known = _check(path)
+    known = _check(path, manifest)
     return IdentitySystem(
         name=path.resolve().name,
         path=path,
@@ -92,7 +97,9 @@ def _find(listed: str, clips: Sequence[EvalClip]) -> IdentitySystem:
     )
 
 
-def _find_folder(folder: Path, clips: Sequence[EvalClip]) -> IdentitySystem:
+def _find_folder(
+    folder: Path, clips: Sequence[EvalClip], manifest: Manifest | None
+) -> IdentitySystem:
     there = {clip.name: folder / clip.name for clip in clips if (folder / clip.name).is_dir()}
     if not there:
         raise ConfigError(
@@ -104,7 +111,7 @@ def _find_folder(folder: Path, clips: Sequence[EvalClip]) -> IdentitySystem:
         name=folder.resolve().name,
         path=folder,
         is_folder=True,
-        of_clip={name: _check(path) for name, path in there.items()},
+        of_clip={name: _check(path, manifest) for name, path in there.items()},
         lacking=tuple(clip.name for clip in clips if clip.name not in there),
     )
 
@@ -113,10 +120,10 @@ def _is_identity(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def _check(path: Path) -> StoredIdentity:
+def _check(path: Path, manifest: Manifest | None) -> StoredIdentity:
     """Read an identity whole, and keep what tells it from others."""
     identity = load_identity(path)
-    if not fits_installed(identity.base):
+    if not fits_installed(identity.base, manifest):
         raise IncompatibleAdapterError(
             f"The identity '{path}' was learned on {identity.base.name}, whose weights are not "
             "those of this installation.",

@@ -24,12 +24,15 @@ from dubcli.media.sound.waveform import read_waveform
 from dubcli.media.video.frame_reader import FrameReader, frame_times
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.media.video.spaces import coded_to_display
+from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.run import dub
 
 _EXCERPT_S = 1
 
 
-def score_harm(source: Source, result: Path, config: DubConfig, folder: Path) -> dict[str, float]:
+def score_harm(
+    source: Source, result: Path, config: DubConfig, folder: Path, engine: Engine | None = None
+) -> dict[str, float]:
     """How much of what should stay did not.
 
     Args:
@@ -37,6 +40,7 @@ def score_harm(source: Source, result: Path, config: DubConfig, folder: Path) ->
         result: The result, as users get it.
         config: How it was dubbed.
         folder: Where temporary files may lie.
+        engine: Holds loaded models; one for this call alone by default.
 
     Returns:
         `changed_samples`, `changed_times`, `lost_streams` and `changed_audio`, all counts; NaN
@@ -49,6 +53,7 @@ def score_harm(source: Source, result: Path, config: DubConfig, folder: Path) ->
     fields = {name: getattr(config, name) for name in kept}
     dub(
         DubConfig(**fields, **settings, allow_silence=True, seed=config.seed),
+        engine=engine,
         reference_frames=range(len(source)),
         encode=EncodeOptions(output=lossless, lossless=True, threads=config.threads),
     )

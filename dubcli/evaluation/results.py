@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dubcli.core.errors import EncodeError
+from dubcli.core.errors import DubError, EncodeError
 
 # Items of an evaluation that scored otherwise are scored again.
 FORMAT = 1
+# Less free space than this is what stopped a run that could not write.
+_FULL_BYTES = 16 << 20
 # What separates folders or drives on some system.
 _UNSAFE = re.compile(r"[/\\:@]+")
 
@@ -118,4 +121,41 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise EncodeError(
             f"'{path}' cannot be written: {error.strerror}.",
             "Mend that and run the same command again: what was scored is kept.",
+        ) from error
+
+
+def stamp(path: Path) -> list[Any]:
+    """Name, size and time of a file, which tell whether it is still the same."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), facts.st_size, facts.st_mtime_ns]
+
+
+def keep_result(result: Path, target: Path) -> None:
+    """Copy a result to where it stays.
+
+    Raises:
+        EncodeError: The disk is full or the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(result, target)
+    except OSError as error:
+        raise EncodeError(
+            f"'{target}' cannot be written: {error.strerror}.", "Free some space; run again."
+        ) from error
+
+
+def stop_if_full(error: DubError, folder: Path) -> None:
+    """A full disk fails every later item too.
+
+    Raises:
+        EncodeError: It is full.
+    """
+    if shutil.disk_usage(folder).free < _FULL_BYTES:
+        raise EncodeError(
+            f"The disk of '{folder}' is full: {error.cause}",
+            "Free some space and run the same command again: what was scored is kept.",
         ) from error

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from dubcli import __version__
 from dubcli.config import BASELINES, DubConfig, EvaluateConfig
@@ -17,17 +14,28 @@ from dubcli.core.errors import (
     ConfigError,
     DeviceError,
     DubError,
-    EncodeError,
     MediaError,
     NoFaceError,
     WeightsError,
 )
+from dubcli.core.progress import Progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
-from dubcli.evaluation.results import FORMAT, Item, file_name, item_path, load_item, save_item
+from dubcli.evaluation.published_networks import PerceptualScorer
+from dubcli.evaluation.results import (
+    FORMAT,
+    Item,
+    file_name,
+    item_path,
+    keep_result,
+    load_item,
+    save_item,
+    stamp,
+    stop_if_full,
+)
 from dubcli.evaluation.score import known_by_definition, score_lips, score_pictures
 from dubcli.evaluation.settings import (
     CROSS_SPEECH,
@@ -38,20 +46,14 @@ from dubcli.evaluation.settings import (
     write_silence,
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
+from dubcli.evaluation.sync_confidence import OwnJudge
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
-from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, Task, plan_tasks
+from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, plan_tasks
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import MouthSeries, measure_mouth
-from dubcli.metrics.published_networks import PerceptualScorer
-from dubcli.metrics.sync_confidence import OwnJudge
-from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.run import dub
-from dubcli.weights.resolve import resolve
-
-Progress = Callable[[str, int, int], None]
-# Less free space than this is what stopped a run that could not write.
-_FULL_BYTES = 16 << 20
 
 
 @dataclass
@@ -59,6 +61,7 @@ class _Work:
     """What is shared by all items of an evaluation."""
 
     config: EvaluateConfig
+    engine: Engine
     clips: list[EvalClip]
     recordings: list[Path]
     networks: PerceptualScorer
@@ -74,7 +77,9 @@ class _Work:
         if clip.name not in self.sources:
             share = HALF_SHARE if self.config.half else REFERENCE_SHARE
             try:
-                self.sources[clip.name] = analyse_source(clip, self.config.threads, share)
+                self.sources[clip.name] = analyse_source(
+                    clip, self.config.threads, share, engine=self.engine
+                )
             except DubError as error:
                 if isinstance(error, DeviceError):
                     raise
@@ -109,6 +114,7 @@ def evaluate(
     progress: Progress | None = None,
     *,
     only: Collection[str] | None = None,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Score models, identities and baselines on clips.
 
@@ -120,6 +126,7 @@ def evaluate(
         only: Names of the clips that are scored now, all by default; the others just lend their
             sound, and tables are not written. Several processes may so share an output folder,
             each with clips of its own; a last run over all of them makes the tables.
+        engine: Holds loaded models, for all items; one for this call alone by default.
 
     Returns:
         All figures; they also lie in the output folder, as `scores.json` and `scores.md`, with a
@@ -130,7 +137,13 @@ def evaluate(
         WeightsError: Weights or an identity are missing, damaged or do not fit each other.
         MediaError: Not one clip can be scored, or the output cannot be written.
     """
-    work = _prepare(config)
+    with engine_for(engine, config.device, config.threads) as engine:
+        return _evaluate(_prepare(config, engine), progress, only)
+
+
+def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | None) -> Evaluation:
+    """As `evaluate`, once all is checked and loaded."""
+    config = work.config
     planned = plan_tasks(config, work.clips, work.recordings, work.models, work.identities)
     tasks = [task for task in planned if only is None or task.clip.name in only]
     items, failures = _score_all(tasks, work, progress or (lambda stage, done, total: None))
@@ -161,7 +174,9 @@ def evaluate(
     return result
 
 
-def _score_all(tasks: list[Task], work: _Work, tell: Progress) -> tuple[list[Item], dict[str, str]]:
+def _score_all(
+    tasks: list[DubTask], work: _Work, tell: Progress
+) -> tuple[list[Item], dict[str, str]]:
     """Items, and what could not be scored and why."""
     items: list[Item] = []
     failures: dict[str, str] = {}
@@ -172,7 +187,7 @@ def _score_all(tasks: list[Task], work: _Work, tell: Progress) -> tuple[list[Ite
         except (ConfigError, WeightsError, DeviceError):
             raise
         except DubError as error:
-            _stop_if_full(error, work.config.output)
+            stop_if_full(error, work.config.output)
             name = task.clip.name
             source = work.sources.get(name)
             whole = isinstance(source, DubError)
@@ -186,13 +201,13 @@ def _score_all(tasks: list[Task], work: _Work, tell: Progress) -> tuple[list[Ite
     return items, failures
 
 
-def _prepare(config: EvaluateConfig) -> _Work:
+def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
     """Everything that can be wrong before the slow part."""
     clips = list_clips(config)
     recordings = list_recordings(config.speech) if config.speech else []
-    entries = [resolve(name) for name in config.model_names]
+    entries = [engine.resolve(name) for name in config.model_names]
     systems = {entry.name: entry.sha256 for entry in entries}
-    identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED})
+    identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED}, engine.manifest)
     for system in identities:
         shared = None if system.is_folder else system.of_clip[clips[0].name]
         systems[system.name] = shared.adapter_sha256 if shared else None
@@ -200,9 +215,8 @@ def _prepare(config: EvaluateConfig) -> _Work:
         systems.setdefault(name, None)
     if TRUTH in config.baseline_names:
         systems[UNTOUCHED] = None
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
+    engine.use_threads(config.threads)
+    device = engine.device(config.device)
     try:
         config.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -211,17 +225,18 @@ def _prepare(config: EvaluateConfig) -> _Work:
         ) from error
     return _Work(
         config=config,
+        engine=engine,
         clips=clips,
         recordings=recordings,
-        networks=PerceptualScorer(config.weights, device),
-        judge=OwnJudge(device),
+        networks=PerceptualScorer(config.weights, device, engine.manifest),
+        judge=OwnJudge(engine.sync_expert("judge", device), engine.features),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
         systems=systems,
     )
 
 
-def _item(task: Task, work: _Work) -> Item:
+def _item(task: DubTask, work: _Work) -> Item:
     """The item of an earlier run, or a new one.
 
     Raises:
@@ -246,7 +261,7 @@ def _item(task: Task, work: _Work) -> Item:
 
 
 def _new_item(
-    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
+    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
 ) -> Item:
     with tempfile.TemporaryDirectory(prefix=".dub-", dir=work.config.output) as folder:
         item = _score(task, source, work, fingerprint, Path(folder))
@@ -255,13 +270,13 @@ def _new_item(
     return load_item(path, fingerprint) or item
 
 
-def _fingerprint(task: Task, work: _Work) -> dict[str, Any]:
+def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     speaker, identity = task.speaker, task.identity
     fingerprint = {
         "format": FORMAT,
         "version": __version__,
-        "clip": _stamp(task.clip.path),
-        "driver": task.driver if task.run == SILENCE else _stamp(Path(task.driver)),
+        "clip": stamp(task.clip.path),
+        "driver": task.driver if task.run == SILENCE else stamp(Path(task.driver)),
         "own": task.clip.audio_is_own,
         "speaker": None if speaker is None else speaker.name,
         "weights": work.systems[task.system],
@@ -274,17 +289,8 @@ def _fingerprint(task: Task, work: _Work) -> dict[str, Any]:
     return {**fingerprint, "half": True} if work.config.half else fingerprint
 
 
-def _stamp(path: Path) -> list[Any]:
-    """Name, size and time of a file, which tell whether it is still the same."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), facts.st_size, facts.st_mtime_ns]
-
-
 def _score(
-    task: Task, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
+    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
     speaker = work.source(task.speaker) if task.speaker else None
     late_s = _late_s(task, work)
@@ -305,14 +311,16 @@ def _score(
         name = file_name(task.clip.name, task.run, task.system)
         save_sheet(faces, work.config.output / "sheets" / f"{name}.jpg")
         if work.config.keep:
-            _keep(result, work.config.output / "results" / f"{name}{result.suffix}")
+            keep_result(result, work.config.output / "results" / f"{name}{result.suffix}")
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
         scores |= work.judge.score(source, mouth, audio, start)
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
     if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:
-        scores |= score_harm(source, result, _dub_config(task, audio, work, result), folder)
+        scores |= score_harm(
+            source, result, _dub_config(task, audio, work, result), folder, work.engine
+        )
     return Item(
         clip=source.clip.name,
         identity=source.clip.identity,
@@ -328,12 +336,12 @@ def _score(
     )
 
 
-def _learned(task: Task) -> dict[str, Any]:
+def _learned(task: DubTask) -> dict[str, Any]:
     """What is to be noted about the identity."""
     return {"identity": str(task.identity.path)} if task.identity else {}
 
 
-def _offset(task: Task, work: _Work) -> float | None:
+def _offset(task: DubTask, work: _Work) -> float | None:
     """Of the clip whose mouth is the truth."""
     speaker = task.clip if task.run == RECONSTRUCTION else task.speaker
     if speaker is None or not speaker.audio_is_own or not work.judge:
@@ -341,7 +349,7 @@ def _offset(task: Task, work: _Work) -> float | None:
     return work.own_offset_s(speaker)
 
 
-def _late_s(task: Task, work: _Work) -> float | None:
+def _late_s(task: DubTask, work: _Work) -> float | None:
     """How much a clip's own sound is delayed in reconstruction, to be in step with its picture.
 
     Only for what follows the sound: a copied picture is in step with the picture anyway.
@@ -353,7 +361,7 @@ def _late_s(task: Task, work: _Work) -> float | None:
 
 
 def _audio(
-    task: Task, source: Source, speaker: Source | None, folder: Path, late_s: float | None
+    task: DubTask, source: Source, speaker: Source | None, folder: Path, late_s: float | None
 ) -> Path:
     path = folder / f"{task.run}.wav"
     if task.run == SILENCE:
@@ -363,7 +371,7 @@ def _audio(
     return write_own_audio(source, path, speaker, late_s or 0.0)
 
 
-def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig:
+def _dub_config(task: DubTask, audio: Path, work: _Work, output: Path) -> DubConfig:
     who: dict[str, Any] = {"model": task.system}
     if task.identity is not None:
         # A whole path: a bare word would mean the identity of this name.
@@ -386,7 +394,7 @@ def _dub_config(task: Task, audio: Path, work: _Work, output: Path) -> DubConfig
 
 
 def _produce(
-    task: Task, source: Source, audio: Path, work: _Work, folder: Path
+    task: DubTask, source: Source, audio: Path, work: _Work, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
     """The result of a system, and what is to be noted about it."""
     threads = work.config.threads
@@ -407,7 +415,9 @@ def _produce(
     # Some containers of sources cannot be written; mp4 holds every codec that `dub` keeps.
     output = folder / "result.mp4"
     only_first = range(source.split) if task.run == RECONSTRUCTION else None
-    report = dub(_dub_config(task, audio, work, output), reference_frames=only_first)
+    report = dub(
+        _dub_config(task, audio, work, output), engine=work.engine, reference_frames=only_first
+    )
     return output, {
         "frames_dubbed": report.frames_dubbed,
         "frames_passed_through": report.frames_passed_through,
@@ -424,26 +434,7 @@ def _check_length(source: Source, mouth: MouthSeries, result: Path) -> None:
         )
 
 
-def _keep(result: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(result, target)
-    except OSError as error:
-        raise EncodeError(
-            f"'{target}' cannot be written: {error.strerror}.", "Free some space; run again."
-        ) from error
-
-
 def _draw(clip: EvalClip, items: list[Item], work: _Work) -> None:
     own = [item for item in items if item.clip == clip.name and item.system not in UNDRAWN]
     if own:
         save_plot(clip.name, own, work.config.output / "plots" / f"{clip.name}.png")
-
-
-def _stop_if_full(error: DubError, folder: Path) -> None:
-    """A full disk fails every later item too."""
-    if shutil.disk_usage(folder).free < _FULL_BYTES:
-        raise EncodeError(
-            f"The disk of '{folder}' is full: {error.cause}",
-            "Free some space and run the same command again: what was scored is kept.",
-        ) from error

@@ -20,7 +20,6 @@ from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 from dubcli.evaluation.clips import EvalClip
 from dubcli.face.crop import cut_crop
-from dubcli.face.detect import MediaPipeDetector
 from dubcli.face.landmarks import mouth_open
 from dubcli.face.pose import (
     Pose,
@@ -37,6 +36,7 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.metrics.lips import MouthSeries
 from dubcli.pipeline.analysis import analyse, choose_face
+from dubcli.pipeline.engine import Engine, engine_for
 
 CROP_SIZE = (208, 160)
 # Soft edge of a paste over the crop's height, as the pipeline has it.
@@ -108,13 +108,20 @@ class Source:
         return apply_matrix(landmarks[None], matrix[None])[0][:, :2]
 
 
-def analyse_source(clip: EvalClip, threads: int = 0, share: float = REFERENCE_SHARE) -> Source:
+def analyse_source(
+    clip: EvalClip,
+    threads: int = 0,
+    share: float = REFERENCE_SHARE,
+    *,
+    engine: Engine | None = None,
+) -> Source:
     """Pass 1 over a clip, as the pipeline does it.
 
     Args:
         clip: The clip.
         threads: Of the decoder; 0 for all cores.
         share: Of the frames, from the first one on, that is not scored in reconstruction.
+        engine: Holds loaded networks; one for this clip alone by default.
 
     Raises:
         MediaError: The clip cannot be read.
@@ -122,8 +129,13 @@ def analyse_source(clip: EvalClip, threads: int = 0, share: float = REFERENCE_SH
     """
     info = probe(clip.path)
     video = require_video(info)
-    with FrameReader(clip.path, info, threads) as reader, MediaPipeDetector() as detector:
-        found = analyse(reader, detector, video.num_frames_from_header or 0, lambda *_: None)
+    with (
+        engine_for(engine, "auto", threads) as engine,
+        FrameReader(clip.path, info, threads) as reader,
+        engine.detector() as detector,
+    ):
+        expected = video.num_frames_from_header or 0
+        found = analyse(reader, detector, expected, lambda *_: None, engine.segmenter())
     track = choose_face(found, 1)
     pose = smooth_pose(track)
     alignment = crop_alignment(pose, CROP_SIZE)

@@ -30,7 +30,7 @@ NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean over people, its 95 % interval, and over how many people; NaN where not measured.
 
     A figure of a whole set has no interval but the number of frames that it rests on.
@@ -85,7 +85,7 @@ class Evaluation:
         present = {item.system for item in self.items if item.run == run}
         return [name for name in self.weights if name in present]
 
-    def estimate(self, run: str, system: str, key: str) -> Estimate:
+    def estimate(self, run: str, system: str, key: str) -> MeanEstimate:
         """Mean of a figure; clips of one person count together as one."""
         if key == fid.KEY:
             return self._of_set(run, system)
@@ -95,11 +95,11 @@ class Evaluation:
             if item.run == run and item.system == system and not math.isnan(value):
                 by_person[item.identity].append(value)
         means = [sum(values) / len(values) for values in by_person.values()]
-        return Estimate(*bootstrap_mean(means, seed=self.config.seed), people=len(means))
+        return MeanEstimate(*bootstrap_mean(means, seed=self.config.seed), people=len(means))
 
-    def _of_set(self, run: str, system: str) -> Estimate:
+    def _of_set(self, run: str, system: str) -> MeanEstimate:
         found = self.sets.get((run, system), fid.SetScore(math.nan, 0, 0))
-        return Estimate(found.distance, math.nan, math.nan, found.people, found.frames)
+        return MeanEstimate(found.distance, math.nan, math.nan, found.people, found.frames)
 
 
 def with_silence_against_speech(items: Sequence[Item]) -> list[Item]:
@@ -284,7 +284,7 @@ def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
 
 
-def _cell(estimate: Estimate, measure: Measure, result: Evaluation) -> str:
+def _cell(estimate: MeanEstimate, measure: Measure, result: Evaluation) -> str:
     if math.isnan(estimate.mean):
         lacking = measure.weights in result.missing
         lacking = lacking or (measure.weights == "judge" and not result.has_judge)
@@ -307,7 +307,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, Any]:
+def _estimate_json(estimate: MeanEstimate) -> dict[str, Any]:
     values = {name: getattr(estimate, name) for name in ("mean", "low", "high", "people")}
     return {**values, "frames": estimate.frames} if estimate.frames else values
 

@@ -30,7 +30,7 @@ UNDRAWN = (*UNDUBBED, "passthrough")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class DubTask:
     """One item to be scored.
 
     Attributes:
@@ -52,7 +52,7 @@ class Task:
     speakers: tuple[EvalClip, ...] = ()
     speaker: EvalClip | None = None
 
-    def choices(self) -> list[Task]:
+    def choices(self) -> list[DubTask]:
         """The task with each of its speakers, or as it is."""
         if not self.speakers:
             return [self]
@@ -65,7 +65,7 @@ def plan_tasks(
     recordings: Sequence[Path],
     models: Sequence[str],
     identities: Sequence[IdentitySystem] = (),
-) -> Iterator[Task]:
+) -> Iterator[DubTask]:
     """What is to be scored, clip by clip.
 
     Args:
@@ -90,7 +90,7 @@ def plan_tasks(
                 speakers = other_clips(clip, clips, audible, config.seed)
                 if not speakers:
                     continue
-            task = Task(clip=clip, run=run, system="", driver=driver, speakers=tuple(speakers))
+            task = DubTask(clip=clip, run=run, system="", driver=driver, speakers=tuple(speakers))
             baselines = _baselines(task, config, models, clip in audible)
             yield from (replace(task, system=name) for name in models)
             for system in identities:
@@ -101,7 +101,7 @@ def plan_tasks(
 
 
 def _baselines(
-    task: Task, config: EvaluateConfig, models: Sequence[str], sounds: bool
+    task: DubTask, config: EvaluateConfig, models: Sequence[str], sounds: bool
 ) -> list[str]:
     """Baselines that exist in a task's run and are not scored as models."""
     wanted = [name for name in config.baseline_names if name not in models]

@@ -20,6 +20,8 @@ from dubcli.core.types import F32, U8, FaceObservation, Frame
 from dubcli.face.landmarks import KEPT
 
 MAX_FACES = 6
+# The landmark network looks at 256 px; pictures of a longer side than this only cost time.
+MAX_SIDE = 960
 # A face found by the far-range detector is cut out with this margin before the mesh looks at it.
 _RETRY_MARGIN = 0.6
 _MIN_FACE_PX = 24
@@ -83,6 +85,11 @@ class MediaPipeDetector:
         """Release the graphs."""
         for graph in (self._mesh, self._far, self._still_mesh):
             graph.close()
+
+    def reset(self) -> None:
+        """Forget the faces that were followed: what comes next is of another video."""
+        for graph in (self._mesh, self._far, self._still_mesh):
+            graph.reset()
 
     def detect(self, frame: Frame) -> list[FaceObservation]:
         """Faces of one frame, largest first, in display px.

@@ -43,6 +43,44 @@ def select_references(
     Raises:
         NoFaceError: No usable frame.
     """
+    frames, worth = _candidates(track, pose, num, allowed)
+    shapes = _mouth_shapes(to_canonical(track.landmarks[frames], pose.at(frames)))
+    chosen = _spread(shapes, worth, num)
+    picked = [track.start + int(frames[index]) for index in chosen]
+    return sorted(picked[index % len(picked)] for index in range(num))
+
+
+def select_by_opening(
+    track: FaceTrack, pose: Pose, num: int, allowed: Bool | None = None
+) -> list[int]:
+    """Frames evenly out of all good ones, sorted by how far the mouth is open.
+
+    PersonaTalk's reference selection (arXiv:2409.05379, algorithm 1), among frames that are sharp,
+    frontal and uncovered.
+
+    Args:
+        track: The person.
+        pose: Pose per frame of the track.
+        num: How many frames, at least 1.
+        allowed: Frames of the track that may be chosen; all by default. Shape (T,).
+
+    Returns:
+        Exactly `num` frame indices from the most closed to the widest mouth; some repeat where the
+        track has fewer good frames.
+
+    Raises:
+        NoFaceError: No usable frame.
+    """
+    frames, worth = _candidates(track, pose, num, allowed)
+    opening = mouth_open(to_canonical(track.landmarks[frames], pose.at(frames)))
+    # Of equally open mouths the better picture comes first.
+    order = np.lexsort((-worth, opening))
+    even = np.linspace(0, len(order) - 1, num).round().astype(np.int64)
+    return [track.start + int(frames[index]) for index in order[even]]
+
+
+def _candidates(track: FaceTrack, pose: Pose, num: int, allowed: Bool | None) -> tuple[Int, F64]:
+    """Good frames of the track, at least `num` where there are so many, and their worth."""
     usable = track.valid & ~track.interpolated
     if (usable & ~track.touched).any():
         # What lies in front of a mouth must not be lent as a part of it.
@@ -55,15 +93,11 @@ def select_references(
             "No frame shows a face that can lend its mouth.",
             "Use footage with a larger, sharper face that looks towards the camera.",
         )
-    part = pose.at(frames)
-    worth = _worth(part, track.sharpness[frames])
+    worth = _worth(pose.at(frames), track.sharpness[frames])
     good = np.flatnonzero(worth >= _LEAST_WORTH * np.quantile(worth, 0.9))
     if len(good) < num:
         good = np.sort(np.argsort(-worth, kind="stable")[:num])
-    shapes = _mouth_shapes(to_canonical(track.landmarks[frames[good]], part.at(good)))
-    chosen = _spread(shapes, worth[good], num)
-    picked = [track.start + int(frames[good[index]]) for index in chosen]
-    return sorted(picked[index % len(picked)] for index in range(num))
+    return frames[good], worth[good]
 
 
 def detail_factor(alignment: Alignment, frames: Int | Sequence[int]) -> int:

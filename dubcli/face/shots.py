@@ -19,7 +19,7 @@ from dubcli.core.types import F32, U8
 from dubcli.face.transitions import SPANS, Ramp, find_ramp, is_same_in_other_light, reduce
 from dubcli.face.usability import Reason
 
-# Width and height that a frame is reduced to; motion is told from cuts within `_REACH` of these.
+# Width and height that a frame is reduced to; motion of up to `_REACH` px of these is no cut.
 _SIZE = (48, 32)
 _REACH = 2
 _BINS = 16
@@ -61,7 +61,7 @@ class ShotDetector:
 
     def __init__(self) -> None:
         # The frames seen last; the first of them is number `_first`.
-        self._seen: deque[_Seen] = deque(maxlen=2 * self.LATENCY)
+        self._seen: deque[_SeenFrame] = deque(maxlen=2 * self.LATENCY)
         self._num_seen = self._num_told = 0
         # The last frame before the newest cut, and that cut's number.
         self._before_cut: _Thumbnail | None = None
@@ -80,7 +80,7 @@ class ShotDetector:
         Returns:
             Verdicts that became certain, of the oldest frames without one.
         """
-        now = _Seen(_Thumbnail(image))
+        now = _SeenFrame(_Thumbnail(image))
         last = self._seen[-1] if self._seen else None
         self._seen.append(now)
         self._num_seen += 1
@@ -93,7 +93,7 @@ class ShotDetector:
         """Verdicts of all frames that have none yet."""
         return self._tell(self._num_seen)
 
-    def _is_cut(self, newest: _Seen, one_before: _Seen) -> bool:
+    def _is_cut(self, newest: _SeenFrame, one_before: _SeenFrame) -> bool:
         now, last = newest.picture, one_before.picture
         if now.is_empty or last.is_empty:
             return self._leave_empty(now, last)
@@ -132,7 +132,7 @@ class ShotDetector:
             seen = self._at(index)
             seen.is_cut, seen.is_flash = False, True
 
-    def _at(self, index: int) -> _Seen:
+    def _at(self, index: int) -> _SeenFrame:
         return self._seen[index - self._num_seen + len(self._seen)]
 
     def _look_for_fade(self) -> None:
@@ -203,7 +203,7 @@ class _Fade:
         return self.stop - self.start
 
 
-def _fade(one: _Seen, other: _Seen, ramp: Ramp, begin: int) -> _Fade | None:
+def _fade(one: _SeenFrame, other: _SeenFrame, ramp: Ramp, begin: int) -> _Fade | None:
     """What a ramp between two frames is; None where one is the other in another light."""
     start, stop, middle = begin + ramp.start, begin + ramp.stop, begin + ramp.middle
     # The face is lost in the half that is more black or white than picture.
@@ -238,7 +238,7 @@ class _Thumbnail:
         self.histograms = [_histogram(self.planes), _histogram(self.even)]
 
 
-class _Seen:
+class _SeenFrame:
     """A frame with what is thought of it so far."""
 
     def __init__(self, picture: _Thumbnail) -> None:

@@ -16,6 +16,7 @@ from dubcli.core.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame,
 from dubcli.face.face_descriptor import describe, likeness, sharpness
 from dubcli.face.landmarks import NUM_KEPT
 from dubcli.face.pose import Pose, fit_pose
+from dubcli.face.series import GrowingColumn, SpreadSample
 from dubcli.face.usability import MIN_FACE_PX, MIN_RUN_FRAMES, beside_known, judge, run_numbers
 from dubcli.occlusion.ranges import (
     Segment,
@@ -199,61 +200,18 @@ class Sighting:
     cover: F32
 
 
-class _Column:
-    """A float32 array that grows at its end at amortised constant cost."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._data = np.empty((16, *shape), np.float32)
-        self._length = 0
-
-    def append(self, value: F32 | float) -> None:
-        if self._length == len(self._data):
-            grown = np.empty((2 * self._length, *self._data.shape[1:]), np.float32)
-            grown[: self._length] = self._data
-            self._data = grown
-        self._data[self._length] = value
-        self._length += 1
-
-    def trim(self) -> None:
-        """Give back what the column does not fill: there may be thousands of short ones."""
-        self._data = self.values.copy()
-
-    @property
-    def values(self) -> F32:
-        return self._data[: self._length]
-
-
-class _Spread:
-    """A few values of a stream of unknown length, evenly spread over it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._seen = 0
-        self._step = 1
-        self.values: list[F32] = []
-
-    def append(self, value: F32) -> None:
-        if self._seen % self._step == 0:
-            if len(self.values) == self._most:
-                # Every other one goes; `most` is even, so this value is next in the wider step.
-                self.values = self.values[::2]
-                self._step *= 2
-            self.values.append(value)
-        self._seen += 1
-
-
 @dataclass
 class _Stretch:
     """One face followed inside one shot."""
 
     shot: int
     frames: list[int] = field(default_factory=list)
-    boxes: _Column = field(default_factory=lambda: _Column((4,)))
-    landmarks: _Column = field(default_factory=lambda: _Column((NUM_KEPT, 3)))
-    sharpness: _Column = field(default_factory=lambda: _Column(()))
-    cover: _Column = field(default_factory=lambda: _Column((2,)))
+    boxes: GrowingColumn = field(default_factory=lambda: GrowingColumn((4,)))
+    landmarks: GrowingColumn = field(default_factory=lambda: GrowingColumn((NUM_KEPT, 3)))
+    sharpness: GrowingColumn = field(default_factory=lambda: GrowingColumn(()))
+    cover: GrowingColumn = field(default_factory=lambda: GrowingColumn((2,)))
     looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    few_looks: _Spread = field(default_factory=lambda: _Spread(_STRETCH_LOOKS))
+    few_looks: SpreadSample = field(default_factory=lambda: SpreadSample(_STRETCH_LOOKS))
 
     def add(self, sighting: Sighting) -> None:
         self.frames.append(sighting.frame_index)

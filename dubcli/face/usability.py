@@ -33,7 +33,7 @@ class Reason(StrEnum):
     FLASH = "flash"
 
 
-# What these frames show is no place and no look of anybody.
+# Frames that say neither where a face is nor what it looks like.
 _UNSEEN = (Reason.NO_FACE, Reason.CROSS_FADE, Reason.FLASH)
 
 

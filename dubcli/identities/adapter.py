@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from dubcli.core.errors import DubError, IdentityError, IncompatibleAdapterError
 from dubcli.identities.identity import Base, Identity
-from dubcli.weights.resolve import is_external, load_manifest, resolve
+from dubcli.weights.external import is_external
+from dubcli.weights.manifest import Manifest, load_manifest
+from dubcli.weights.resolve import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +53,7 @@ def apply_adapter(model: nn.Module, identity: Identity, weights_sha256: str | No
     Args:
         model: The base, with its weights loaded, at any float precision and on any device.
         identity: What is added.
-        weights_sha256: Digest of the weights that were loaded, as `weights.load_model` returns it.
+        weights_sha256: Digest of the weights that were loaded, of their manifest entry.
 
     Raises:
         IncompatibleAdapterError: The identity was learned on other weights or another network.
@@ -91,11 +93,19 @@ def _misfit(identity: Identity, reason: str) -> IncompatibleAdapterError:
     return IncompatibleAdapterError(f"The identity '{identity.name}' {reason}", step)
 
 
-def fits_installed(base: Base) -> bool:
-    """Whether this installation finds the very weights that an identity needs."""
+def fits_installed(base: Base, manifest: Manifest | None = None) -> bool:
+    """Whether this installation finds the very weights that an identity needs.
+
+    Args:
+        base: What it was learned on.
+        manifest: The one of this installation by default.
+    """
     try:
-        is_listed = not is_external(base.name)
-        entry = load_manifest().weights.get(base.name) if is_listed else resolve(base.name)
+        if is_external(base.name):
+            entry = resolve(base.name)
+        else:
+            known = load_manifest() if manifest is None else manifest
+            entry = known.weights.get(base.name)
     except DubError:
         return False
     return entry is not None and entry.sha256 == base.sha256

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from dubcli.core.types import F32, F64
-from dubcli.evaluation.results import Item
 
 KEY = "fid"
 MADE, TRUE = "made", "true"
@@ -71,7 +71,23 @@ def unpack(text: str, num_features: int) -> F32:
     return values.reshape(-1, num_features).astype(np.float32)
 
 
-def score_sets(items: Sequence[Item], num_features: int) -> dict[tuple[str, str], SetScore]:
+class ScoredItem(Protocol):
+    """What FID needs of a result: its run, system, person, and packed features by name."""
+
+    @property
+    def run(self) -> str: ...  # noqa: D102
+
+    @property
+    def system(self) -> str: ...  # noqa: D102
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    @property
+    def features(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+def score_sets(items: Sequence[ScoredItem], num_features: int) -> dict[tuple[str, str], SetScore]:
     """The distance of each system's frames from the true ones, over all clips of a run.
 
     Args:
@@ -81,14 +97,14 @@ def score_sets(items: Sequence[Item], num_features: int) -> dict[tuple[str, str]
     Returns:
         By run and system.
     """
-    sets: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    sets: dict[tuple[str, str], list[ScoredItem]] = defaultdict(list)
     for item in items:
         if item.features:
             sets[item.run, item.system].append(item)
     return {key: _score_set(members, num_features) for key, members in sets.items()}
 
 
-def _score_set(items: Sequence[Item], num_features: int) -> SetScore:
+def _score_set(items: Sequence[ScoredItem], num_features: int) -> SetScore:
     made, true = (
         np.concatenate([unpack(item.features[name], num_features) for item in items])
         for name in (MADE, TRUE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, FaceObservation
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector, MediaPipeDetector
 from dubcli.face.landmarks import (
     LIPS_INNER,
     LIPS_OUTER,
@@ -19,7 +19,6 @@ from dubcli.face.landmarks import (
 )
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import FrameReader
-from dubcli.pipeline.analysis import MAX_SIDE
 
 _MIN_COMMON_FRAMES = 8
 

@@ -1,17 +1,89 @@
 """What every architecture provides, and the values it takes and gives.
 
-The only place where uint8 pictures become [0, 1] tensors and back.
+A model splits into two halves that other models' halves can stand in for: `predict_motion` turns
+sound into a mouth that moves, `render` turns a moving mouth into pictures. Both see windows of
+consecutive frames with as much context on either side as the model declares; `prepare` sees the
+whole subject once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from dubcli.core.types import F32, U8, References
+# Speaking points of a mouth: outer lips 20, inner lips 20, jaw 21, skin between 41.
+NUM_SPEAKING = 102
+Need = Literal["landmarks", "mesh", "track"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSpec:
+    """The pictures of a face that a model sees.
+
+    Attributes:
+        template: Where the face lies in the crop; `head` follows scale and in-plane turn of the
+            head, see `face.pose.crop_alignment`.
+        size: Height, width, px.
+    """
+
+    template: Literal["head"] = "head"
+    size: tuple[int, int] = (208, 160)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """The sound that a model hears.
+
+    Attributes:
+        kind: Feature kind of `core.types.FEATURE_SIZES`.
+        width: Feature steps around each frame, the frame's own at `width // 2`; 80 a second.
+    """
+
+    kind: str = "mel"
+    width: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePolicy:
+    """Which pictures of the person play a role.
+
+    Attributes:
+        count: How many, in use.
+        train_count: How many in training; None: as in use.
+        order: `spread`: far apart in opening and width of the mouth. `opening`: evenly out of all
+            usable frames sorted by opening (PersonaTalk, algorithm 1). `neighbours`: frames of the
+            window around each frame; these are given per frame, the others once per subject.
+        has_detail: Their full-resolution pictures lend fine detail; at most one role has this.
+    """
+
+    count: int
+    train_count: int | None = None
+    order: Literal["spread", "opening", "neighbours"] = "spread"
+    has_detail: bool = False
+
+    @property
+    def is_static(self) -> bool:
+        """Chosen once per subject, not per frame."""
+        return self.order != "neighbours"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureSpec:
+    """A figure that a model states of each frame, which the report gives per range.
+
+    Attributes:
+        help: What it says, for readers of the report.
+        range_s: Longest range that one mean stands for, seconds.
+        low_below: Ranges whose mean lies below are listed for a person to look at; None lists none.
+    """
+
+    help: str
+    range_s: float = 5.0
+    low_below: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +92,51 @@ class ModelSpec:
 
     Attributes:
         name: Architecture name.
-        crop_size: Height, width of the crops, px.
-        audio_kind: Feature kind of `audio.log_mel`.
-        audio_width: Feature steps around each frame.
-        num_references: References that suit it.
-        window: Frames fed together.
-        keeps_source_mouth: It returns the source's own mouth, so the paste needs no new geometry.
+        crop: Its pictures.
+        audio: Its sound.
+        window: Frames wanted together, at most.
+        motion_context: Frames that `predict_motion` is given on either side of those wanted, as
+            far as the shot has them.
+        context: The same for `render`.
+        references: Policy of each role.
+        needs: What else must be there: `landmarks` of each frame, the `mesh` (kept landmarks,
+            pose-free, 3-D) of each frame, the motion of the whole `track` in `Subject.track`.
+        gives_motion: `predict_motion` gives a mouth.
+        takes_motion: `render` paints any mouth that it is given.
+        paste: Hull by which the result is laid over the frame.
+        figures: Of `Patches.figures`.
     """
 
     name: str
-    crop_size: tuple[int, int]
-    audio_kind: str = "mel"
-    audio_width: int = 16
-    num_references: int = 4
+    crop: CropSpec = CropSpec()
+    audio: AudioSpec = AudioSpec()
     window: int = 16
-    keeps_source_mouth: bool = False
+    motion_context: int = 0
+    context: int = 0
+    references: Mapping[str, ReferencePolicy] = field(default_factory=dict[str, ReferencePolicy])
+    needs: frozenset[Need] = frozenset()
+    gives_motion: bool = False
+    takes_motion: bool = False
+    paste: Literal["lower-face", "face"] = "lower-face"
+    figures: Mapping[str, FigureSpec] = field(default_factory=dict[str, FigureSpec])
+
+    def __post_init__(self) -> None:
+        for role, policy in self.references.items():
+            if not policy.is_static and policy.count // 2 > self.context:
+                raise ValueError(
+                    f"role '{role}' of '{self.name}' wants {policy.count} neighbours, "
+                    f"a context of {self.context} has not so many"
+                )
+        if sum(policy.has_detail for policy in self.references.values()) > 1:
+            raise ValueError(f"'{self.name}' has several roles with detail")
+
+    def static_roles(self) -> dict[str, ReferencePolicy]:
+        """Roles whose pictures are chosen once per subject."""
+        return {role: policy for role, policy in self.references.items() if policy.is_static}
+
+    def detail_role(self) -> str | None:
+        """The role whose full-resolution pictures lend fine detail."""
+        return next((role for role, one in self.references.items() if one.has_detail), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,25 +161,157 @@ class FaceGeometry:
         placed = turned * self.scale[:, None, None] + self.translation[:, None]
         return placed[..., :2]
 
+    def rows(self, rows: slice) -> FaceGeometry:
+        """The geometry of some frames."""
+        return replace(
+            self,
+            scale=self.scale[rows],
+            rotation=self.rotation[rows],
+            translation=self.translation[rows],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class ModelWindow:
-    """Consecutive frames of one shot.
+class ReferenceSet:
+    """The pictures that play one role.
 
     Attributes:
-        crops: Source crops, RGB in [0, 1]. Shape (T, 3, H, W).
-        audio: Feature steps around each frame. Shape (T, A, D).
-        landmarks: Source landmarks, crop px. Shape (T, K, 2).
-        geometry: Pose and rest.
+        crops: RGB in [0, 1]. Shape (N, 3, H, W).
+        points: Speaking points, crop px. Shape (N, S, 2).
+        frames: Numbers of the source frames. Shape (N,), int64.
     """
 
     crops: Tensor
+    points: Tensor
+    frames: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackMotion:
+    """How a person's face moves over a whole video.
+
+    Attributes:
+        points: Kept landmarks, pose-free, canonical units. Shape (F, K, 3).
+        valid: Frames that show the face well. Shape (F,), bool.
+        times_s: When each frame is shown, seconds; on the CPU. Shape (F,), float64.
+        audio: The video's own sound around each frame; None where there is none, or where it is
+            not in step. Shape (F, A, D).
+    """
+
+    points: Tensor
+    valid: Tensor
+    times_s: Tensor
+    audio: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The person who is dubbed, as a model prepares for them.
+
+    Attributes:
+        references: Pictures by role; static roles only.
+        neutral: Resting speaking points, canonical units. Shape (S, 3).
+        track: Motion over the whole video, where the model needs it.
+        second: The person of another video which one of the model's options names.
+    """
+
+    references: Mapping[str, ReferenceSet]
+    neutral: Tensor
+    track: TrackMotion | None = None
+    second: Subject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWindow:
+    """Frames of one shot that follow each other: context, those wanted, context.
+
+    Frames whose face cannot be used are left out; `positions` shows the gaps.
+
+    Attributes:
+        crops: Source crops, RGB in [0, 1]. Shape (T, 3, H, W). None for `predict_motion`, which
+            sees no pictures.
+        audio: Feature steps around each frame. Shape (T, A, D).
+        landmarks: Kept landmarks, crop px. Shape (T, K, 2).
+        geometry: Pose and rest.
+        positions: Place of each frame in the result. Shape (T,), int64.
+        times_s: When each frame is shown, seconds; on the CPU. Shape (T,), float64.
+        emit: Rows that are wanted.
+        mesh: Kept landmarks, pose-free, canonical units; where the model needs it.
+            Shape (T, K, 3).
+        neighbours: For each per-frame role, rows of this window around each wanted frame. Shape
+            (E, N), int64.
+    """
+
+    crops: Tensor | None
     audio: Tensor
     landmarks: Tensor
     geometry: FaceGeometry
+    positions: Tensor
+    times_s: Tensor
+    emit: slice
+    mesh: Tensor | None = None
+    neighbours: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __len__(self) -> int:
-        return len(self.crops)
+        return len(self.landmarks)
+
+    def shown(self) -> Tensor:
+        """The crops, which every window for `render` has. Shape (T, 3, H, W)."""
+        assert self.crops is not None
+        return self.crops
+
+    def part(self, start: int, stop: int, context: int) -> ModelWindow:
+        """A smaller window that wants fewer frames, with as much context as there is.
+
+        Args:
+            start: First wanted frame, counted among those wanted here.
+            stop: The one after the last.
+            context: Rows kept on either side.
+        """
+        first, last = self.emit.start + start, self.emit.start + stop
+        low, high = max(0, first - context), min(len(self), last + context)
+        rows = slice(low, high)
+        return ModelWindow(
+            crops=None if self.crops is None else self.crops[rows],
+            audio=self.audio[rows],
+            landmarks=self.landmarks[rows],
+            geometry=self.geometry.rows(rows),
+            positions=self.positions[rows],
+            times_s=self.times_s[rows],
+            emit=slice(first - low, last - low),
+            mesh=None if self.mesh is None else self.mesh[rows],
+            neighbours={role: at[start:stop] - low for role, at in self.neighbours.items()},
+        )
+
+    @property
+    def num_wanted(self) -> int:
+        """How many frames are wanted."""
+        return self.emit.stop - self.emit.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """A mouth over time, the same type for all models.
+
+    Attributes:
+        points: Speaking points, pose-free, canonical units. Shape (T, S, 3).
+        confidence: How sure the model is, 0 to 1. Shape (T,).
+        source: Architecture that predicted it.
+        latent: What the points were made of; only the architecture that made it reads it. Shape
+            (T, P), or None.
+    """
+
+    points: Tensor
+    confidence: Tensor
+    source: str
+    latent: Tensor | None = None
+
+    def rows(self, rows: slice) -> Motion:
+        """The motion of some frames."""
+        latent = None if self.latent is None else self.latent[rows]
+        return replace(
+            self, points=self.points[rows], confidence=self.confidence[rows], latent=latent
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +320,10 @@ class DetailWarp:
 
     Attributes:
         grid: Where each patch pixel looks in each reference crop, normalised to [-1, 1] (the
-            convention of `grid_sample`, `align_corners=False`). Shape (T, N, h, w, 2).
-        weights: Share of each reference's detail. Shape (T, N, h, w).
-        source_grid: Where each patch pixel looks in the current frame's crop. Shape (T, h, w, 2).
-        source_weight: Share of the current frame's detail. Shape (T, h, w).
+            convention of `grid_sample`, `align_corners=False`). Shape (E, N, h, w, 2).
+        weights: Share of each reference's detail. Shape (E, N, h, w).
+        source_grid: Where each patch pixel looks in the current frame's crop. Shape (E, h, w, 2).
+        source_weight: Share of the current frame's detail. Shape (E, h, w).
         box: y0, y1, x0, x1 of the repainted part, crop px.
     """
 
@@ -102,18 +336,23 @@ class DetailWarp:
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """What a model generated.
+    """What a model generated for the frames that a window wanted.
 
     Attributes:
-        rgb: Crops with the new mouth, [0, 1]. Shape (T, 3, H, W).
-        speaking: Predicted speaking points, crop px. Shape (T, S, 2), or None when the model has
-            no notion of them.
+        rgb: Crops with the new mouth, [0, 1]. Shape (E, 3, H, W).
+        alpha: How much of the patch is laid over the frame, [0, 1]; None leaves it to the
+            pipeline's mask, which bounds it in any case. Shape (E, 1, H, W).
+        points: Speaking points that the picture shows, crop px; None when the model has no notion
+            of them. Shape (E, S, 2).
         detail: How to add the references' fine detail, or None.
+        figures: What `ModelSpec.figures` names. Shapes (E,).
     """
 
     rgb: Tensor
-    speaking: Tensor | None = None
+    alpha: Tensor | None = None
+    points: Tensor | None = None
     detail: DetailWarp | None = None
+    figures: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class LipSyncModel(Protocol):
@@ -124,54 +363,48 @@ class LipSyncModel(Protocol):
         """What the model needs."""
         ...
 
-    def encode_references(self, references: Tensor, landmarks: Tensor) -> Any:
-        """Work on references that is done once per identity.
+    def configure(self, options: Any) -> None:
+        """Take the options of the next dub: what `Architecture.options` names, or None."""
+        ...
 
-        Args:
-            references: RGB crops in [0, 1]. Shape (N, 3, H, W).
-            landmarks: Speaking points, crop px. Shape (N, S, 2).
-        """
+    def prepare(self, subject: Subject) -> Any:
+        """Work on a person that is done once: references, style, whatever holds for all frames."""
         ...
 
     def state_tensors(self, state: Any) -> dict[str, Tensor]:
-        """What `encode_references` worked out, as tensors that can be stored.
+        """What `prepare` worked out, as tensors that can be stored.
 
         The pictures themselves stay out: they are stored as pictures.
         """
         ...
 
-    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> Any:
+    def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> Any:
         """The state that `state_tensors` was given, without encoding anything again.
 
         Args:
             tensors: From `state_tensors`.
-            references: The RGB crops that were encoded, in [0, 1]. Shape (N, 3, H, W).
+            subject: The person whose state it is.
 
         Raises:
             IdentityError: The tensors are not those of this model or of these references.
         """
         ...
 
-    def generate(self, window: ModelWindow, state: Any) -> Patches:
-        """New mouths for a window."""
+    def predict_motion(self, window: ModelWindow, state: Any) -> Motion | None:
+        """The mouth that the sound asks for, of the wanted frames; None without a mouth model."""
         ...
 
+    def render(self, window: ModelWindow, motion: Motion | None, state: Any) -> Patches:
+        """Pictures of the wanted frames.
 
-def to_tensor(images: U8, device: torch.device | str = "cpu") -> Tensor:
-    """RGB uint8 (T, H, W, 3) to float32 [0, 1] (T, 3, H, W)."""
-    tensor = torch.from_numpy(images).to(device)
-    return tensor.permute(0, 3, 1, 2).float().div_(255.0)
+        Args:
+            window: With crops.
+            motion: Of every frame of the window, context included; None where the model that
+                predicts has no mouth model.
+            state: From `prepare`.
+        """
+        ...
 
-
-def to_images(patches: Tensor) -> U8:
-    """Float [0, 1] (T, 3, H, W) to RGB uint8 (T, H, W, 3)."""
-    scaled = patches.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
-
-
-def reference_tensors(
-    references: References, speaking: slice, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
-    """Crops (N, 3, H, W) and speaking points (N, S, 2) of a reference set."""
-    points: F32 = references.landmarks[:, speaking, :2]
-    return to_tensor(references.crops, device), torch.from_numpy(points.copy()).to(device)
+    def facts(self, state: Any) -> Mapping[str, Any]:
+        """What the report tells of this job beyond what it tells of every model; JSON values."""
+        ...

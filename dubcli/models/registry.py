@@ -1,53 +1,68 @@
-"""Every architecture by name; its file is imported on first use."""
+"""Every architecture by name; its package is imported on first use."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
-from typing import Any
-
-from torch import nn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dubcli.core.errors import ConfigError
+from dubcli.models.architecture import Architecture, load_part
 
-# name -> module, model class, config class
-ARCHITECTURES: dict[str, tuple[str, str, str]] = {
-    "passthrough": ("dubcli.models.passthrough.network", "Passthrough", "PassthroughConfig"),
-    "iptalker": ("dubcli.models.iptalker.network", "IPTalker", "IPTalkerConfig"),
+if TYPE_CHECKING:
+    from torch import nn
+
+# Name -> package, which holds an `ARCHITECTURE`.
+ARCHITECTURES: dict[str, str] = {
+    "passthrough": "dubcli.models.passthrough",
+    "iptalker": "dubcli.models.iptalker",
 }
-# What helps models and scores: users cannot dub with these.
-EXPERTS: dict[str, tuple[str, str, str]] = {
-    "sync-train": ("dubcli.sync.network", "SyncExpert", "SyncConfig"),
-    "sync-judge": ("dubcli.sync.network", "SyncExpert", "SyncConfig"),
+# Networks that help models and scores: users cannot dub with these.
+PARTS: dict[str, Architecture] = {
+    name: Architecture(
+        name=name,
+        network="dubcli.sync.network:SyncExpert",
+        config="dubcli.sync.network:SyncConfig",
+    )
+    for name in ("sync-train", "sync-judge")
 }
 
 
 def model_names() -> list[str]:
-    """Names that `create_model` knows."""
+    """Names of the models that users can dub with."""
     return list(ARCHITECTURES)
 
 
+def find_architecture(name: str) -> Architecture:
+    """What is known of a model or a part.
+
+    Raises:
+        ConfigError: Unknown architecture.
+    """
+    if name in PARTS:
+        return PARTS[name]
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name, ARCHITECTURES, 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(ARCHITECTURES)}."
+        raise ConfigError(f"Unknown model '{name}'.", hint)
+    return import_module(ARCHITECTURES[name]).ARCHITECTURE
+
+
 def create_model(name: str, config: dict[str, Any] | None = None) -> nn.Module:
-    """An untrained model or expert.
+    """An untrained model or part.
 
     Args:
         name: Architecture.
-        config: Fields of its config dataclass; the rest keep their defaults.
+        config: Fields of its configuration; the rest keep their defaults.
 
     Raises:
         ConfigError: Unknown architecture or field.
     """
-    known = ARCHITECTURES | EXPERTS
-    if name not in known:
-        near = difflib.get_close_matches(name, ARCHITECTURES, 1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(ARCHITECTURES)}."
-        raise ConfigError(f"Unknown model '{name}'.", hint)
-    module_name, model_class, config_class = known[name]
-    module = importlib.import_module(module_name)
+    found = find_architecture(name)
     try:
-        settings = getattr(module, config_class)(**(config or {}))
+        settings = load_part(found.config)(**(config or {}))
     except TypeError as error:
         raise ConfigError(
             f"Config of '{name}' does not fit: {error}.", "Use its fields."
         ) from error
-    return getattr(module, model_class)(settings)
+    return load_part(found.network)(settings)

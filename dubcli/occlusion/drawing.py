@@ -17,7 +17,7 @@ SHIFT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class FaceScene:
     """A face to be covered.
 
     Attributes:
@@ -60,7 +60,7 @@ class Layer:
     alpha: F32
 
 
-def any_surface(scene: Scene) -> F32:
+def any_surface(scene: FaceScene) -> F32:
     """Any texture: plain, striped, mottled, somebody's skin, or a part of another picture."""
     rng = scene.rng
     kind = rng.random()
@@ -82,7 +82,7 @@ def any_surface(scene: Scene) -> F32:
     return _part(rng, scene.other, rng.uniform(0.2, 0.9), scene.size)
 
 
-def skin(scene: Scene) -> F32:
+def skin(scene: FaceScene) -> F32:
     """Skin of this or another person, as large as the canvas."""
     rng = scene.rng
     own = rng.random() < 0.6
@@ -113,7 +113,7 @@ def any_colour(rng: np.random.Generator) -> F64:
     return np.clip(grey + rng.normal(0, rng.choice([3, 60]), 3), 0, 255)
 
 
-def plain(colour: F64, scene: Scene) -> F32:
+def plain(colour: F64, scene: FaceScene) -> F32:
     """One colour all over. Shape (H, W, 3)."""
     return np.broadcast_to(colour, (*scene.size, 3)).astype(np.float32)
 
@@ -134,7 +134,7 @@ def mesh(rng: np.random.Generator, size: tuple[int, int]) -> F32:
     return (wires[..., None] * rng.uniform(5, 45)).astype(np.float32)
 
 
-def rounded(fine: F32, scene: Scene) -> F32:
+def rounded(fine: F32, scene: FaceScene) -> F32:
     """Light on something round: darker towards its edges. Shape (H, W, 1)."""
     return coarse(_bulge(fine), scene)[..., None]
 
@@ -153,7 +153,7 @@ def put(shade: F32, whole: F32, one: F32, light: float) -> None:
     np.maximum(whole, one, out=whole)
 
 
-def capsule(scene: Scene, spots: list[F64], width: float) -> F32:
+def capsule(scene: FaceScene, spots: list[F64], width: float) -> F32:
     """A thick line with round ends through some spots, fine px. Shape (2 H, 2 W)."""
     fine = np.zeros((scene.size[0] * FINER, scene.size[1] * FINER), np.float32)
     thick = max(1, round(width * FINER))
@@ -162,7 +162,7 @@ def capsule(scene: Scene, spots: list[F64], width: float) -> F32:
     return fine
 
 
-def polygon(scene: Scene, ring: F64) -> F32:
+def polygon(scene: FaceScene, ring: F64) -> F32:
     """A ring of points (M, 2), filled. Shape (2 H, 2 W)."""
     fine = np.zeros((scene.size[0] * FINER, scene.size[1] * FINER), np.float32)
     cv2.fillPoly(fine, [fixed(ring)], (1.0,), cv2.LINE_8, SHIFT)
@@ -209,7 +209,7 @@ def grid_of(size: tuple[int, int]) -> F64:
     return np.stack([x, y], -1).astype(np.float64)
 
 
-def coarse(fine: F32, scene: Scene) -> F32:
+def coarse(fine: F32, scene: FaceScene) -> F32:
     """A fine shape averaged to the canvas. Shape (H, W)."""
     return np.asarray(cv2.resize(fine, scene.size[::-1], interpolation=cv2.INTER_AREA), np.float32)
 

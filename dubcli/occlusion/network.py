@@ -76,7 +76,7 @@ class OccluderNet(nn.Module):
         half = self.down_half(seen)
         quarter = self.down_quarter(half)
         eighth = self.down_eighth(quarter)
-        # What the whole crop looks like: a mask that covers half of a face is told by the rest.
+        # What the whole crop looks like: a mask over half of a face is recognised by the rest.
         eighth = eighth + eighth.mean((2, 3), keepdim=True)
         quarter = self.up_quarter(torch.cat([_grown(eighth, quarter), quarter], 1))
         half = self.up_half(torch.cat([_grown(quarter, half), half], 1))

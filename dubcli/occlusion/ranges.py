@@ -31,7 +31,7 @@ _LEAST_PROBABILITY = 0.5
 _LIPS_GROWTH = 1.3
 # Share of the lips' surroundings from which on a frame is covered, and below which it no longer is.
 COVERED_SHARE, UNCOVERED_SHARE = 0.35, 0.2
-# Share of the lower face from which on the thing in front is told apart, pixel by pixel.
+# Share of the lower face from which on the thing in front is segmented, pixel by pixel.
 TOUCHED_SHARE = 0.02
 # Frames around a touched one that are treated alike, so that nothing pops.
 _TOUCHED_REACH = 6
@@ -115,7 +115,7 @@ def covered_frames(lips: F32, seen: Bool, shot: Int) -> Bool:
     """Frames whose lips are hidden, in whole ranges.
 
     Begins at `COVERED_SHARE` and lasts until less than `UNCOVERED_SHARE`. Three frames are no
-    range; ranges that are close to each other are one: a hand that passes by is told once.
+    range; ranges that are close to each other are one: a hand that passes by is reported once.
 
     Args:
         lips: Hidden share of the lips' surroundings. Shape (T,).

@@ -11,15 +11,20 @@ from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
-from dubcli.weights.resolve import load_manifest, load_state, resolve
+from dubcli.weights.load import load_state
+from dubcli.weights.manifest import Manifest, load_manifest
+from dubcli.weights.resolve import resolve
 
 # Rows and columns of a crop between brow and nose, where hardly anything ever hides the skin.
 _BARE = (slice(25, 55), slice(20, 60))
 _LEAST_GREEN = 0.9
 
 
-def load_segmenter() -> Segment | None:
+def load_segmenter(manifest: Manifest | None = None) -> Segment | None:
     """The network that the manifest names, on the CPU, as `occlusion.ranges` wants it.
+
+    Args:
+        manifest: The one of this installation by default.
 
     Returns:
         None where the manifest names none: nothing is looked for then.
@@ -27,9 +32,10 @@ def load_segmenter() -> Segment | None:
     Raises:
         WeightsError: The weights are missing, damaged or of another network.
     """
-    if "occluder" not in load_manifest().default:
+    manifest = load_manifest() if manifest is None else manifest
+    if "occluder" not in manifest.default:
         return None
-    entry = resolve("occluder", role="part")
+    entry = resolve("occluder", manifest, role="part")
     config: dict[str, Any] = entry.config
     net = OccluderNet(OccluderConfig(**config))
     try:

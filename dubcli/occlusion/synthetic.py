@@ -17,8 +17,8 @@ from dubcli.face.landmarks import CHEEKS, CHIN, JAW, LIPS_OUTER, STABLE
 from dubcli.occlusion.drawing import (
     FINER,
     SHIFT,
+    FaceScene,
     Layer,
-    Scene,
     any_colour,
     any_surface,
     blob,
@@ -43,7 +43,7 @@ from dubcli.occlusion.drawing import (
 _WORDS = "the LIVE breaking news today said 2024 WOW subscribe we know that mouth #1 $9.99 ok"
 
 
-def hand(scene: Scene) -> Layer:
+def hand(scene: FaceScene) -> Layer:
     """Fingers, or fingers and palm, from any side."""
     rng, mm = scene.rng, scene.mm
     angle = rng.uniform(0, 2 * np.pi)
@@ -77,7 +77,7 @@ def hand(scene: Scene) -> Layer:
     return Layer(rgb=rgb, alpha=coarse(whole, scene))
 
 
-def microphone(scene: Scene) -> Layer:
+def microphone(scene: FaceScene) -> Layer:
     """A head of mesh or foam on a stick."""
     rng, mm = scene.rng, scene.mm
     centre = scene.target() + rng.normal(0, 8 * mm, 2)
@@ -96,7 +96,7 @@ def microphone(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(alpha, scene))
 
 
-def cup(scene: Scene) -> Layer:
+def cup(scene: FaceScene) -> Layer:
     """A cup, glass or bottle, upright or tilted, with light running down it."""
     rng, mm = scene.rng, scene.mm
     centre, angle = scene.target(), rng.normal(0, 0.4)
@@ -114,7 +114,7 @@ def cup(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(alpha, scene))
 
 
-def book(scene: Scene) -> Layer:
+def book(scene: FaceScene) -> Layer:
     """A board, sheet or book with lines of writing."""
     rng, mm = scene.rng, scene.mm
     ring = box_ring(rng, scene.target(), rng.uniform(50, 140) * mm, rng.uniform(60, 180) * mm, 0.5)
@@ -129,7 +129,7 @@ def book(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(polygon(scene, ring), scene))
 
 
-def surgical_mask(scene: Scene) -> Layer:
+def surgical_mask(scene: FaceScene) -> Layer:
     """A mask with folds, in its usual colours, from the nose to below the chin."""
     rng = scene.rng
     colours = ((150, 195, 220), (235, 238, 240), (35, 35, 40), (170, 215, 195), (225, 180, 195))
@@ -139,12 +139,12 @@ def surgical_mask(scene: Scene) -> Layer:
     return _worn(scene, plain(colour, scene) * folds[..., None], rng.uniform(0.1, 0.75))
 
 
-def cloth_mask(scene: Scene) -> Layer:
+def cloth_mask(scene: FaceScene) -> Layer:
     """A mask of any stuff."""
     return _worn(scene, any_surface(scene), scene.rng.uniform(0.1, 0.75))
 
 
-def hair(scene: Scene) -> Layer:
+def hair(scene: FaceScene) -> Layer:
     """Strands, or a lock of many, that hang over the face."""
     rng, mm = scene.rng, scene.mm
     fine = np.zeros((scene.size[0] * FINER, scene.size[1] * FINER), np.float32)
@@ -168,7 +168,7 @@ def hair(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(fine, scene))
 
 
-def pole(scene: Scene) -> Layer:
+def pole(scene: FaceScene) -> Layer:
     """A straight bar across the picture."""
     rng = scene.rng
     centre, angle = scene.target(), rng.uniform(0, np.pi)
@@ -178,7 +178,7 @@ def pole(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(bar, scene))
 
 
-def caption(scene: Scene) -> Layer:
+def caption(scene: FaceScene) -> Layer:
     """Writing over the picture, with or without a box behind it."""
     rng = scene.rng
     height, width = scene.size
@@ -209,7 +209,7 @@ def caption(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(np.maximum(fine, behind), scene))
 
 
-def anything(scene: Scene) -> Layer:
+def anything(scene: FaceScene) -> Layer:
     """A blob or a polygon with any texture."""
     rng = scene.rng
     spikes = rng.uniform(0.05, 0.5)
@@ -219,7 +219,7 @@ def anything(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(shape, scene))
 
 
-def phone(scene: Scene) -> Layer:
+def phone(scene: FaceScene) -> Layer:
     """A telephone seen from behind, held before the mouth."""
     rng, mm = scene.rng, scene.mm
     angle = rng.normal(0, 0.6)
@@ -240,7 +240,7 @@ def phone(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(fine, scene))
 
 
-def scarf(scene: Scene) -> Layer:
+def scarf(scene: FaceScene) -> Layer:
     """A knitted scarf that is drawn up over chin and mouth."""
     rng, mm = scene.rng, scene.mm
     height, width = scene.size
@@ -261,7 +261,7 @@ def scarf(scene: Scene) -> Layer:
     return Layer(rgb=rgb.astype(np.float32), alpha=coarse(polygon(scene, ring), scene))
 
 
-Painter = Callable[[Scene], Layer]
+Painter = Callable[[FaceScene], Layer]
 # How often each is drawn while training, and what is only ever scored.
 LEARNT: dict[str, tuple[Painter, float]] = {
     "hand": (hand, 5.0),
@@ -278,7 +278,7 @@ LEARNT: dict[str, tuple[Painter, float]] = {
 HELD_OUT: dict[str, Painter] = {"phone": phone, "scarf": scarf}
 
 
-def cover(scene: Scene, painter: Painter) -> tuple[F32, F32]:
+def cover(scene: FaceScene, painter: Painter) -> tuple[F32, F32]:
     """Put one thing in front of a face, with a shadow on it.
 
     Returns:
@@ -303,7 +303,7 @@ def cover(scene: Scene, painter: Painter) -> tuple[F32, F32]:
     return (face * (1 - inside) + rgb * inside).astype(np.float32), alpha
 
 
-def disturb(scene: Scene, same: F32) -> F32:
+def disturb(scene: FaceScene, same: F32) -> F32:
     """What looks as if something had been put in front of a face, and is the face itself.
 
     Args:
@@ -324,7 +324,7 @@ def disturb(scene: Scene, same: F32) -> F32:
     return _bearded(scene)
 
 
-def _bearded(scene: Scene) -> F32:
+def _bearded(scene: FaceScene) -> F32:
     """Stubble or a beard around the lips and along the jaw."""
     rng = scene.rng
     ring = np.concatenate([scene.points[JAW], scene.points[CHEEKS][:8]])
@@ -343,7 +343,7 @@ def _bearded(scene: Scene) -> F32:
     return (scene.face * (1 - inside) + tone * inside).astype(np.float32)
 
 
-def _worn(scene: Scene, rgb: F64 | F32, rise: float) -> Layer:
+def _worn(scene: FaceScene, rgb: F64 | F32, rise: float) -> Layer:
     """Stuff that is fitted from `rise` of the nose's length up to below the chin."""
     rng, mm = scene.rng, scene.mm
     points = scene.points.astype(np.float64)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,12 +17,14 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from dubcli.config import OccluderTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.types import F32, F64, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import (
@@ -33,14 +34,25 @@ from dubcli.occlusion.ranges import (
     cover_shares,
     lower_region,
 )
-from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Painter, Scene, cover, disturb, worn_out
+from dubcli.occlusion.synthetic import (
+    HELD_OUT,
+    LEARNT,
+    FaceScene,
+    Painter,
+    cover,
+    disturb,
+    worn_out,
+)
 from dubcli.sync.training import held_out
+from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
 from dubcli.training.data.prepared_clip import INDEX_NAME, MARGIN, STORED_SIZE, load_clip
+from dubcli.training.loop import Loop, LoopSettings
+from dubcli.training.schedule import CosineSchedule
+from dubcli.training.stage import MODEL, Batch, Optimization
 
-Progress = Callable[[str, int, int], None]
 WEIGHTS_NAME, SCORES_NAME = "occluder.safetensors", "scores.json"
 _SALT = "occluder"
-_WARM_UP_STEPS = 50
+_WARM_UP_STEPS, _LEAST_RATE = 50, 0.01
 _SAVE_EVERY = 100
 # Pixels outside the lower face count this much: whether a hand beside a face is in front of it
 # cannot always be told.
@@ -73,7 +85,6 @@ def train_occluder(config: OccluderTrainConfig, progress: Progress | None = None
     Raises:
         TrainingError: No prepared clips, too few people, NaN, or the folder cannot be written.
     """
-    tell = progress or (lambda stage, done, total: None)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -83,28 +94,45 @@ def train_occluder(config: OccluderTrainConfig, progress: Progress | None = None
     if len(learnt) < 2:
         raise TrainingError("Clips of two people are needed.", "Add clips to the data.")
     model = OccluderNet(OccluderConfig()).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    loop = _loop(model, learnt, config)
+    loop.run(progress)
     path = config.output / WEIGHTS_NAME
-    began, made = time.monotonic(), 0
-    for step in range(config.steps):
-        passed = max(step / config.steps, _time_share(config, began))
-        if passed >= 1:
-            break
-        _set_rate(optimizer, config.learning_rate, step, passed)
-        loss = _step(model, optimizer, learnt, config, step)
-        made = step + 1
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss} at step {step + 1}.", "Lower --learning-rate and run again."
-            )
-        tell("occluder", step + 1, config.steps)
-        if made % _SAVE_EVERY == 0:
-            write_whole(path, _packed(model))
     write_whole(path, _packed(model))
     scores = score(model.eval(), [person for person in people if person.name in strangers], learnt)
-    scores |= {"steps": made, "held_out": sorted(strangers), "config": asdict(model.config)}
+    scores |= {"steps": loop.step, "held_out": sorted(strangers), "config": asdict(model.config)}
     write_whole(config.output / SCORES_NAME, (json.dumps(scores, indent=2) + "\n").encode())
     return path
+
+
+def _loop(model: OccluderNet, people: list[Faces], config: OccluderTrainConfig) -> Loop:
+    """The training loop, where an interrupted run of the same options stands."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    schedule = CosineSchedule(
+        peak=config.learning_rate, warm_up_steps=_WARM_UP_STEPS, least=_LEAST_RATE
+    )
+    batches = OccluderBatches(people, size=config.batch, seed=config.seed)
+    task = OccluderTask(model, batches, Optimization(optimizer=optimizer, schedule=schedule))
+    state = TrainState(
+        step=0,
+        architecture="occluder",
+        stage="occluder",
+        model_config=asdict(model.config),
+        settings={"batch": str(config.batch), "faces": str(config.faces), "seed": str(config.seed)},
+    )
+    settings = LoopSettings(
+        steps=config.steps,
+        folder=config.output,
+        minutes=config.minutes,
+        is_time_course=True,
+        checkpoint_every=_SAVE_EVERY,
+        label="occluder",
+        run_config={key: str(value) for key, value in asdict(config).items()},
+    )
+    loop = Loop(task, state, settings)
+    resumed = checkpoint_to_resume(config.output, state, resume=True)
+    if resumed is not None:
+        loop.resume(resumed)
+    return loop
 
 
 def load_faces(folder: Path, most: int) -> list[Faces]:
@@ -156,18 +184,6 @@ def _faces(folder: Path, name: str, clips: list[str], most: int) -> Faces:
     )
 
 
-def _time_share(config: OccluderTrainConfig, began: float) -> float:
-    """How much of the asked minutes has passed."""
-    return (time.monotonic() - began) / (60 * config.minutes) if config.minutes else 0.0
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, most: float, step: int, passed: float) -> None:
-    """Warm up, then fall along a cosine over the run."""
-    warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-    for group in optimizer.param_groups:
-        group["lr"] = most * warm * (0.505 + 0.495 * math.cos(math.pi * passed))
-
-
 def _packed(model: OccluderNet) -> bytes:
     """The weights in half precision, as a safetensors file."""
     halves = {
@@ -177,29 +193,55 @@ def _packed(model: OccluderNet) -> bytes:
     return save(halves)
 
 
-def _step(
-    model: OccluderNet,
-    optimizer: torch.optim.Optimizer,
-    people: list[Faces],
-    config: OccluderTrainConfig,
-    step: int,
-) -> float:
-    samples = [
-        _sample(people, np.random.default_rng((config.seed, step, number)), number % 2 == 0)
-        for number in range(config.batch)
-    ]
-    pictures, masks, weights = (np.stack(parts) for parts in zip(*samples, strict=True))
-    logits = model(_to_tensor(pictures))[:, 0]
-    each = functional.binary_cross_entropy_with_logits(
-        logits, torch.from_numpy(masks), reduction="none"
-    )
-    weight = torch.from_numpy(weights)
-    loss = (each * weight).sum() / weight.sum()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+class OccluderBatches(Dataset[Batch]):
+    """Faces of which every other one is covered, see `_sample`.
+
+    Args:
+        people: Whose faces.
+        size: Of a batch.
+        seed: With the batch's number, all randomness.
+    """
+
+    def __init__(self, people: list[Faces], *, size: int, seed: int) -> None:
+        self._people, self._size, self._seed = people, size, seed
+
+    def __getitem__(self, index: int) -> Batch:
+        """Pictures (B, H, W, 3), what is covered and weights of pixels, both (B, H, W)."""
+        samples = [
+            _sample(
+                self._people, np.random.default_rng((self._seed, index, number)), not number % 2
+            )
+            for number in range(self._size)
+        ]
+        pictures, masks, weights = (np.stack(parts) for parts in zip(*samples, strict=True))
+        return {"pictures": pictures, "masks": masks, "weights": weights}
+
+
+class OccluderTask:
+    """What the loop trains.
+
+    Args:
+        model: The network.
+        batches: What it is shown.
+        optimization: Of all its parameters.
+    """
+
+    def __init__(
+        self, model: OccluderNet, batches: OccluderBatches, optimization: Optimization
+    ) -> None:
+        self.modules: Mapping[str, nn.Module] = {MODEL: model}
+        self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
+        self.batches: Dataset[Batch] = batches
+        self._model = model
+
+    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
+        """Weighted cross-entropy of the pixels."""
+        logits = self._model(_as_input(batch["pictures"]))[:, 0]
+        each = functional.binary_cross_entropy_with_logits(logits, batch["masks"], reduction="none")
+        return {"loss": (each * batch["weights"]).sum() / batch["weights"].sum()}
+
+    def preview(self) -> None:
+        """Nothing to look at."""
 
 
 def _sample(people: list[Faces], rng: np.random.Generator, is_covered: bool) -> tuple[U8, F32, F32]:
@@ -224,7 +266,7 @@ def _sample(people: list[Faces], rng: np.random.Generator, is_covered: bool) -> 
 
 def _scene(
     people: list[Faces], lenders: list[Faces], rng: np.random.Generator
-) -> tuple[Scene, F32]:
+) -> tuple[FaceScene, F32]:
     """A face, who lends textures to what covers it, and another picture of the same person."""
     person = people[rng.integers(len(people))]
     other = lenders[rng.integers(len(lenders))]
@@ -234,12 +276,12 @@ def _scene(
     face, points = _cut(person, number, moved)
     same, _ = _cut(person, near, moved)
     texture, other_points = _cut(other, int(rng.integers(len(other.pictures))), _moved(rng))
-    scene = Scene(face=face, points=points, other=texture, other_points=other_points, rng=rng)
+    scene = FaceScene(face=face, points=points, other=texture, other_points=other_points, rng=rng)
     return scene, same
 
 
-def _with(scene: Scene, face: F32) -> Scene:
-    return Scene(
+def _with(scene: FaceScene, face: F32) -> FaceScene:
+    return FaceScene(
         face=face,
         points=scene.points,
         other=scene.other,
@@ -342,8 +384,9 @@ def _score_uncovered(model: OccluderNet, person: Faces) -> dict[str, float]:
 def predict(model: OccluderNet, pictures: U8) -> F32:
     """Probability (N, H, W) that something lies in front, of pictures (N, H, W, 3), uint8."""
     with torch.inference_mode():
-        return torch.sigmoid(model(_to_tensor(pictures))[:, 0]).numpy()
+        return torch.sigmoid(model(_as_input(torch.from_numpy(pictures)))[:, 0]).numpy()
 
 
-def _to_tensor(pictures: U8) -> Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+def _as_input(pictures: Tensor) -> Tensor:
+    """Pictures (N, H, W, 3), uint8, as the network takes them."""
+    return pictures.permute(0, 3, 1, 2).float() / 255

@@ -5,25 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dubcli import __version__
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import FinetuneReport
-from dubcli.face.landmarks import SPEAKING
+from dubcli.core.reports import FinetuneReport
 from dubcli.identities.identity import Base, Consent, Identity
 from dubcli.identities.store import save_identity
-from dubcli.models.api import reference_tensors
-from dubcli.models.iptalker.network import IPTalker
 from dubcli.personalize.footage.gather import Footage
+from dubcli.personalize.person_subject import person_subject
 from dubcli.personalize.personal_clips import mouth_statistics
-from dubcli.personalize.validation import HeldOut
+from dubcli.personalize.validation import Validation
 from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip
+from dubcli.training.recipes import learning_names
 from dubcli.training.run_folder import encode_rows
-from dubcli.weights.resolve import WeightEntry, load_model
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.load import load_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +44,27 @@ class Person:
     device: torch.device
     footage: Footage
     learned: list[TrainClip]
-    held: HeldOut
+    held: Validation
     consent: Consent
 
 
-def base_model(entry: WeightEntry, device: torch.device) -> IPTalker:
-    """The weights as they ship.
+def base_model(entry: WeightEntry, device: torch.device) -> Any:
+    """The weights as they ship: a network that fulfils `LipSyncModel`.
 
     Raises:
         ConfigError: They are of a model that cannot learn a person.
         WeightsError: They are missing or damaged.
     """
     model, _ = load_model(entry.name, str(device))
-    if not isinstance(model, IPTalker) or model.spec.crop_size != CROP_SIZE:
-        raise ConfigError(f"'{entry.name}' cannot learn a person.", "Use --model iptalker.")
+    if model.spec.crop.size != CROP_SIZE:
+        raise cannot_learn(entry)
     return model
+
+
+def cannot_learn(entry: WeightEntry) -> ConfigError:
+    """The error for a model that learns nobody."""
+    known = ", ".join(learning_names())
+    return ConfigError(f"'{entry.name}' cannot learn a person.", f"Use --model {known}.")
 
 
 def store_identity(
@@ -89,8 +96,9 @@ def store_identity(
         values = model.state_dict()
         for name, delta in deltas.items():
             values[name].add_(delta.to(values[name]))
-        crops, points = reference_tensors(footage.references, SPEAKING, person.device)
-        state = model.state_tensors(model.encode_references(crops, points))
+        neutral = person.learned[0].neutral
+        subject = person_subject(model.spec, footage.references, neutral, person.device)
+        state = model.state_tensors(model.prepare(subject))
     identity = Identity(
         name=path.name,
         architecture=person.entry.architecture,

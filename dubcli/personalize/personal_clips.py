@@ -1,37 +1,22 @@
-"""One person's footage as training clips, what is kept apart, and how the person's mouth moves."""
+"""One person's footage as training clips, and what of it is kept apart for validation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import nn
 
-from dubcli.core.types import F32, F64
+from dubcli.core.types import F32
 from dubcli.face.landmarks import MOUTH_LEFT, MOUTH_RIGHT
 from dubcli.face.neutral import rest_shape
-from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.iptalker.geometry_task import coefficients_of
-from dubcli.models.iptalker.network import ARTICULATION, IPTalker
 from dubcli.sync.offset import measure_offset
 from dubcli.sync.scorer import SyncJudge
 from dubcli.training.data.prepared_clip import STEPS_HZ, PreparedClip
-from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
-from dubcli.training.device_utils import device_of, evaluating
+from dubcli.training.data.train_clips import TrainClip, derive_clip
 
 # Share of the footage that is kept apart, the frames that it has at least and at most, and those
 # beside it that nobody uses.
 _HELD_SHARE, _LEAST_HELD, _MOST_HELD, _GAP_FRAMES = 0.2, 10, 250, 5
-# Coefficients have unit variance over people. So much of it lies between people and so much
-# within one, of what the sound does not tell; mouths repeat themselves within so many seconds.
-_BETWEEN, _WITHIN, _MEMORY_S = 0.15, 0.37, 0.4
-# Independent moments that the gain's prior, 1, is worth; and its limits.
-_GAIN_PRIOR, _GAIN_RANGE = 20.0, (0.5, 2.0)
-# What of a spread that pictures do not show is made up for (all of it costs 0.5 dB, this much 0.2),
-# and its limits.
-_WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
-_BATCH = 64
 
 
 def rest_of(clips: list[PreparedClip]) -> F32:
@@ -109,94 +94,3 @@ def mouth_statistics(clips: list[TrainClip]) -> dict[str, float]:
         "width_mean": float(width.mean()),
         "width_std": float(width.std()),
     }
-
-
-def teach_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
-    """Let the predicted mouth take this person's mean shape, and open as far as the person does.
-
-    Sound alone still decides when the mouth moves. The mapping is folded into the last layer, so
-    the sound half needs no training.
-
-    Returns:
-        Whether there was sound to compare with; the model stays as it is otherwise.
-    """
-    heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
-    if not heard:
-        return False
-    predicted = np.concatenate([_predicted(model, clip) for clip in heard])
-    true = np.concatenate([coefficients_of(c.departure[c.frames], model).numpy() for c in heard])
-    seconds = sum(len(clip.frames) * _frame_s(clip) for clip in heard)
-    basis = model.alignment.basis.cpu().numpy()
-    opening = basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1]
-    gain, shift = mouth_mapping(predicted, true, opening, seconds)
-    _fold(model, gain, shift)
-    return True
-
-
-def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
-    """Make up for pictures that open less than their landmarks, as far as that costs little.
-
-    Args:
-        model: After `teach_mouth`.
-        clips: What was learned from.
-        shown: Spread of the opening in generated pictures over the true one; NaN changes nothing.
-    """
-    heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
-    if not heard or not shown > 0:
-        return
-    factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
-    mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0)
-    _fold(model, factor, (1 - factor) * mean)
-
-
-def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
-    """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
-    last = model.alignment.to_coefficients[-1]
-    assert isinstance(last, nn.Linear)
-    with torch.no_grad():
-        last.weight.mul_(gain)
-        last.bias.mul_(gain).add_(torch.from_numpy(shift / ARTICULATION).to(last.bias))
-
-
-def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:
-    """The map `gain * c + shift` from what sound predicts to a person's own mouth.
-
-    What the sound does not tell on average is added, and the spread of the mouth opening made
-    the person's; both as far as the footage outweighs a prior of no change (the posterior mean of
-    a normal; a mean of logarithms).
-
-    Args:
-        predicted: Coefficients. Shape (T, P).
-        true: Coefficients. Shape (T, P).
-        opening: How far each coefficient opens the mouth. Shape (P,).
-        seconds: Length of the footage: what counts is how often the mouth changed, not frames.
-    """
-    independent = max(1.0, seconds / _MEMORY_S)
-    error = (true - predicted).astype(np.float64)
-    spread = 0.5 * error.var(0) + 0.5 * _WITHIN
-    moved = error.mean(0) * _BETWEEN / (_BETWEEN + spread / independent)
-    ratio = max(float((true @ opening).std()), 1e-6) / max(float((predicted @ opening).std()), 1e-6)
-    gain = float(np.clip(ratio ** (independent / (independent + _GAIN_PRIOR)), *_GAIN_RANGE))
-    mean = predicted.mean(0, dtype=np.float64)
-    return gain, moved + (1 - gain) * mean
-
-
-@torch.inference_mode()
-def _predicted(model: IPTalker, clip: TrainClip) -> F32:
-    """Coefficients that the clip's sound asks for. Shape (U, P)."""
-    device, spec, config = device_of(model), model.spec, model.config
-    tokens = torch.zeros(config.num_references, config.embedding, device=device)
-    parts = []
-    with evaluating(model):
-        for start in range(0, len(clip.frames), _BATCH):
-            frames = clip.frames[start : start + _BATCH]
-            audio = audio_windows(clip, frames, spec.audio_width, kind=spec.audio_kind)
-            made = model.coefficients(torch.from_numpy(audio).to(device), tokens)
-            parts.append(made.cpu().numpy())
-    return np.concatenate(parts)
-
-
-def _frame_s(clip: TrainClip) -> float:
-    """Seconds from frame to frame."""
-    steps = np.diff(clip.clip.steps)
-    return float(np.median(steps)) / float(STEPS_HZ) if len(steps) else 0.0

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.personalize.validation import HeldOutScore
+from dubcli.personalize.validation import ValidationScore
 from dubcli.training.checkpoint import list_checkpoints, read_state
 
 # A correlation over so few frames is known to about this much: so much less costs nothing. What
@@ -25,12 +25,12 @@ _TEXTURE_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class ValidationCheck:
     """A look at the footage kept apart, after so many steps; `loss` is the latest batch's."""
 
     step: int
     loss: float
-    score: HeldOutScore
+    score: ValidationScore
 
     def as_json(self) -> dict[str, float | None]:
         """Plain numbers; None for what could not be measured."""
@@ -44,17 +44,17 @@ class History:
         before: The base model without anything learned.
     """
 
-    def __init__(self, before: HeldOutScore) -> None:
+    def __init__(self, before: ValidationScore) -> None:
         self.before = before
-        self.checks: list[Check] = []
+        self.checks: list[ValidationCheck] = []
 
-    def add(self, check: Check) -> bool:
+    def add(self, check: ValidationCheck) -> bool:
         """Note a check; whether it is the best so far."""
         self.checks.append(check)
         return self.best is check
 
     @property
-    def best(self) -> Check:
+    def best(self) -> ValidationCheck:
         """The check with the best texture and sync together; the earliest of equals."""
         return max(self.checks, key=lambda check: self._worth(check.score))
 
@@ -66,7 +66,7 @@ class History:
         best = max(_number(check.score.sync) for check in self.checks)
         return all(_number(c.score.sync) < best - _STOPPING_FALL for c in self.checks[-2:])
 
-    def _worth(self, score: HeldOutScore) -> float:
+    def _worth(self, score: ValidationScore) -> float:
         lost = _number(self.before.sync) - _TOLERATED_FALL - _number(score.sync)
         off = abs(math.log(max(score.texture, 1e-3)))
         return -max(0.0, lost) - _TEXTURE_SHARE * off
@@ -76,7 +76,7 @@ def _number(sync: float) -> float:
     return 0.0 if math.isnan(sync) else sync
 
 
-def as_figures(score: HeldOutScore) -> dict[str, float | None]:
+def as_figures(score: ValidationScore) -> dict[str, float | None]:
     """The scores by name; None for what could not be measured."""
     return {name: _known(value) for name, value in asdict(score).items()}
 
@@ -85,9 +85,9 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 5)
 
 
-def _score_of(figures: dict[str, Any]) -> HeldOutScore:
-    known = {field.name: figures[field.name] for field in fields(HeldOutScore)}
-    return HeldOutScore(**{k: math.nan if v is None else v for k, v in known.items()})
+def _score_of(figures: dict[str, Any]) -> ValidationScore:
+    known = {field.name: figures[field.name] for field in fields(ValidationScore)}
+    return ValidationScore(**{k: math.nan if v is None else v for k, v in known.items()})
 
 
 def _best_name(step: int) -> str:
@@ -179,7 +179,7 @@ class WorkFolder:
             for row in content["checks"]:
                 if row["step"] <= read_state(checkpoint).step:
                     loss = math.nan if row["loss"] is None else row["loss"]
-                    check = Check(step=row["step"], loss=loss, score=_score_of(row))
+                    check = ValidationCheck(step=row["step"], loss=loss, score=_score_of(row))
                     history.checks.append(check)
             return history, load_file(self.path / _best_name(history.best.step))
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from dubcli.core.types import F32, U8, Frame, Int, References
 from dubcli.face.detect import FaceDetector
-from dubcli.face.landmarks import LIPS_OUTER, SPEAKING, mouth_open
+from dubcli.face.landmarks import LIPS_OUTER, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
-from dubcli.models.api import FaceGeometry, ModelWindow, reference_tensors, to_images, to_tensor
-from dubcli.models.iptalker.geometry_task import coefficients_of
-from dubcli.models.iptalker.network import IPTalker
+from dubcli.models.api import FaceGeometry, ModelWindow
+from dubcli.models.conversion import to_images, to_tensor, whole_window
+from dubcli.personalize.person_subject import person_subject
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN
 from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
 from dubcli.training.device_utils import device_of, evaluating
+from dubcli.training.stage import Adapter
 
 # Frames that are looked at, evenly spread: enough for a correlation, few enough for a laptop.
 MAX_FRAMES = 48
@@ -34,7 +36,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutScore:
+class ValidationScore:
     """Scores on footage that was not learnt from.
 
     Attributes:
@@ -49,12 +51,13 @@ class HeldOutScore:
     sync: float
 
 
-class HeldOut:
+class Validation:
     """Footage kept apart.
 
     Args:
         clips: Their frames are those kept apart, as crops of `CROP_SIZE`.
         references: The identity's.
+        adapter: Of the model.
         find_faces: Makes a detector.
     """
 
@@ -62,16 +65,18 @@ class HeldOut:
         self,
         clips: list[TrainClip],
         references: References,
+        adapter: Adapter,
         find_faces: Callable[[], FaceDetector],
     ) -> None:
         self._references, self._find_faces = references, find_faces
+        self._adapter = adapter
         self._parts = _spread(clips, MAX_FRAMES)
         self.has_sound = all(clip.has_audio for clip, _ in self._parts)
 
     def __len__(self) -> int:
         return sum(len(frames) for _, frames in self._parts)
 
-    def score(self, model: IPTalker) -> HeldOutScore:
+    def score(self, model: Any) -> ValidationScore:
         """Scores of a model's pictures."""
         decibels, energies, openings = [], [], []
         box = mouth_box(CROP_SIZE)
@@ -87,13 +92,13 @@ class HeldOut:
                 )
             openings.append(self._openings(clip, frames, made))
         both = np.nanmean(np.array(energies), 0)
-        return HeldOutScore(
+        return ValidationScore(
             psnr=float(np.mean(decibels)),
             texture=float(both[0] / max(both[1], 1e-6)),
             sync=_correlation(openings),
         )
 
-    def shown_spread(self, model: IPTalker) -> float:
+    def shown_spread(self, model: Any) -> float:
         """Spread of the opening found in generated pictures over the true one; NaN if unknown."""
         both = np.concatenate(
             [
@@ -106,7 +111,7 @@ class HeldOut:
             return math.nan
         return float(both[0].std() / both[1].std())
 
-    def pictures(self, model: IPTalker) -> list[U8]:
+    def pictures(self, model: Any) -> list[U8]:
         """A few generated crops, the same frames at every call."""
         return [
             picture for clip, frames in self._few() for picture in self._paint(model, clip, frames)
@@ -121,21 +126,21 @@ class HeldOut:
         return _spread([replace(clip, frames=frames) for clip, frames in self._parts], _SHOWN)
 
     @torch.inference_mode()
-    def _paint(self, model: IPTalker, clip: TrainClip, frames: Int) -> U8:
+    def _paint(self, model: Any, clip: TrainClip, frames: Int) -> U8:
         """Generated crops of some frames. Shape (T, H, W, 3)."""
         device, window = device_of(model), model.spec.window
         parts = []
         with evaluating(model):
-            crops, points = reference_tensors(self._references, SPEAKING, device)
-            state = model.encode_references(crops, points)
+            neutral = self._parts[0][0].neutral
+            state = model.prepare(person_subject(model.spec, self._references, neutral, device))
             for start in range(0, len(frames), window):
                 part = frames[start : start + window]
                 view = _window(model, clip, part)
                 if self.has_sound:
-                    patches = model.generate(view, state)
+                    motion = model.predict_motion(view, state)
                 else:
-                    true = coefficients_of(clip.departure[part], model).to(device)
-                    patches = model.paint(view, state, true)
+                    motion = self._adapter.true_motion(model, clip, part)
+                patches = model.render(view, motion, state)
                 parts.append(to_images(patches.rgb))
         return np.concatenate(parts)
 
@@ -157,7 +162,7 @@ class HeldOut:
         return both[:, np.isfinite(both).all(0)]
 
 
-def _window(model: IPTalker, clip: TrainClip, frames: Int) -> ModelWindow:
+def _window(model: Any, clip: TrainClip, frames: Int) -> ModelWindow:
     device, data = device_of(model), clip.clip
 
     def tensor(values: np.ndarray) -> torch.Tensor:
@@ -166,8 +171,8 @@ def _window(model: IPTalker, clip: TrainClip, frames: Int) -> ModelWindow:
     translation = data.translation[frames].copy()
     translation[:, :2] -= MARGIN[::-1]
     spec = model.spec
-    sound = audio_windows(clip, frames, spec.audio_width, kind=spec.audio_kind)
-    return ModelWindow(
+    sound = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
+    return whole_window(
         crops=to_tensor(np.stack([stored_to_crop(data.picture(int(i))) for i in frames]), device),
         audio=tensor(sound),
         landmarks=tensor(_in_crop(data.landmarks[frames])),

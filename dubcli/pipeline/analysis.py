@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 
 from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.core.progress import Progress
 from dubcli.core.types import FaceTrack, MediaInfo
-from dubcli.face.detect import FaceDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector
 from dubcli.face.shots import ShotDetector, Verdict
 from dubcli.face.track import Sighting, Tracker
 from dubcli.face.usability import Reason
 from dubcli.media.video.frame_reader import FrameReader
-from dubcli.media.video.timeline import FrameTimes
 from dubcli.occlusion.ranges import Segment
 from dubcli.occlusion.segmenter import load_segmenter
+from dubcli.pipeline.analysis_cache import Analysis, load_analysis, save_analysis
+from dubcli.pipeline.context import RunContext
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.part import looked_at, require_start
 from dubcli.pipeline.queues import prefetch
-
-Progress = Callable[[str, int, int], None]
-# The landmark network looks at 256 px; a longer side than this only costs time.
-MAX_SIDE = 960
 
 
 def expected_frames(info: MediaInfo) -> int:
@@ -34,21 +33,37 @@ def expected_frames(info: MediaInfo) -> int:
     return 0 if info.duration_s is None else max(0, round(info.duration_s * video.frame_rate))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Analysis:
-    """What pass 1 found.
+def find_faces(context: RunContext, job: LoadedJob) -> Analysis:
+    """Pass 1: who is where; taken from the run's folder where an earlier run has looked.
 
-    Attributes:
-        times: Of every frame.
-        tracks: Every person, largest first.
-        num_corrupt: Packets that could not be decoded.
-        num_interlaced: Frames that say of themselves that they are interlaced.
+    Args:
+        context: Of the run.
+        job: What is to be done.
+
+    Raises:
+        ConfigError: A part that the video does not have.
+        MediaError: The video breaks off.
     """
-
-    times: FrameTimes
-    tracks: list[FaceTrack]
-    num_corrupt: int
-    num_interlaced: int = 0
+    kept = context.folder.analysis
+    found = None if kept is None else load_analysis(kept)
+    if found is not None:
+        context.reader.recall(found.times, found.num_corrupt)
+        return found
+    if job.info.duration_s is not None:
+        # Not after the long pass; headers are rounded.
+        require_start(job.config, job.info.duration_s, 1)
+    with context.engine.detector() as detector:
+        found = analyse(
+            context.reader,
+            detector,
+            expected_frames(job.info),
+            context.progress,
+            context.engine.segmenter(),
+            part=looked_at(job.config, job.audio_s, job.video),
+        )
+    if kept is not None:
+        save_analysis(found, kept)
+    return found
 
 
 def analyse(

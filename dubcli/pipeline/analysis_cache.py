@@ -1,9 +1,9 @@
-"""What pass 1 found, in a file: a job that goes on does not look at every frame again."""
+"""What pass 1 found, and its file: a job that goes on does not look at every frame again."""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,23 @@ import numpy as np
 
 from dubcli.core.types import FaceTrack
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.pipeline.analysis import Analysis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What pass 1 found.
+
+    Attributes:
+        times: Of every frame.
+        tracks: Every person, largest first.
+        num_corrupt: Packets that could not be decoded.
+        num_interlaced: Frames that say of themselves that they are interlaced.
+    """
+
+    times: FrameTimes
+    tracks: list[FaceTrack]
+    num_corrupt: int
+    num_interlaced: int = 0
 
 
 def save_analysis(found: Analysis, path: Path) -> None:

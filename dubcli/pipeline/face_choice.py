@@ -14,23 +14,23 @@ of 30 pairs, nobody in the rest. A voice that belongs to neither is given to one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from dubcli.config.option_parsing import FACE_PLACES, face_number
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
 from dubcli.core.types import F32, F64, U8, FaceTrack, Frame
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector, MediaPipeDetector
 from dubcli.face.face_descriptor import closest_likeness, describe
-from dubcli.face.track import smooth_pose
 from dubcli.identities.identity import Identity
-from dubcli.media.video.timeline import FrameTimes
-from dubcli.pipeline.analysis import MAX_SIDE, Analysis, choose_face, usable_faces
-from dubcli.sync.scorer import SyncScore, mouth_of_track, source_offsets
+from dubcli.pipeline.analysis import choose_face, usable_faces
+from dubcli.pipeline.analysis_cache import Analysis
+from dubcli.pipeline.engine import Engine
+from dubcli.sync.scorer import SyncScore
 
 # Likeness of a face that is taken for somebody, and how much less alike the next one must be.
 _LEAST_ALIKE, _LEAD_ALIKE = 0.75, 0.05
@@ -48,6 +48,7 @@ _IN_WORDS = {
     "center": "nearest to the centre",
 }
 
+OpenDetector = Callable[[], AbstractContextManager[FaceDetector]]
 Listen = Callable[[Sequence[FaceTrack]], Sequence[SyncScore | None]]
 
 
@@ -79,12 +80,22 @@ class Known:
     looks: F32
 
 
-def known_person(face: str | int, identity: Identity | None) -> Known | None:
+def known_people(
+    engine: Engine, faces: Sequence[str | int], identity: Identity | None
+) -> list[Known | None]:
+    """`known_person` for the face of each recording."""
+    return [known_person(face, identity, engine.detector) for face in faces]
+
+
+def known_person(
+    face: str | int, identity: Identity | None, detector: OpenDetector = MediaPipeDetector
+) -> Known | None:
     """Whom `choose` is to look for: whoever a picture shows, or with `auto` an identity.
 
     Args:
         face: As `DubConfig.face` has it.
         identity: The one that the dub uses.
+        detector: Opens a face detector.
 
     Raises:
         ProbeError: The picture is missing or damaged.
@@ -97,7 +108,7 @@ def known_person(face: str | int, identity: Identity | None) -> Known | None:
     if face_number(face) is not None or face in FACE_PLACES:
         return None
     path = Path(str(face))
-    return Known(name=path.name, looks=_looks_in(path))
+    return Known(name=path.name, looks=_looks_in(path, detector))
 
 
 def choose(
@@ -135,25 +146,6 @@ def choose(
     if face == "auto":
         return _automatic(usable, known, listen)
     return _placed(usable, str(face), size)
-
-
-def own_sound(video: Path, times: FrameTimes, device: torch.device) -> Listen:
-    """What tells how well lips follow the video's own sound.
-
-    Args:
-        video: The source.
-        times: Of its frames.
-        device: Where the sync expert runs.
-
-    Returns:
-        Scores of tracks, None where there is no sound, no expert, or not enough of a mouth.
-    """
-
-    def listen(tracks: Sequence[FaceTrack]) -> list[SyncScore | None]:
-        mouths = [mouth_of_track(track, smooth_pose(track), times) for track in tracks]
-        return source_offsets(video, mouths, device)
-
-    return listen
 
 
 def _automatic(usable: list[FaceTrack], known: Known | None, listen: Listen) -> Choice:
@@ -227,10 +219,10 @@ def _numbers(numbers: Sequence[int]) -> str:
     return f"Use {' or '.join(f'--face {number}' for number in numbers)}, counted by size."
 
 
-def _looks_in(path: Path) -> F32:
+def _looks_in(path: Path, open_detector: OpenDetector) -> F32:
     """Descriptor of the largest face in a picture. Shape (1, D)."""
     image = _read_picture(path)
-    with MediaPipeDetector() as detector:
+    with open_detector() as detector:
         looks = _looks_of_largest(image, detector)
         if looks is None:
             # A face that fills the picture is found with some room around it.

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from dubcli.core.errors import DeviceError
-from dubcli.models.api import LipSyncModel, ModelWindow, Patches
+from dubcli.models.api import ModelWindow, Patches
 from dubcli.pipeline.device import autocast
+from dubcli.pipeline.model_pair import ModelPair
 
 # What torch's allocator for the processor says; it raises no error of its own kind.
 _CPU_IS_FULL = "can't allocate memory"
@@ -19,39 +20,64 @@ T = TypeVar("T")
 
 
 class Generator:
-    """A model with its references' state, which halves its batch where memory runs out.
+    """A pair of models with their states, which halves its batch where memory runs out.
 
     The smaller batch stays for the rest of the run: what did not fit once will not fit again.
 
     Args:
-        model: On `device`.
-        state: What it made of the references.
-        device: Where it runs.
+        models: On `device`.
+        motion_state: What the predicting model prepared.
+        render_state: What the painting model prepared.
+        device: Where they run.
     """
 
-    def __init__(self, model: LipSyncModel, state: Any, device: torch.device) -> None:
-        self._model, self._state, self._device = model, state, device
-        self._most = model.spec.window
+    def __init__(
+        self, models: ModelPair, motion_state: Any, render_state: Any, device: torch.device
+    ) -> None:
+        self._models, self._device = models, device
+        self._motion_state, self._render_state = motion_state, render_state
+        self._most = models.render.spec.window
 
-    def __call__(self, window: ModelWindow) -> Patches:
+    def __call__(self, heard: ModelWindow, shown: ModelWindow) -> Patches:
         """New mouths for a window.
+
+        Args:
+            heard: What the predicting model is given; its wanted frames are all of `shown`.
+            shown: What the painting model is given.
 
         Raises:
             DeviceError: Not even a single frame fits.
         """
         done: list[Patches] = []
         start = 0
-        while start < len(window):
-            part = _part(window, slice(start, start + self._most))
+        while start < shown.num_wanted:
+            stop = min(shown.num_wanted, start + self._most)
             try:
-                with torch.inference_mode(), autocast(self._device):
-                    done.append(self._model.generate(part, self._state))
-                start += len(part)
+                done.append(self._generate(heard, shown, start, stop))
+                start = stop
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                self._halve(len(part), error)
+                self._halve(stop - start, error)
         return done[0] if len(done) == 1 else _joined(done)
+
+    def _generate(self, heard: ModelWindow, shown: ModelWindow, start: int, stop: int) -> Patches:
+        """Frames `start` to `stop` of those wanted."""
+        motion, render = self._models.motion, self._models.render
+        part = shown.part(start, stop, render.spec.context)
+        first = shown.emit.start + start - part.emit.start
+        sound = heard.part(first, first + len(part), motion.spec.motion_context)
+        with torch.inference_mode(), autocast(self._device):
+            mouth = motion.predict_motion(sound, self._motion_state)
+            return render.render(part, mouth, self._render_state)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the models report of the job, by architecture; those with nothing are left out."""
+        motion, render = self._models.motion, self._models.render
+        told = {render.spec.name: dict(render.facts(self._render_state))}
+        if not self._models.is_one:
+            told[motion.spec.name] = dict(motion.facts(self._motion_state))
+        return {name: facts for name, facts in told.items() if facts}
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
@@ -77,24 +103,11 @@ def _is_out_of_memory(error: Exception) -> bool:
     return _CPU_IS_FULL in str(error) or "out of memory" in str(error).lower()
 
 
-def _part(window: ModelWindow, frames: slice) -> ModelWindow:
-    geometry = window.geometry
-    return ModelWindow(
-        crops=window.crops[frames],
-        audio=window.audio[frames],
-        landmarks=window.landmarks[frames],
-        geometry=replace(
-            geometry,
-            scale=geometry.scale[frames],
-            rotation=geometry.rotation[frames],
-            translation=geometry.translation[frames],
-        ),
-    )
-
-
 def _joined(parts: list[T]) -> T:
     """Dataclasses of tensors one after the other; what is no tensor is the same in all."""
     first = parts[0]
+    if isinstance(first, dict):
+        return {name: _joined([part[name] for part in parts]) for name in first}  # type: ignore[index, return-value]
     if isinstance(first, torch.Tensor):
         return torch.cat(parts)  # type: ignore[arg-type, return-value]
     if is_dataclass(first) and not isinstance(first, type):

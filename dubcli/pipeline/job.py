@@ -1,88 +1,67 @@
-"""What is checked and loaded before a frame is looked at."""
+"""A run that was checked and may begin."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from dubcli import __version__
-from dubcli.config import DubConfig, Voice
+from dubcli.config import DubConfig
 from dubcli.core.errors import ConfigError, EncodeError
-from dubcli.core.types import MediaInfo, VideoStreamInfo, Waveform
-from dubcli.identities.adapter import apply_adapter
+from dubcli.core.types import MediaInfo, VideoStreamInfo
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import locate
 from dubcli.media.container.ffmpeg import ffmpeg_binary
 from dubcli.media.container.formats import container_of, default_output
 from dubcli.media.container.probe import probe, require_audio, require_video
-from dubcli.media.sound.mix import mix_recordings
 from dubcli.media.video.deinterlace import refuse_interlaced
 from dubcli.media.video.frame_writer import EncodeOptions
-from dubcli.models.api import LipSyncModel
-from dubcli.pipeline.device import choose_device
+from dubcli.models.model_options import options_for, refuse_foreign_options, second_subject
+from dubcli.models.registry import model_names
 from dubcli.pipeline.resume import fingerprint_of
-from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
+from dubcli.pipeline.soundtrack import read_audio
 from dubcli.pipeline.stored_identity import read_identity
 from dubcli.provenance.mark_choice import Marks, plan_marks, sidecar_of
-from dubcli.weights.resolve import load_model, resolve
+from dubcli.weights.entry import WeightEntry
 
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speech:
-    """What one person is to say.
-
-    Attributes:
-        voice: Who, and the file.
-        waveform: The recording at the features' rate.
-        audio_s: Its exact length, seconds.
-    """
-
-    voice: Voice
-    waveform: Waveform
-    audio_s: Fraction
+if TYPE_CHECKING:
+    from dubcli.pipeline.engine import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run that was checked and may begin: nothing in it depends on what the frames show.
+    """A run that was checked by files' headers and options alone: nothing is decoded or loaded.
 
     Attributes:
         config: What the user asked for.
         info: Facts of the source.
+        recordings: Facts of what each person says, in the user's order.
         output: Where the result goes.
-        speeches: What each person says, in the user's order.
-        sound: The file that becomes the result's sound: the only recording, or all mixed.
-        audio_s: Its exact length, seconds.
-        levels: How loud it and the source's own sound become.
-        model: The lip-sync model, on `device`.
-        model_name: Name and tag of its manifest entry.
-        identity: The person that it was adapted to, None for the model as it ships.
-        weights_sha256: None for a model without weights.
-        device: Where the model runs.
+        entry: Weights of the model that paints.
+        motion_entry: Weights of the model that predicts the mouth; usually the same.
+        options: What users chose for each of the models, by architecture.
+        second_videos: Facts of the videos that these options name as second subjects, by
+            architecture.
+        identity: The person that it is adapted to, None for the model as it ships.
+        device: Where it runs.
         encode: How frames are encoded.
-        marks: What tells that it was dubbed.
+        marks: What tells that the result was dubbed.
     """
 
     config: DubConfig
     info: MediaInfo
+    recordings: tuple[MediaInfo, ...]
     output: Path
-    speeches: tuple[Speech, ...]
-    sound: Path
-    audio_s: Fraction
-    levels: Levels
-    model: LipSyncModel
-    model_name: str
+    entry: WeightEntry
+    motion_entry: WeightEntry
+    options: Mapping[str, Any]
+    second_videos: Mapping[str, MediaInfo]
     identity: Identity | None
-    weights_sha256: str | None
     device: torch.device
     encode: EncodeOptions
     marks: Marks
@@ -92,6 +71,67 @@ class Job:
         """The video stream that is dubbed."""
         return require_video(self.info)
 
+    @property
+    def model_name(self) -> str:
+        """Name and tag of the entry of the model that paints."""
+        return self.entry.name
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of its weights, None for a model without weights."""
+        return self.entry.sha256
+
+
+def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = None) -> Job:
+    """Check what can be told without decoding: files, options, names, the device.
+
+    Args:
+        config: What the user asked for.
+        engine: Knows the weights and the device.
+        encode: Encoder options in place of the configuration's.
+
+    Raises:
+        DubError: Some input cannot be used.
+    """
+    info, recordings = inspect(config)
+    output = check_output(config, info)
+    identity, wanted = None, config.model
+    if config.identity is not None:
+        identity, wanted = read_identity(config.identity, config.model, engine.manifest)
+    entry = engine.resolve(config.render or wanted)
+    motion_entry = engine.resolve(config.motion or wanted)
+    options = _model_options(config, [motion_entry.architecture, entry.architecture])
+    second = {name: second_subject(name, chosen) for name, chosen in options.items()}
+    second_videos = {name: probe(path) for name, path in second.items() if path is not None}
+    for other in second_videos.values():
+        require_video(other)
+    ffmpeg_binary()  # the very last step needs it: better missed now
+    return Job(
+        config=config,
+        info=info,
+        recordings=recordings,
+        output=output,
+        entry=entry,
+        motion_entry=motion_entry,
+        options=options,
+        second_videos=second_videos,
+        identity=identity,
+        device=engine.device(config.device),
+        encode=encode or EncodeOptions(output=output, crf=config.crf, threads=config.threads),
+        marks=plan_marks(config, output),
+    )
+
+
+def _model_options(config: DubConfig, architectures: list[str]) -> dict[str, Any]:
+    """The options of the models in use, by architecture.
+
+    Raises:
+        ConfigError: One that none of them has, or a value that it does not take.
+    """
+    known = [name for name in dict.fromkeys(architectures) if name in model_names()]
+    refuse_foreign_options(config.model_options, known)
+    return {name: options_for(name, config.model_options) for name in known}
+
 
 def check(config: DubConfig) -> None:
     """Look at files and options alone, before something slow that a dub will need.
@@ -99,14 +139,14 @@ def check(config: DubConfig) -> None:
     Raises:
         DubError: The dub could not begin.
     """
-    output = check_output(config, inspect(config))
+    output = check_output(config, inspect(config)[0])
     require_free(output, config)
     for voice in config.voices:
         read_audio(voice.audio, config)
 
 
-def inspect(config: DubConfig) -> MediaInfo:
-    """Facts of the source, once all inputs can be read.
+def inspect(config: DubConfig) -> tuple[MediaInfo, tuple[MediaInfo, ...]]:
+    """Facts of the source and of each recording, by their headers; each file is opened once.
 
     Raises:
         ConfigError: It is to be learned from as well.
@@ -119,9 +159,10 @@ def inspect(config: DubConfig) -> MediaInfo:
         )
     info = probe(config.video)
     refuse_interlaced(require_video(info), config.deinterlace)
-    for voice in config.voices:
-        require_audio(probe(voice.audio))
-    return info
+    recordings = tuple(probe(voice.audio) for voice in config.voices)
+    for recording in recordings:
+        require_audio(recording)
+    return info, recordings
 
 
 def check_output(config: DubConfig, info: MediaInfo) -> Path:
@@ -166,21 +207,22 @@ def report_path(output: Path) -> Path:
     return output.with_suffix(".json")
 
 
-def fingerprint(config: DubConfig, output: Path, extras: dict[str, Any]) -> str:
+def fingerprint(job: Job, extras: dict[str, Any]) -> str:
     """One value for all that the result depends on.
 
-    Raises:
-        DubError: A file or the model is missing.
+    Args:
+        job: The run.
+        extras: What else it depends on, JSON-ready.
     """
+    config = job.config
     files = [config.video, *(voice.audio for voice in config.voices)]
-    wanted = config.model
     if config.identity is not None:
-        _, wanted = read_identity(config.identity, config.model)
         files.append(locate(config.identity))
+    files += [other.path for other in job.second_videos.values()]
     settings = {
         "version": __version__,
-        "weights": resolve(wanted).sha256,
-        "config": _for_picture(config, output).as_json(),
+        "weights": [job.motion_entry.sha256, job.weights_sha256],
+        "config": _for_picture(config, job.output).as_json(),
         **extras,
     }
     return fingerprint_of(settings, files)
@@ -191,66 +233,3 @@ def _for_picture(config: DubConfig, output: Path) -> DubConfig:
     return replace(
         config, overwrite=False, output=output, no_mark=False, c2pa_cert=None, c2pa_key=None
     )
-
-
-def prepare_job(
-    config: DubConfig, info: MediaInfo, output: Path, scratch: Path, encode: EncodeOptions | None
-) -> Job:
-    """Look at everything that can be wrong before the slow part.
-
-    Args:
-        config: What the user asked for.
-        info: Facts of the source.
-        output: Where the result goes.
-        scratch: Folder for a mixed recording.
-        encode: Encoder options in place of the configuration's.
-
-    Raises:
-        DubError: Some input cannot be used.
-    """
-    ffmpeg_binary()  # the very last step needs it: better missed now
-    marks = plan_marks(config, output)
-    speeches = tuple(_speech(voice, config) for voice in config.voices)
-    longest = max(speeches, key=lambda speech: speech.audio_s)
-    sound, lowered_db = longest.voice.audio, 0.0
-    if len(speeches) > 1:
-        sound = scratch / "voices.flac"
-        recordings = [speech.voice.audio for speech in speeches]
-        lowered_db = mix_recordings(recordings, sound, scratch / "voices.mka")
-    levels = plan_levels(config, info, sound)
-    if lowered_db:
-        note = f"The voices were made {lowered_db:.1f} dB quieter: together they would clip."
-        levels = replace(levels, notes=(note, *levels.notes))
-    identity, wanted = None, config.model
-    if config.identity is not None:
-        identity, wanted = read_identity(config.identity, config.model)
-    entry = resolve(wanted)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = choose_device(config.device)
-    model, sha256 = load_model(entry.name, str(device))
-    if identity is not None:
-        apply_adapter(cast(nn.Module, model), identity, sha256)
-    default = EncodeOptions(output=output, crf=config.crf, threads=config.threads)
-    return Job(
-        config=config,
-        info=info,
-        output=output,
-        speeches=speeches,
-        sound=sound,
-        audio_s=longest.audio_s,
-        levels=levels,
-        model=model,
-        model_name=entry.name,
-        identity=identity,
-        weights_sha256=sha256,
-        device=device,
-        encode=encode or default,
-        marks=marks,
-    )
-
-
-def _speech(voice: Voice, config: DubConfig) -> Speech:
-    waveform, audio_s = read_audio(voice.audio, config)
-    return Speech(voice=voice, waveform=waveform, audio_s=audio_s)

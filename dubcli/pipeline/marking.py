@@ -12,9 +12,9 @@ from dubcli.core.types import F32, FaceTrack
 from dubcli.face.landmarks import LIPS_OUTER
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
+from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
-from dubcli.pipeline.job import Job, Progress
-from dubcli.pipeline.renderer import Clock
+from dubcli.pipeline.job import Job
 from dubcli.provenance import credentials
 from dubcli.provenance.tag import append_packet, comment_of, file_tags
 from dubcli.provenance.visible import choose_corners, draw, with_mark
@@ -32,14 +32,13 @@ def tags_of(job: Job) -> dict[str, str]:
     return file_tags(statement, own, is_matroska=job.marks.is_matroska)
 
 
-def finish_marks(job: Job, joined: Path, clock: Clock, tell: Progress) -> list[tuple[Path, Path]]:
+def finish_marks(context: RunContext, job: Job, joined: Path) -> list[tuple[Path, Path]]:
     """Put the marks on the joined file that need a whole file.
 
     Args:
+        context: Of the run.
         job: What is done.
         joined: The result but for its marks; replaced.
-        clock: Collects seconds per stage.
-        tell: Called as (stage, done, total).
 
     Returns:
         Finished files and where they go, the result last.
@@ -54,7 +53,7 @@ def finish_marks(job: Job, joined: Path, clock: Clock, tell: Progress) -> list[t
     if marks.key is None:
         return [(joined, job.output)]
     began = time.perf_counter()
-    tell("sign", 0, 1)
+    context.progress("sign", 0, 1)
     beside = marks.sidecar
     kept = joined if beside is None else joined.with_suffix(credentials.SIDECAR)
     target = joined.with_stem("signed") if beside is None else kept
@@ -68,8 +67,8 @@ def finish_marks(job: Job, joined: Path, clock: Clock, tell: Progress) -> list[t
     )
     if beside is None:
         target.replace(joined)
-    tell("sign", 1, 1)
-    clock.add("sign", began)
+    context.progress("sign", 1, 1)
+    context.clock.add("sign", began)
     return [*([] if beside is None else [(kept, beside)]), (joined, job.output)]
 
 
@@ -94,7 +93,7 @@ def show_mark(
         return frames
     drawing = draw(job.video, coded_to_display(job.video))
     mouths = [(track.start, _mouths(track)) for track in decision.found.tracks]
-    shot = decision.speakers[0].subject.track.shot
+    shot = decision.speakers[0].choice.track.shot
     corners = choose_corners(drawing.boxes, mouths, shot)
     shown = decision.schedule.timeline.source_index[np.asarray(positions, np.int64)]
     return with_mark(frames, corners[shown].tolist(), drawing)

@@ -15,7 +15,7 @@ from dubcli.core.types import F32, Bool, Int, VideoStreamInfo
 from dubcli.face.track import fade
 from dubcli.media.sound.audio_track import Part
 from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
-from dubcli.pipeline.analysis import Analysis
+from dubcli.pipeline.analysis_cache import Analysis
 
 # Around the part faces are looked for too: they show the mouth in other shapes.
 _MARGIN_S = 20

@@ -59,12 +59,13 @@ def prefetch(items: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
             yield item
 
     worker = threading.Thread(target=work, name="dub-prefetch", daemon=True)
-    worker.start()
     try:
+        worker.start()
         yield drain()
     finally:
         stopped.set()
-        worker.join()
+        if worker.ident is not None:
+            worker.join()
 
 
 class Sink(Generic[T]):

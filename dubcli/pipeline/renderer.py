@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from dubcli.audio.windows import frame_steps, gather_windows, iter_windows
+from dubcli.audio.windows import iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
 from dubcli.composite.mask import behind, paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
@@ -20,69 +20,33 @@ from dubcli.core.types import (
     F32,
     F64,
     U8,
-    Alignment,
     AudioFeatures,
-    Bool,
-    FaceTrack,
     FramePatch,
     Int,
+    PasteMask,
     References,
     Window,
 )
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
-from dubcli.face.pose import (
-    Pose,
-    apply_matrix,
-    compose,
-    crop_alignment,
-    invert_matrix,
-    transform_pose,
-)
+from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matrix
 from dubcli.face.references import finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
-from dubcli.media.video.timeline import Timeline
-from dubcli.models.api import (
-    FaceGeometry,
-    LipSyncModel,
-    ModelWindow,
-    Patches,
-    reference_tensors,
-    to_images,
-    to_tensor,
-)
+from dubcli.media.video.timeline import FrameTimes, Timeline
+from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject
+from dubcli.models.conversion import to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segment
-from dubcli.occlusion.segmenter import load_segmenter
+from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
+from dubcli.pipeline.jumps import picture_jumps
+from dubcli.pipeline.model_figures import FigureLog
+from dubcli.pipeline.model_input import ModelInput
+from dubcli.pipeline.model_pair import ModelPair
+from dubcli.pipeline.subject import DubbedFace, model_subject
 
 # Softness of the paste, as a share of the crop's height.
 _FEATHER = 10 / 208
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """The person who is dubbed, over the source's frames.
-
-    Attributes:
-        track: Where the face is.
-        pose: Smoothed pose, canonical units to display px.
-        alignment: Display px to crop px.
-        coded_to_display: Coded px to display px. Shape (2, 3).
-        strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
-        neutral: Resting speaking points, canonical units. Shape (S, 3).
-        references: Pictures of the mouth.
-        state: They as encoded before, see `LipSyncModel.state_tensors`; None encodes them now.
-    """
-
-    track: FaceTrack
-    pose: Pose
-    alignment: Alignment
-    coded_to_display: F64
-    strength: F32
-    neutral: F32
-    references: References
-    state: dict[str, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,75 +79,78 @@ class _View:
         return self.native.rgb_region(*box)
 
 
-@dataclass
-class Clock:
-    """Seconds spent per stage."""
+@dataclass(frozen=True, kw_only=True)
+class RenderJob:
+    """What one face is dubbed with.
 
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, since: float) -> float:
-        """Count the time since `since` for a stage; returns the time now."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
-        return now
-
-
-def picture_jumps(track: FaceTrack, timeline: Timeline) -> Bool:
-    """Where the picture does not go on from the one before: a cut, or the video starts over.
-
-    Returns:
-        Whether it jumps before each position of the timeline. Shape (N,).
+    Attributes:
+        models: Predict and paint, on `device`.
+        face: The face.
+        features: Driving audio by kind, each kind that a model hears.
+        timeline: What is shown when.
+        times: Of the source's frames.
+        origin_s: Video time at which the driving audio begins.
+        strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
+            than `DubbedFace.strength` of the frame that is shown. Shape (N,).
+        device: Where the models run.
+        segment: Tells what lies in front of a face; None looks for nothing.
+        second: People of other videos that the models' options name, by architecture.
     """
-    jumps = np.abs(np.diff(timeline.source_index)) > 1
-    cuts = np.diff(track.shot[timeline.source_index]) != 0
-    return np.concatenate([[False], jumps | cuts])
+
+    models: ModelPair
+    face: DubbedFace
+    features: Mapping[str, AudioFeatures]
+    timeline: Timeline
+    times: FrameTimes
+    origin_s: Fraction
+    strength: F32
+    device: torch.device
+    segment: Segment | None = None
+    second: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
 
 
 class Renderer:
     """Turns source frames into dubbed frames.
 
     Args:
-        model: The lip-sync model, on `device`.
-        subject: The person.
-        features: Driving audio.
-        timeline: What is shown when.
-        origin_s: Video time at which the driving audio begins.
-        strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
-            than `Subject.strength` of the frame that is shown. Shape (N,).
-        device: Where the model runs.
+        job: What is to be done.
         clock: Collects seconds per stage.
     """
 
-    def __init__(
-        self,
-        model: LipSyncModel,
-        subject: Subject,
-        features: AudioFeatures,
-        timeline: Timeline,
-        origin_s: Fraction,
-        strength: F32,
-        device: torch.device,
-        clock: Clock,
-    ) -> None:
-        self._model, self._subject, self._device = model, subject, device
-        self._strength = strength
-        self._features, self._timeline, self._clock = features, timeline, clock
-        self._steps = frame_steps(timeline.pts.tolist(), timeline.time_base, features, origin_s)
-        with torch.inference_mode(), autocast(device):
-            crops, points = reference_tensors(subject.references, SPEAKING, device)
-            state: Any = (
-                model.encode_references(crops, points)
-                if subject.state is None
-                else model.state_from_tensors(subject.state, crops)
-            )
-        self._generator = Generator(model, state, device)
+    def __init__(self, job: RenderJob, clock: Clock) -> None:
+        self._face, self._strength = job.face, job.strength
+        self._timeline, self._clock = job.timeline, clock
+        motion, render = job.models.motion.spec, job.models.render.spec
+        self._spec, self._motion_context = render, motion.motion_context
+        given = (job.face, job.features, job.timeline, job.origin_s, job.device)
+        self._shown = ModelInput(render, *given)
+        self._heard = self._shown if job.models.is_one else ModelInput(motion, *given)
+        self._is_alike = job.models.is_one and not motion.motion_context
+        self._generator = _generator(job)
+        self.figures = FigureLog()
+        self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
         self._detail = self._reference_detail()
-        self._segment = load_segmenter() if subject.track.touched.any() else None
+        self._segment = job.segment
+
+    @property
+    def cuts(self) -> Int:
+        """Positions at which the picture does not go on from the one before. Shape (C,)."""
+        return self._cuts
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the models report of the job, by architecture."""
+        return self._generator.facts()
+
+    @property
+    def context(self) -> int:
+        """Frames on either side of a window that its result depends on."""
+        return self._spec.context
 
     def windows(self) -> list[Window]:
         """What is generated together: runs of positions that no cut divides, in order."""
-        cuts = np.flatnonzero(picture_jumps(self._subject.track, self._timeline)).tolist()
-        return list(iter_windows(len(self._timeline), self._model.spec.window, 0, cuts))
+        num, spec = len(self._timeline), self._spec
+        return list(iter_windows(num, spec.window, spec.context, self._cuts.tolist()))
 
     def frames(
         self, source: Iterator[NativeFrame], windows: Sequence[Window] | None = None
@@ -194,41 +161,71 @@ class Renderer:
             source: The source frames of these positions, in their order.
             windows: Consecutive ones of `windows()`; all of them where None.
         """
-        for window in self.windows() if windows is None else windows:
+        chosen = self.windows() if windows is None else windows
+        if not chosen:
+            return
+        held = _HeldFrames(source, chosen[0].emit_start, chosen[-1].emit_stop)
+        for window in chosen:
             began = time.perf_counter()
-            held = list(islice(source, window.emit_stop - window.emit_start))
+            held.read_until(window.stop)
             self._clock.add("decode_wait", began)
-            yield from self._window(held, np.arange(window.emit_start, window.emit_stop))
+            yield from self._window(held, window)
+            held.drop_before(window.emit_stop - self.context)
 
-    def _window(self, held: Sequence[NativeFrame], positions: Int) -> Iterator[NativeFrame]:
-        source = self._timeline.source_index[positions]
-        active = np.flatnonzero(self._strength[positions] > 0)
-        if len(active) == 0:
-            yield from held
+    def _window(self, held: _HeldFrames, window: Window) -> Iterator[NativeFrame]:
+        wanted = self._usable(window.emit_start, window.emit_stop)
+        if len(wanted) == 0:
+            yield from held.frames(window.emit_start, window.emit_stop)
             return
         began = time.perf_counter()
-        views = [self._view(held[place], int(source[place])) for place in active.tolist()]
-        crops = np.stack([self._crop(view) for view in views])
+        rows = self._usable(max(window.start, held.start), min(window.stop, held.stop))
+        views = {position: held.view(position, self._view) for position in rows.tolist()}
+        crops = np.stack([held.crop(position, self._crop) for position in rows.tolist()])
         began = self._clock.add("crop", began)
-        patches = self._generate(crops, source[active], self._steps[positions[active]])
+        patches = self._generate(rows, wanted, crops)
         images = to_images(patches.rgb)
-        began = self._clock.add("model", began)
-        order = {int(place): number for number, place in enumerate(active)}
-        for place, native in enumerate(held):
-            if place not in order:
-                yield native
+        self.figures.add(wanted, patches)
+        self._clock.add("model", began)
+        order = {position: number for number, position in enumerate(wanted.tolist())}
+        for position in range(window.emit_start, window.emit_stop):
+            if position not in order:
+                yield held.frame(position)
                 continue
             began = time.perf_counter()
-            strength = float(self._strength[positions[place]])
-            pasted = self._paste(views[order[place]], images, patches, order[place], strength)
+            strength = float(self._strength[position])
+            pasted = self._paste(views[position], images, patches, order[position], strength)
             self._clock.add("paste", began)
             yield pasted
 
-    def _view(self, native: NativeFrame, index: int) -> _View:
-        to_crop = compose(
-            self._subject.alignment.frame_to_crop[index], self._subject.coded_to_display
-        )
-        height, width = self._subject.alignment.crop_size
+    def _usable(self, start: int, stop: int) -> Int:
+        """Positions of a range whose face is dubbed."""
+        return start + np.flatnonzero(self._strength[start:stop] > 0)
+
+    def _generate(self, rows: Int, wanted: Int, crops: U8) -> Patches:
+        """New mouths of the wanted positions, which are some of the rows."""
+        first = int(np.searchsorted(rows, wanted[0]))
+        window = self._shown.window(rows, slice(first, first + len(wanted)))
+        if self._is_alike:
+            heard = replace(window, emit=slice(0, len(rows)))
+        else:
+            heard = self._heard_window(rows)
+        return self._generator(heard, self._shown.with_crops(window, crops))
+
+    def _heard_window(self, rows: Int) -> ModelWindow:
+        """All rows wanted, with the context that predicts them, within their shot."""
+        shot = int(np.searchsorted(self._cuts, rows[0], side="right"))
+        begin = int(self._cuts[shot - 1]) if shot else 0
+        end = int(self._cuts[shot]) if shot < len(self._cuts) else len(self._timeline)
+        low = max(begin, int(rows[0]) - self._motion_context)
+        high = min(end, int(rows[-1]) + 1 + self._motion_context)
+        positions = self._usable(low, high)
+        first = int(np.searchsorted(positions, rows[0]))
+        return self._heard.window(positions, slice(first, first + len(rows)))
+
+    def _view(self, native: NativeFrame, position: int) -> _View:
+        index = int(self._timeline.source_index[position])
+        to_crop = compose(self._face.alignment.frame_to_crop[index], self._face.coded_to_display)
+        height, width = self._face.alignment.crop_size
         corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
         back = invert_matrix(to_crop)
         spots = corners @ back[:, :2].T + back[:, 2]
@@ -243,48 +240,15 @@ class Renderer:
     def _crop(self, view: _View, factor: int = 1) -> U8:
         """The aligned crop, `factor` times as fine as the model's."""
         shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
-        height, width = self._subject.alignment.crop_size
+        height, width = self._face.alignment.crop_size
         matrix = finer_matrix(compose(view.to_crop, shift), factor)
         return cut_crop(view.rgb, matrix, (factor * height, factor * width))
-
-    def _generate(self, crops: U8, source: Int, steps: Int) -> Patches:
-        subject, spec = self._subject, self._model.spec
-        matrices = subject.alignment.frame_to_crop[source]
-        landmarks = apply_matrix(subject.track.landmarks[source], matrices)[..., :2]
-        audio = gather_windows(self._features.values, self._features.fill, steps, spec.audio_width)
-        window = ModelWindow(
-            crops=to_tensor(crops, self._device),
-            audio=torch.from_numpy(audio).to(self._device),
-            landmarks=torch.from_numpy(landmarks).to(self._device),
-            geometry=self._geometry(source, matrices),
-        )
-        return self._generator(window)
-
-    def _geometry(self, source: Int, matrices: F64) -> FaceGeometry:
-        """Poses in crop px: the alignment's similarity after the display pose."""
-        pose = transform_pose(self._subject.pose.at(source), matrices)
-
-        def tensor(values: F64 | F32) -> torch.Tensor:
-            return torch.from_numpy(values.astype(np.float32)).to(self._device)
-
-        return FaceGeometry(
-            scale=tensor(pose.scale),
-            rotation=tensor(pose.rotation),
-            translation=tensor(pose.translation),
-            neutral=tensor(self._subject.neutral),
-        )
 
     def _paste(
         self, view: _View, images: U8, patches: Patches, number: int, strength: float
     ) -> NativeFrame:
-        subject, native, index = self._subject, view.native, view.index
-        matrix = subject.alignment.frame_to_crop[index]
-        shown = apply_matrix(subject.track.landmarks[index][None], matrix[None])[0]
-        wanted = shown.copy()
-        if patches.speaking is not None:
-            wanted[SPEAKING, :2] = patches.speaking[number].float().cpu().numpy()
-        height, _ = subject.alignment.crop_size
-        mask = paste_mask(shown, wanted, subject.alignment.crop_size, _FEATHER * height)
+        face, native, index = self._face, view.native, view.index
+        mask = self._mask(index, patches, number)
         to_coded = invert_matrix(view.to_crop)
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
@@ -292,30 +256,48 @@ class Renderer:
         patch = self._with_detail(view, images[number], patches, number)
         region = view.part(box)
         placed = place_patch(patch, mask.alpha, to_coded, box, region, strength)
-        if self._segment is not None and subject.track.touched[index]:
+        if self._segment is not None and face.track.touched[index]:
             placed = self._behind(placed, view, self._segment)
         return native.blend(placed)
 
+    def _mask(self, index: int, patches: Patches, number: int) -> PasteMask:
+        """How the patch of a source frame is laid over it."""
+        face = self._face
+        matrix = face.alignment.frame_to_crop[index]
+        shown = apply_matrix(face.track.landmarks[index][None], matrix[None])[0]
+        wanted = shown.copy()
+        if patches.points is not None:
+            wanted[SPEAKING, :2] = patches.points[number].float().cpu().numpy()
+        size = face.alignment.crop_size
+        mask = paste_mask(shown, wanted, size, _FEATHER * size[0], hull=self._spec.paste)
+        if patches.alpha is None:
+            return mask
+        alpha = patches.alpha[number, 0].float().cpu().numpy()
+        return PasteMask(alpha=np.minimum(mask.alpha, alpha))
+
     def _behind(self, patch: FramePatch, view: _View, segment: Segment) -> FramePatch:
         """The patch without what lies in front of the face; only this frame is looked at."""
-        pose = self._subject.pose.at(np.array([view.index]))
+        pose = self._face.pose.at(np.array([view.index]))
         to_seen = crop_alignment(pose, SEEN_SIZE).frame_to_crop[0]
-        to_seen = compose(to_seen, self._subject.coded_to_display)
+        to_seen = compose(to_seen, self._face.coded_to_display)
         shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
         crop = cut_crop(view.rgb, compose(to_seen, shift), SEEN_SIZE)
         return behind(patch, segment(crop[None])[0], invert_matrix(to_seen))
 
     def _reference_detail(self) -> F32 | None:
-        references = self._subject.references
+        role = self._spec.detail_role()
+        if role is None:
+            return None
+        references = self._face.references[role]
         if references.detail_crops.shape == references.crops.shape:
             return None
-        return fine_detail(references.detail_crops, self._subject.alignment.crop_size)
+        return fine_detail(references.detail_crops, self._face.alignment.crop_size)
 
     def _with_detail(self, view: _View, image: U8, patches: Patches, number: int) -> U8:
         """The patch at the source's own resolution where that is finer than the model's."""
         if patches.detail is None or self._detail is None:
             return image
-        crop_size = self._subject.alignment.crop_size
+        crop_size = self._face.alignment.crop_size
         fine = self._crop(view, self._detail.shape[1] // crop_size[0])
         warp = patches.detail
         grid, weights, own_grid, own_weight = (
@@ -324,3 +306,83 @@ class Renderer:
         )
         layers = [*self._detail, *fine_detail(fine[None], crop_size)]
         return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], warp.box)
+
+
+class _HeldFrames:
+    """The frames around a window, of a stream that is read once.
+
+    Args:
+        source: Frames in order.
+        start: Position of the first one.
+        end: Position after the last one.
+    """
+
+    def __init__(self, source: Iterator[NativeFrame], start: int, end: int) -> None:
+        self._source, self.start, self._end = source, start, end
+        self._frames: deque[NativeFrame] = deque()
+        self._views: dict[int, _View] = {}
+        self._crops: dict[int, U8] = {}
+
+    @property
+    def stop(self) -> int:
+        """Position after the last frame that is held."""
+        return self.start + len(self._frames)
+
+    def read_until(self, stop: int) -> None:
+        """Hold all frames before a position."""
+        while self.stop < min(stop, self._end):
+            native = next(self._source, None)
+            if native is None:
+                return
+            self._frames.append(native)
+
+    def drop_before(self, position: int) -> None:
+        """Let go of what no later window needs."""
+        while self._frames and self.start < position:
+            self._frames.popleft()
+            self._views.pop(self.start, None)
+            self._crops.pop(self.start, None)
+            self.start += 1
+
+    def frame(self, position: int) -> NativeFrame:
+        """The frame at a position."""
+        return self._frames[position - self.start]
+
+    def frames(self, start: int, stop: int) -> list[NativeFrame]:
+        """The frames of a range that are held."""
+        return [self.frame(position) for position in range(start, min(stop, self.stop))]
+
+    def view(self, position: int, look: Callable[[NativeFrame, int], _View]) -> _View:
+        """The face's surroundings at a position."""
+        if position not in self._views:
+            self._views[position] = look(self.frame(position), position)
+        return self._views[position]
+
+    def crop(self, position: int, cut: Callable[[_View], U8]) -> U8:
+        """The aligned crop at a position, whose surroundings are known."""
+        if position not in self._crops:
+            self._crops[position] = cut(self._views[position])
+        return self._crops[position]
+
+
+def _generator(job: RenderJob) -> Generator:
+    """Both models with what they prepared of the subject."""
+    models, face = job.models, job.face
+    with torch.inference_mode(), autocast(job.device):
+        render = models.render
+        subject = _subject(job, render.spec, face.references)
+        state = (
+            render.prepare(subject)
+            if face.state is None
+            else render.state_from_tensors(face.state, subject)
+        )
+        heard = state
+        if not models.is_one:
+            other = _subject(job, models.motion.spec, face.motion_references)
+            heard = models.motion.prepare(other)
+    return Generator(models, heard, state, job.device)
+
+
+def _subject(job: RenderJob, spec: ModelSpec, references: Mapping[str, References]) -> Subject:
+    second = job.second.get(spec.name)
+    return model_subject(job.face, references, spec, job.device, job.times, second)

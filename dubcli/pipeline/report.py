@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from dubcli import __version__
-from dubcli.core.types import DubReport, SpeakerReport
-from dubcli.pipeline.decision import Decision, Speaker
-from dubcli.pipeline.job import Job
+from dubcli.core.reports import DubReport, SpeakerReport
+from dubcli.pipeline.context import Clock
+from dubcli.pipeline.decision import Decision
+from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.part import is_inside
 from dubcli.pipeline.passed_ranges import PassedRange, passed_ranges
-from dubcli.pipeline.renderer import Clock
-from dubcli.sync.scorer import source_warning
+from dubcli.pipeline.segments import Picture
+from dubcli.pipeline.speakers import PreparedSpeaker
+from dubcli.sync.source_sync import source_warning
 
 
-def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) -> DubReport:
-    """Put together what is told of a finished dub.
+def make_report(
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+    clock: Clock,
+    picture: Picture,
+    notes: list[str],
+) -> DubReport:
+    """Put together the report of a finished dub.
 
     Args:
         job: What was to be done.
         decision: How.
+        speakers: Who was dubbed.
         clock: Seconds per stage.
+        picture: What was rendered.
         notes: What the stages want to be told.
     """
     timeline, found = decision.schedule.timeline, decision.found
     reasons = passed_reasons(decision)
     num_passed = sum(reason != "" for reason in reasons)
-    first, own = decision.speakers[0], decision.own
+    first, own = speakers[0], decision.own
+    choice = first.speaker.choice
     return DubReport(
         output=str(job.output),
         frames=len(timeline),
@@ -42,18 +55,21 @@ def make_report(job: Job, decision: Decision, clock: Clock, notes: list[str]) ->
         height=job.video.height,
         model=job.model_name,
         weights_sha256=job.weights_sha256,
+        motion_model=None if job.models.is_one else job.motion_entry.name,
+        model_facts=picture.model_facts,
+        model_ranges=picture.model_ranges,
         device=str(job.device),
         sync_mode="pad" if job.config.is_part else job.config.sync_mode,
         seconds={stage: round(value, 3) for stage, value in clock.seconds.items()},
         config=job.config.as_json(),
         warnings=_warnings(decision, reasons) + notes + job.marks.notes,
         identity=job.identity.name if job.identity else None,
-        references=[] if job.identity else first.subject.references.frame_indices.tolist(),
-        shots=int(first.subject.track.shot.max()) + 1,
+        references=[] if job.identity else first.face.reference_frames,
+        shots=int(choice.track.shot.max()) + 1,
         faces=len(found.tracks),
-        face=first.choice.number,
-        face_reason=first.choice.reason,
-        speakers=[_of_speaker(speaker) for speaker in decision.speakers],
+        face=choice.number,
+        face_reason=choice.reason,
+        speakers=[_of_speaker(speaker) for speaker in speakers],
         duration_s=round(float(timeline.duration_s), 6),
         source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
         audio_offset_s=job.config.audio_offset,
@@ -69,7 +85,7 @@ def passed_reasons(decision: Decision) -> list[str]:
 
     With several speakers it is the first one's reason.
     """
-    timeline, first = decision.schedule.timeline, decision.speakers[0].subject
+    timeline, first = decision.schedule.timeline, decision.speakers[0]
     inside = is_inside(decision.schedule.part, timeline).tolist()
     shown = (decision.strength > 0).tolist()
     reasons: list[str] = []
@@ -78,8 +94,8 @@ def passed_reasons(decision: Decision) -> list[str]:
             reasons.append("outside")
         elif shown[place]:
             reasons.append("")
-        elif first.strength[index] <= 0:
-            reasons.append(first.track.reasons[index] or "fade")
+        elif first.visible[index] <= 0:
+            reasons.append(first.choice.track.reasons[index] or "fade")
         else:
             reasons.append("silence")
     return reasons
@@ -111,11 +127,12 @@ def _warnings(decision: Decision, reasons: list[str]) -> list[str]:
     return [*warnings, out_of_step] if out_of_step else warnings
 
 
-def _of_speaker(speaker: Speaker) -> SpeakerReport:
+def _of_speaker(one: PreparedSpeaker) -> SpeakerReport:
+    speaker = one.speaker
     return SpeakerReport(
         face=speaker.choice.number,
         reason=speaker.choice.reason,
         audio=str(speaker.speech.voice.audio),
         frames_dubbed=int(np.count_nonzero(speaker.strength > 0)),
-        references=speaker.subject.references.frame_indices.tolist(),
+        references=one.face.reference_frames,
     )

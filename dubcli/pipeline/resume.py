@@ -31,15 +31,17 @@ class JobFolder:
     Attributes:
         path: Where it is.
         is_resumed: An earlier run of the same job has been here.
+        is_kept: A later run may go on from what lies here.
     """
 
     path: Path
     is_resumed: bool
+    is_kept: bool = True
 
     @property
-    def analysis(self) -> Path:
-        """What pass 1 found."""
-        return self.path / "analysis.npz"
+    def analysis(self) -> Path | None:
+        """What pass 1 found; None where nobody would take it up."""
+        return self.path / "analysis.npz" if self.is_kept else None
 
     @property
     def was_finishing(self) -> bool:

@@ -1,34 +1,33 @@
-"""`dub`: check, decide, render, join, report."""
+"""`dub`: check, look, decide, render, join, report. The main line of docs/architecture.md."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from dubcli.config import DubConfig
-from dubcli.core.types import DubReport
+from dubcli.core.progress import Progress
+from dubcli.core.reports import DubReport
+from dubcli.core.types import MediaInfo
 from dubcli.media.container.remux import remux
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
+from dubcli.pipeline.analysis import find_faces
+from dubcli.pipeline.context import SEGMENT_FRAMES, Clock, RunContext
 from dubcli.pipeline.decision import Decision, decide
-from dubcli.pipeline.job import (
-    Job,
-    Progress,
-    check_output,
-    fingerprint,
-    inspect,
-    prepare_job,
-    report_path,
-    require_free,
-)
+from dubcli.pipeline.engine import Engine, engine_for
+from dubcli.pipeline.face_choice import known_people
+from dubcli.pipeline.inputs import LoadedJob, load_inputs
+from dubcli.pipeline.job import fingerprint, report_path, require_free, validate
 from dubcli.pipeline.marking import drop_stale_sidecar, finish_marks, tags_of
-from dubcli.pipeline.renderer import Clock
 from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.resume import JobFolder, job_folder
-from dubcli.pipeline.segments import SEGMENT_FRAMES, render_picture
+from dubcli.pipeline.segments import render_picture
 from dubcli.pipeline.soundtrack import sound_edit
+from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
 from dubcli.preview.estimate import foresee, require_space
 from dubcli.preview.plan_types import Estimate
@@ -38,6 +37,7 @@ def dub(
     config: DubConfig,
     progress: Progress | None = None,
     *,
+    engine: Engine | None = None,
     announce: Callable[[str], None] | None = None,
     reference_frames: range | None = None,
     encode: EncodeOptions | None = None,
@@ -51,6 +51,7 @@ def dub(
     Args:
         config: What to do.
         progress: Called as (stage, done, total).
+        engine: Holds loaded models; one for this run alone by default.
         announce: Called with sentences on what is about to be done, before the slow part.
         reference_frames: Source frames that may serve as references and tell how the person's
             mouth rests; all by default. For measurements that must not see the answer.
@@ -63,84 +64,123 @@ def dub(
     Raises:
         DubError: See `dubcli.core.errors`.
     """
-    tell = progress or (lambda stage, done, total: None)
-    info = inspect(config)
-    output = check_output(config, info)
     extras = {
         "reference_frames": None if reference_frames is None else str(reference_frames),
         "encode": None if encode is None else str(asdict(encode)),
         "segment_frames": segment_frames,
     }
-    with job_folder(output, fingerprint(config, output, extras)) as folder:
-        if not folder.was_finishing:
-            require_free(output, config)
-        clock, began = Clock(), time.perf_counter()
-        job = prepare_job(config, info, output, folder.path, encode)
-        clock.add("prepare", began)
-        with FrameReader(
-            config.video, info, config.threads, deinterlace=config.deinterlace
-        ) as reader:
-            decision = decide(
-                job, reader, clock, tell, kept=folder.analysis, reference_frames=reference_frames
+    with engine_for(engine, config.device, config.threads) as engine:
+        checked = validate(config, engine, encode)
+        with job_folder(checked.output, fingerprint(checked, extras)) as folder:
+            if not folder.was_finishing:
+                require_free(checked.output, config)
+            clock = Clock()
+            job = load_inputs(checked, engine, folder.path, clock)
+            with open_source(
+                config, job.info, engine, clock, progress, folder, segment_frames
+            ) as context:
+                decision, speakers = look_and_decide(context, job, reference_frames)
+                needed = _foresee(context, job, decision, speakers)
+                if announce is not None:
+                    for line in summary(job, decision, needed):
+                        announce(line)
+                notes = remarks_on(job, decision, speakers)
+                picture = render_picture(context, job, decision, speakers)
+            joined, heard = _join(context, job, decision, picture.path)
+            made = finish_marks(context, job, joined)
+            report = make_report(
+                job, decision, speakers, clock, picture, notes + picture.notes + heard
             )
-            needed = _foresee(job, decision, reader, folder, clock, tell, segment_frames)
-            _announce(job, decision, needed, announce)
-            notes = remarks_on(job, decision)
-            picture, said = render_picture(
-                job, decision, reader, folder, clock, tell, segment_frames
-            )
-        joined, heard = _join(picture, job, decision, folder, clock, tell)
-        made = finish_marks(job, joined, clock, tell)
-        report = make_report(job, decision, clock, notes + said + heard)
-        _place(report, made, folder, job)
+            _place(report, made, folder, job)
     return report
 
 
-def _foresee(
-    job: Job,
-    decision: Decision,
-    reader: FrameReader,
-    folder: JobFolder,
+@contextmanager
+def open_source(
+    config: DubConfig,
+    info: MediaInfo,
+    engine: Engine,
     clock: Clock,
-    tell: Progress,
-    segment_frames: int,
+    progress: Progress | None,
+    folder: JobFolder,
+    segment_frames: int = SEGMENT_FRAMES,
+) -> Iterator[RunContext]:
+    """The context of a run, while its source is open for reading.
+
+    Args:
+        config: Names the source.
+        info: Facts of it.
+        engine: Holds loaded models.
+        clock: Collects seconds per stage.
+        progress: Called as (stage, done, total).
+        folder: What the run writes before its results are in place.
+        segment_frames: Least length of a segment, frames.
+    """
+    with FrameReader(config.video, info, config.threads, deinterlace=config.deinterlace) as reader:
+        yield RunContext(
+            engine=engine,
+            reader=reader,
+            clock=clock,
+            progress=progress or (lambda stage, done, total: None),
+            folder=folder,
+            segment_frames=segment_frames,
+        )
+
+
+def look_and_decide(
+    context: RunContext, job: LoadedJob, reference_frames: range | None = None
+) -> tuple[Decision, tuple[PreparedSpeaker, ...]]:
+    """Pass 1, what follows from it, and what the models need of each face.
+
+    Args:
+        context: Of the run.
+        job: What is to be done.
+        reference_frames: As `dub` takes it.
+
+    Raises:
+        NoFaceError: No face, or none that can be dubbed.
+        ConfigError: No such face, several that fit, one face for two voices, or a part that the
+            video does not have.
+        MediaError: The video breaks off.
+    """
+    began = time.perf_counter()
+    # Pictures that name people are looked at before the long pass, not after it.
+    known = known_people(context.engine, [s.voice.face for s in job.speeches], job.identity)
+    found = find_faces(context, job)
+    began = context.clock.add("analyse", began)
+    own_sound = context.engine.source_sync(job.info, job.device)
+    decision = decide(job, found, known, own_sound)
+    speakers = prepare_speakers(context, job, decision, reference_frames)
+    context.clock.add("references", began)
+    return decision, speakers
+
+
+def _foresee(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
 ) -> Estimate | None:
     """Time and space of a long job, by a trial; refuses what the disk cannot hold."""
-    if folder.has_segments:
+    if context.folder.has_segments:
         return None  # of what an earlier run has left nothing is known
     began = time.perf_counter()
-    needed = foresee(job, decision, reader, folder.path, tell, segment_frames=segment_frames)
+    needed = foresee(context, job, decision, speakers)
     if needed is not None:
-        clock.add("trial", began)
+        context.clock.add("trial", began)
     require_space(needed, job.output)
     return needed
 
 
-def _announce(
-    job: Job,
-    decision: Decision,
-    needed: Estimate | None,
-    announce: Callable[[str], None] | None,
-) -> None:
-    if announce is not None:
-        for line in summary(job, decision, needed):
-            announce(line)
-
-
 def _join(
-    picture: Path,
-    job: Job,
-    decision: Decision,
-    folder: JobFolder,
-    clock: Clock,
-    tell: Progress,
+    context: RunContext, job: LoadedJob, decision: Decision, picture: Path
 ) -> tuple[Path, list[str]]:
     """Put picture, driving audio and the source's other streams together; the file and notes."""
-    target = folder.path / f"joined{job.output.suffix}"
+    target = context.folder.path / f"joined{job.output.suffix}"
     schedule = decision.schedule
     timeline = schedule.timeline
     began = time.perf_counter()
-    tell("join", 0, 1)
+    context.progress("join", 0, 1)
     notes = remux(
         picture=picture,
         source=job.config.video,
@@ -154,15 +194,15 @@ def _join(
         edit=sound_edit(job.config, job.info, job.levels, schedule),
         metadata=tags_of(job),
     )
-    if picture != folder.segment(0):
+    if picture != context.folder.segment(0):
         picture.unlink()  # a run that goes on joins it again: signing needs the room
-    tell("join", 1, 1)
-    clock.add("join", began)
+    context.progress("join", 1, 1)
+    context.clock.add("join", began)
     return target, notes
 
 
 def _place(
-    report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, job: Job
+    report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, job: LoadedJob
 ) -> None:
     """Put report and result under their names, the result last: where it is, all is."""
     written = folder.path / "report.json"

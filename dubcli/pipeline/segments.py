@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from dubcli.core.types import Window
 from dubcli.media.container.concat import count_packets, join_segments
-from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import Timeline
+from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
-from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.job import Job
 from dubcli.pipeline.marking import show_mark
+from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.renderer import Clock
 from dubcli.pipeline.resume import JobFolder
+from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
 
-SEGMENT_FRAMES = 512
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The dubbed picture.
+
+    Attributes:
+        path: Its file.
+        notes: What the encoder and an interrupted run want to be told.
+        model_facts: What the models report of the job, by architecture.
+        model_ranges: What they report of ranges of time, see `figure_ranges`.
+    """
+
+    path: Path
+    notes: list[str]
+    model_facts: dict[str, dict[str, Any]]
+    model_ranges: list[dict[str, object]]
 
 
 def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
@@ -34,35 +53,26 @@ def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
 
 
 def render_picture(
-    job: Job,
+    context: RunContext,
+    job: LoadedJob,
     decision: Decision,
-    reader: FrameReader,
-    folder: JobFolder,
-    clock: Clock,
-    tell: Progress,
-    segment_frames: int = SEGMENT_FRAMES,
-) -> tuple[Path, list[str]]:
+    speakers: Sequence[PreparedSpeaker],
+) -> Picture:
     """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
 
     Args:
+        context: Of the run.
         job: What is to be done.
         decision: How.
-        reader: Of the source.
-        folder: Where segments are kept.
-        clock: Collects seconds per stage.
-        tell: Called as (stage, done, total).
-        segment_frames: Least length of a segment, frames.
-
-    Returns:
-        The picture's file and the encoder's notes.
+        speakers: Who is dubbed.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
         DeviceError: The device has too little memory.
     """
-    timeline = decision.schedule.timeline
-    renderers = decision.renderers(job, clock)
-    segments = plan_segments(renderers[0].windows(), segment_frames)
+    timeline, folder = decision.schedule.timeline, context.folder
+    renderers = make_renderers(context, job, decision, speakers)
+    segments = plan_segments(renderers[0].windows(), context.segment_frames)
     first = _num_finished(folder, segments)
     _, _, said = choose_encoder(job.video, job.encode)
     notes: list[str] = []
@@ -72,21 +82,45 @@ def render_picture(
     if first < len(segments):
         rest = segments[first:]
         start = rest[0][0].emit_start
-        indices = timeline.source_index[start:].tolist()
-        with prefetch(reader.native_sequence(indices)) as source:
+        windows_from = _with_context(segments, first, sum(one.context for one in renderers))
+        begin = windows_from[0].emit_start
+        indices = timeline.source_index[begin:].tolist()
+        with prefetch(context.reader.native_sequence(indices)) as source:
             frames: Iterator[NativeFrame] = source
             for renderer in renderers:
-                frames = renderer.frames(frames, list(chain.from_iterable(rest)))
+                frames = renderer.frames(frames, windows_from)
+            frames = islice(frames, start - begin, None)
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
-                said = _write_segment(job, timeline, windows, frames, folder, number, clock, tell)
+                said = _write_segment(context, job, timeline, windows, frames, number)
+                span = windows[0].emit_start, windows[-1].emit_stop
+                renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
-    if len(paths) == 1:
-        return paths[0], notes
-    picture = folder.path / "picture.mov"
-    join_segments(paths, picture, timeline.pts, timeline.end_pts, timeline.time_base)
-    return picture, notes
+    figures = FigureLog()
+    for number in range(len(segments)):
+        figures.load(folder.segment(number, ".json"))
+    path = paths[0]
+    if len(paths) > 1:
+        path = folder.path / "picture.mov"
+        join_segments(paths, path, timeline.pts, timeline.end_pts, timeline.time_base)
+    specs = job.models.render.spec.figures
+    return Picture(
+        path=path,
+        notes=notes,
+        model_facts=renderers[0].facts,
+        model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
+    )
+
+
+def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:
+    """The windows from a segment on, and those before it that hold its context, in order."""
+    windows = list(chain.from_iterable(segments))
+    begin = sum(len(part) for part in segments[:first])
+    start = windows[begin].emit_start - context
+    while begin and windows[begin].emit_start > max(0, start):
+        begin -= 1
+    return windows[begin:]
 
 
 def _num_finished(folder: JobFolder, segments: list[list[Window]]) -> int:
@@ -104,17 +138,16 @@ def _length(windows: list[Window]) -> int:
 
 
 def _write_segment(
+    context: RunContext,
     job: Job,
     timeline: Timeline,
     windows: list[Window],
     frames: Iterator[NativeFrame],
-    folder: JobFolder,
     number: int,
-    clock: Clock,
-    tell: Progress,
 ) -> list[str]:
     """Write the next frames of a stream as one segment; returns the encoder's notes."""
-    partial = folder.path / "segment.part.mov"
+    clock = context.clock
+    partial = context.folder.path / "segment.part.mov"
     position = windows[0].emit_start
     with FrameWriter(partial, job.video, job.encode) as writer:
         sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
@@ -124,11 +157,11 @@ def _write_segment(
                 sink.put((native, int(timeline.pts[position])))
                 clock.add("encode_wait", began)
                 position += 1
-                tell("dub", position, len(timeline))
+                context.progress("dub", position, len(timeline))
             began = time.perf_counter()
             sink.finish()
             clock.add("encode_wait", began)
         finally:
             sink.stop()
-    partial.replace(folder.segment(number))
+    partial.replace(context.folder.segment(number))
     return writer.notes

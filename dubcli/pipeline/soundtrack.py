@@ -16,10 +16,9 @@ from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, DecodeError, MediaError, ProbeError
 from dubcli.core.types import F32, Bool, MediaInfo, Waveform
 from dubcli.face.track import fade
-from dubcli.media.container.probe import probe, require_audio
 from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
 from dubcli.media.sound.loudness import Loudness, measure_loudness
-from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.sound.waveform import is_silent, read_recording
 from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
 from dubcli.pipeline.part import part_timeline, place_part
 
@@ -62,7 +61,7 @@ class Levels:
     Attributes:
         gain_db: Factor on the driving audio, dB.
         own_db: Factor on the source's own sound, dB; None where it is not mixed in.
-        notes: What the user is told of both.
+        notes: Sentences for the user on both.
     """
 
     gain_db: float = 0.0
@@ -78,8 +77,7 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
         ProbeError: It has no sound, or is silent without leave.
         DecodeError: It cannot be decoded.
     """
-    require_audio(probe(audio))
-    waveform = read_waveform(audio, SAMPLE_RATE, strict=True)
+    waveform, audio_s = read_recording(audio, SAMPLE_RATE)
     if len(waveform.samples) == 0:
         raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
     if is_silent(waveform) and not config.allow_silence:
@@ -89,7 +87,6 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
         )
     # The result's sound begins with its first sample, whenever that is in the recording's own file.
     waveform = replace(waveform, start_s=Fraction(0))
-    audio_s = audio_duration(audio)
     if -config.audio_offset_s >= audio_s:
         raise _nothing_left(audio, config, f"it lasts {float(audio_s):.2f} s")
     return waveform, audio_s
@@ -245,7 +242,7 @@ def _excess_db(*peaks_db: float) -> float:
 
 
 def sound_notes(levels: Levels, schedule: Schedule, times: FrameTimes) -> list[str]:
-    """What the user is told of the sound once it is known how long the result lasts."""
+    """Sentences for the user on the sound, once it is known how long the result lasts."""
     notes = list(levels.notes)
     if levels.own_db is not None and len(schedule.timeline) > len(times):
         notes.append("The source's own sound is heard once, not again where the video is extended.")

@@ -17,7 +17,9 @@ from dubcli.face.references import detail_factor
 from dubcli.identities.identity import Identity
 from dubcli.identities.matching import resembling
 from dubcli.identities.store import load_identity, locate
-from dubcli.weights.resolve import is_external, load_manifest, resolve
+from dubcli.weights.external import is_external
+from dubcli.weights.manifest import Manifest, load_manifest
+from dubcli.weights.resolve import resolve
 
 # Light that differs by less is left as it is, and no more than this is made up for.
 _SAME_LIGHT, _MOST_LIGHT = 0.04, 1.8
@@ -26,12 +28,15 @@ _STRANGER = 0.6
 _LOG = logging.getLogger(__name__)
 
 
-def read_identity(name_or_path: str, model: str) -> tuple[Identity, str]:
+def read_identity(
+    name_or_path: str, model: str, manifest: Manifest | None = None
+) -> tuple[Identity, str]:
     """An identity and the name of the model that it needs.
 
     Args:
         name_or_path: As `--identity` takes it.
         model: As `--model` takes it; an architecture alone means the identity's own weights.
+        manifest: The one of this installation by default.
 
     Raises:
         ConfigError: It is neither a path nor a possible name.
@@ -44,9 +49,10 @@ def read_identity(name_or_path: str, model: str) -> tuple[Identity, str]:
         return identity, model
     if is_external(base.name):
         return identity, base.name  # its hash is compared when the adapter is put on
-    entry = load_manifest().weights.get(base.name)
+    manifest = load_manifest() if manifest is None else manifest
+    entry = manifest.weights.get(base.name)
     if entry is None or entry.sha256 != base.sha256:
-        installed = resolve(model).name
+        installed = resolve(model, manifest).name
         raise IncompatibleAdapterError(
             f"The identity '{identity.name}' was learned on {base.name} "
             f"(sha256 {str(base.sha256)[:12]}), which this version does not have; it has "

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
 from dubcli.media.container.formats import container_of
 from dubcli.media.video.deinterlace import deinterlace_notes
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.decision import Decision
+from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.report import left_ranges
 from dubcli.pipeline.soundtrack import sound_notes
+from dubcli.pipeline.speakers import PreparedSpeaker
 from dubcli.pipeline.stored_identity import remarks
 from dubcli.preview.plan_types import Estimate, PlannedRange
 from dubcli.provenance.mark_choice import in_words
-from dubcli.sync.scorer import source_warning
+from dubcli.sync.source_sync import source_warning
 
 _MOST_RANGES = 3
 
@@ -43,9 +47,11 @@ def summary(job: Job, decision: Decision, needed: Estimate | None) -> list[str]:
     return lines if needed is None else [*lines, needs(needed)]
 
 
-def remarks_on(job: Job, decision: Decision) -> list[str]:
+def remarks_on(
+    job: LoadedJob, decision: Decision, speakers: Sequence[PreparedSpeaker]
+) -> list[str]:
     """What is to be told of the people, of interlaced frames and of the sound."""
-    notes = [note for speaker in decision.speakers for note in remarks(speaker.looks, job.identity)]
+    notes = [note for one in speakers for note in remarks(one.looks, job.identity)]
     num_interlaced = decision.found.num_interlaced
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
     return notes + sound_notes(job.levels, decision.schedule, decision.found.times)

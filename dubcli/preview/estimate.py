@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,11 +11,10 @@ from dubcli.core.errors import EncodeError
 from dubcli.core.formatting import in_bytes
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.formats import LOSSLESS_AUDIO, Container, container_of, plan_streams
-from dubcli.media.container.probe import probe, require_audio
-from dubcli.media.video.frame_reader import FrameReader
+from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
-from dubcli.pipeline.job import Job, Progress
-from dubcli.pipeline.segments import SEGMENT_FRAMES
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.speakers import PreparedSpeaker
 from dubcli.preview.plan_types import Estimate
 from dubcli.preview.trial import Trial, num_cuts, num_key_frames, try_out
 
@@ -32,25 +32,21 @@ _COPIES = 3
 
 
 def foresee(
-    job: Job,
+    context: RunContext,
+    job: LoadedJob,
     decision: Decision,
-    reader: FrameReader,
-    scratch: Path,
-    tell: Progress,
+    speakers: Sequence[PreparedSpeaker],
     *,
     always: bool = False,
-    segment_frames: int = SEGMENT_FRAMES,
 ) -> Estimate | None:
     """Measure a few frames, and from them tell what all will need.
 
     Args:
+        context: Of the run.
         job: What is to be done.
         decision: How.
-        reader: Of the source.
-        scratch: Folder for the trial.
-        tell: Called as (stage, done, total).
+        speakers: Who is dubbed.
         always: Also for a job so short that nobody waits for it, unless the disk is nearly full.
-        segment_frames: Least length of a segment, frames.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
@@ -61,15 +57,14 @@ def foresee(
     is_roomy = free is None or free >= _most_bytes(job, num)
     if not always and num < LEAST_FRAMES and is_roomy:
         return None
-    trial = try_out(job, decision, reader, scratch, tell)
-    other_bytes = _other_bytes(job, decision)
+    trial = try_out(context, job, decision, speakers)
     dubbed = int((decision.strength > 0).sum())
     return estimate(
         trial,
         frames=(dubbed, num - dubbed),
         num_cuts=num_cuts(decision),
-        num_segments=-(-num // segment_frames),
-        other_bytes=other_bytes,
+        num_segments=-(-num // context.segment_frames),
+        other_bytes=_other_bytes(job, decision),
         free=free,
         is_copied=job.marks.place == "embedded",
     )
@@ -144,7 +139,7 @@ def require_space(needed: Estimate | None, output: Path) -> None:
     )
 
 
-def _most_bytes(job: Job, num_frames: int) -> float:
+def _most_bytes(job: LoadedJob, num_frames: int) -> float:
     """More than a job needs, whatever its pictures show."""
     video, container = job.video, container_of(job.output)
     is_lossless = job.encode.lossless or job.encode.crf < 8 or video.codec not in _USUAL
@@ -153,7 +148,7 @@ def _most_bytes(job: Job, num_frames: int) -> float:
     return _COPIES * picture + _sound_bytes(job, container, job.audio_s) + _stream_bytes(job.info)
 
 
-def _other_bytes(job: Job, decision: Decision) -> int:
+def _other_bytes(job: LoadedJob, decision: Decision) -> int:
     """About what sound and further streams of the result weigh."""
     container = container_of(job.output)
     kept, _ = plan_streams(job.info.streams, container, job.info)
@@ -161,8 +156,8 @@ def _other_bytes(job: Job, decision: Decision) -> int:
     return _sound_bytes(job, container, decision.schedule.timeline.duration_s) + others
 
 
-def _sound_bytes(job: Job, container: Container, duration_s: Fraction) -> int:
-    audio = require_audio(probe(job.sound))
+def _sound_bytes(job: LoadedJob, container: Container, duration_s: Fraction) -> int:
+    audio = job.sound_stream
     is_kept = audio.codec in container.exact_audio or container.lossless_encoder == "flac"
     if not is_kept or audio.codec not in LOSSLESS_AUDIO:
         return round(_LOSSY_BYTES_S * audio.channels * duration_s)

@@ -36,7 +36,7 @@ def faces_seen(found: Analysis, listen: Listen) -> tuple[list[ShotFacts], list[F
     """
     times = found.times
     shown = _shots(found)
-    seen = [_Seen.of(number, track, times) for number, track in enumerate(found.tracks, 1)]
+    seen = [_SeenFace.of(number, track, times) for number, track in enumerate(found.tracks, 1)]
     parts = [(face, part) for face in seen for part in shown if face.is_seen[part].any()]
     heard = _heard([face.mouth_in(part) for face, part in parts], listen)
     facts = [face.facts(part, score) for (face, part), score in zip(parts, heard, strict=True)]
@@ -55,7 +55,7 @@ def faces_seen(found: Analysis, listen: Listen) -> tuple[list[ShotFacts], list[F
     return shots, [_overall(face, shots) for face in seen]
 
 
-def _overall(face: _Seen, shots: Sequence[ShotFacts]) -> FaceFacts:
+def _overall(face: _SeenFace, shots: Sequence[ShotFacts]) -> FaceFacts:
     """A face over the whole video; its lips do what they do most clearly in any shot."""
     own = [fact for shot in shots for fact in shot.faces if fact.face == face.number]
     clearest = min((fact.lips for fact in own), key=LIPS.index, default="unknown")
@@ -65,7 +65,7 @@ def _overall(face: _Seen, shots: Sequence[ShotFacts]) -> FaceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _SeenFace:
     """A track with what is measured once for all shots.
 
     Attributes:
@@ -83,7 +83,7 @@ class _Seen:
     mouth: MouthClip
 
     @classmethod
-    def of(cls, number: int, track: FaceTrack, times: FrameTimes) -> _Seen:
+    def of(cls, number: int, track: FaceTrack, times: FrameTimes) -> _SeenFace:
         return cls(
             number=number,
             track=track,
@@ -102,7 +102,7 @@ class _Seen:
         )
 
     def facts(self, part: slice, score: SyncScore | None) -> FaceFacts:
-        """What is told of some frames, of which at least one shows the face."""
+        """Figures of some frames, of which at least one shows the face."""
         where = np.arange(part.start, part.stop)[self.is_seen[part]]
         boxes, pose = self.track.boxes[where], self.pose.at(where)
         height: F64 = (boxes[:, 3] - boxes[:, 1]).astype(np.float64)

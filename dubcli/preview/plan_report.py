@@ -6,7 +6,6 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,20 +13,25 @@ import torch
 from dubcli import __version__
 from dubcli.config import PlanConfig
 from dubcli.core.errors import ConfigError, DubError, EncodeError
+from dubcli.core.progress import Progress
 from dubcli.core.types import MediaInfo
-from dubcli.face.detect import MediaPipeDetector
 from dubcli.media.container.formats import container_of, default_output, plan_streams
 from dubcli.media.container.probe import require_video
 from dubcli.media.sound.audio_track import plan_audio, read_driving_audio
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.video_encoders import choose_encoder
-from dubcli.pipeline.analysis import Analysis, analyse, expected_frames
-from dubcli.pipeline.decision import Decision, decide, look
-from dubcli.pipeline.device import choose_device
-from dubcli.pipeline.face_choice import choose, known_person, own_sound
-from dubcli.pipeline.job import Job, Progress, check_output, inspect, prepare_job, report_path
-from dubcli.pipeline.renderer import Clock
+from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
+from dubcli.pipeline.analysis_cache import Analysis
+from dubcli.pipeline.context import Clock, RunContext
+from dubcli.pipeline.decision import Decision, Speaker, decide
+from dubcli.pipeline.engine import Engine, engine_for
+from dubcli.pipeline.face_choice import choose, known_people
+from dubcli.pipeline.inputs import LoadedJob, load_inputs
+from dubcli.pipeline.job import inspect, report_path, validate
+from dubcli.pipeline.resume import JobFolder
+from dubcli.pipeline.run import open_source
 from dubcli.pipeline.soundtrack import sound_edit
+from dubcli.pipeline.speakers import prepare_speakers
 from dubcli.pipeline.summary import planned_ranges, remarks_on
 from dubcli.preview.estimate import foresee, require_space
 from dubcli.preview.faces_seen import faces_seen
@@ -35,7 +39,7 @@ from dubcli.preview.faces_sheet import draw_faces
 from dubcli.preview.plan_types import Estimate, PlannedSpeaker, PlanReport, ResultFacts
 from dubcli.preview.source_facts import source_facts
 from dubcli.provenance.mark_choice import in_words
-from dubcli.sync.scorer import source_offsets, source_warning
+from dubcli.sync.source_sync import SourceSync, source_warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +48,26 @@ class _Outlook:
 
     Attributes:
         found: Result of pass 1.
+        own_sound: Compares mouths with the source's own sound.
         speakers: Who would be dubbed.
         decision: All that the dub would follow.
+        notes: What is to be told of people and sound.
         needed: What a trial foresees.
         error: What the dub would end with.
     """
 
     found: Analysis
+    own_sound: SourceSync
     speakers: tuple[PlannedSpeaker, ...] = ()
     decision: Decision | None = None
+    notes: tuple[str, ...] = ()
     needed: Estimate | None = None
     error: DubError | None = None
 
 
-def make_plan(config: PlanConfig, progress: Progress | None = None) -> PlanReport:
+def make_plan(
+    config: PlanConfig, progress: Progress | None = None, *, engine: Engine | None = None
+) -> PlanReport:
     """Tell what a dub would do, without doing it.
 
     All but the picture of the faces is made in a temporary folder. Where the dub would fail once it
@@ -66,89 +76,124 @@ def make_plan(config: PlanConfig, progress: Progress | None = None) -> PlanRepor
     Args:
         config: What the dub would be told; without audio only the faces are looked at.
         progress: Called as (stage, done, total).
+        engine: Holds loaded models; one for this plan alone by default.
 
     Raises:
         DubError: The dub could not begin, or the picture cannot be written.
     """
-    tell = progress or (lambda stage, done, total: None)
     notes: list[str] = []
     if config.finetune:
         notes.append("The person would be learned first, which takes minutes; this leaves it out.")
         config = replace(config, finetune=False, consent=False, identity=None)
-    info = inspect(config)
-    output = check_output(config, info) if config.voices else default_output(config.video, info)
-    picture = _picture_path(config, output)
-    clock = Clock()
-    with tempfile.TemporaryDirectory(prefix="dub-plan-") as folder:
-        began = time.perf_counter()
-        job = prepare_job(config, info, output, Path(folder), None) if config.voices else None
-        device = choose_device(config.device) if job is None else job.device
-        clock.add("prepare", began)
-        with FrameReader(
-            config.video, info, config.threads, deinterlace=config.deinterlace
-        ) as reader:
-            if job is None:
-                outlook = _look_only(config, info, reader, device, clock, tell)
-            else:
-                outlook = _look_and_try(job, reader, Path(folder), clock, tell)
-            report = _report(config, info, outlook, device, clock)
-            dubbed = [speaker.face for speaker in outlook.speakers]
-            if picture is not None:
-                is_drawn = draw_faces(outlook.found, dubbed, reader, require_video(info), picture)
-                report = replace(report, picture=str(picture) if is_drawn else None)
-        if job is not None and outlook.decision is not None:
-            report = _with_result(report, job, outlook.decision, outlook.needed)
+    with (
+        engine_for(engine, config.device, config.threads) as engine,
+        tempfile.TemporaryDirectory(prefix="dub-plan-") as folder,
+    ):
+        scratch = JobFolder(path=Path(folder), is_resumed=False, is_kept=False)
+        make = _plan_dub if config.voices else _plan_faces
+        report = make(config, engine, scratch, progress)
     return replace(report, notes=(*notes, *report.notes))
 
 
-def _look_only(
-    config: PlanConfig,
-    info: MediaInfo,
-    reader: FrameReader,
-    device: torch.device,
-    clock: Clock,
-    tell: Progress,
-) -> _Outlook:
+def _plan_dub(
+    config: PlanConfig, engine: Engine, folder: JobFolder, progress: Progress | None
+) -> PlanReport:
+    """What the dub does before its slow part, and a trial of that."""
+    checked = validate(config, engine)
+    picture = _picture_path(config, checked.output)
+    clock, began = Clock(), time.perf_counter()
+    job = load_inputs(checked, engine, folder.path)
+    clock.add("prepare", began)
+    with open_source(config, job.info, engine, clock, progress, folder) as context:
+        outlook = _look_and_try(context, job)
+        report = _report(config, job.info, outlook, job.device, clock)
+        report = _with_picture(report, outlook, context.reader, job.info, picture)
+    if outlook.decision is not None:
+        report = _with_result(report, job, outlook.decision, outlook)
+    return report
+
+
+def _plan_faces(
+    config: PlanConfig, engine: Engine, folder: JobFolder, progress: Progress | None
+) -> PlanReport:
     """Without audio: the faces, and which one would be chosen."""
+    info, _ = inspect(config)
+    picture = _picture_path(config, default_output(config.video, info))
+    clock, device = Clock(), engine.device(config.device)
+    with open_source(config, info, engine, clock, progress, folder) as context:
+        outlook = _look_only(context, config, info, device)
+        report = _report(config, info, outlook, device, clock)
+        return _with_picture(report, outlook, context.reader, info, picture)
+
+
+def _with_picture(
+    report: PlanReport,
+    outlook: _Outlook,
+    reader: FrameReader,
+    info: MediaInfo,
+    picture: Path | None,
+) -> PlanReport:
+    """The report, with the numbered picture of the faces where one is wanted."""
+    if picture is None:
+        return report
+    dubbed = [speaker.face for speaker in outlook.speakers]
+    is_drawn = draw_faces(outlook.found, dubbed, reader, require_video(info), picture)
+    return replace(report, picture=str(picture) if is_drawn else None)
+
+
+def _look_only(
+    context: RunContext, config: PlanConfig, info: MediaInfo, device: torch.device
+) -> _Outlook:
     began = time.perf_counter()
-    known = known_person(config.face, None)
-    with MediaPipeDetector() as detector:
-        found = analyse(reader, detector, expected_frames(info), tell)
-    clock.add("analyse", began)
-    listen = own_sound(config.video, found.times, device)
+    engine = context.engine
+    (known,) = known_people(engine, [config.face], None)
+    with engine.detector() as detector:
+        found = analyse(
+            context.reader,
+            detector,
+            expected_frames(info),
+            context.progress,
+            engine.segmenter(),
+        )
+    context.clock.add("analyse", began)
+    outlook = _Outlook(found=found, own_sound=engine.source_sync(info, device))
     try:
-        size = require_video(info).display_size
-        choice = choose(found, config.face, size, known, listen)
+        choice = choose(
+            found,
+            config.face,
+            require_video(info).display_size,
+            known,
+            lambda tracks: outlook.own_sound.of_tracks(tracks, found.times),
+        )
     except DubError as error:
-        return _Outlook(found=found, error=error)
+        return replace(outlook, error=error)
     chosen = PlannedSpeaker(
         face=choice.number, reason=choice.reason, audio=None, frames_dubbed=None
     )
-    return _Outlook(found=found, speakers=(chosen,))
+    return replace(outlook, speakers=(chosen,))
 
 
-def _look_and_try(
-    job: Job, reader: FrameReader, scratch: Path, clock: Clock, tell: Progress
-) -> _Outlook:
-    """What the dub does before its slow part, and a trial of that."""
+def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
     began = time.perf_counter()
-    outlook = _Outlook(found=look(job, reader, tell))
-    clock.add("analyse", began)
+    engine = context.engine
+    known = known_people(engine, [s.voice.face for s in job.speeches], job.identity)
+    found = find_faces(context, job)
+    began = context.clock.add("analyse", began)
+    own_sound = engine.source_sync(job.info, job.device)
+    outlook = _Outlook(found=found, own_sound=own_sound)
     try:
-        decision = decide(job, reader, clock, tell, found=outlook.found)
-        speakers = tuple(
-            PlannedSpeaker(
-                face=speaker.choice.number,
-                reason=speaker.choice.reason,
-                audio=str(speaker.speech.voice.audio),
-                frames_dubbed=int((speaker.strength > 0).sum()),
-            )
-            for speaker in decision.speakers
+        decision = decide(job, found, known, own_sound)
+        prepared = prepare_speakers(context, job, decision)
+        began = context.clock.add("references", began)
+        outlook = replace(
+            outlook,
+            found=decision.found,
+            speakers=tuple(_planned(speaker) for speaker in decision.speakers),
+            decision=decision,
+            notes=tuple(remarks_on(job, decision, prepared)),
         )
-        outlook = _Outlook(found=decision.found, speakers=speakers, decision=decision)
-        began = time.perf_counter()
-        needed = foresee(job, decision, reader, scratch, tell, always=True)
-        clock.add("trial", began)
+        needed = foresee(context, job, decision, prepared, always=True)
+        context.clock.add("trial", began)
         outlook = replace(outlook, needed=needed)
         require_space(needed, job.output)
     except DubError as error:
@@ -156,12 +201,21 @@ def _look_and_try(
     return outlook
 
 
+def _planned(speaker: Speaker) -> PlannedSpeaker:
+    return PlannedSpeaker(
+        face=speaker.choice.number,
+        reason=speaker.choice.reason,
+        audio=str(speaker.speech.voice.audio),
+        frames_dubbed=int((speaker.strength > 0).sum()),
+    )
+
+
 def _report(
     config: PlanConfig, info: MediaInfo, outlook: _Outlook, device: torch.device, clock: Clock
 ) -> PlanReport:
     """What was seen, and who would be dubbed."""
     began = time.perf_counter()
-    shots, faces = faces_seen(outlook.found, partial(source_offsets, config.video, device=device))
+    shots, faces = faces_seen(outlook.found, outlook.own_sound.of_mouths)
     clock.add("faces", began)
     error = outlook.error
     return PlanReport(
@@ -179,7 +233,7 @@ def _report(
 
 
 def _with_result(
-    report: PlanReport, job: Job, decision: Decision, needed: Estimate | None
+    report: PlanReport, job: LoadedJob, decision: Decision, outlook: _Outlook
 ) -> PlanReport:
     own, out_of_step = decision.own, source_warning(decision.own)
     num_corrupt = decision.found.num_corrupt
@@ -188,18 +242,18 @@ def _with_result(
         report,
         result=_result_facts(job, decision),
         passed=tuple(planned_ranges(decision)),
-        estimate=needed,
+        estimate=outlook.needed,
         source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
         notes=(
             *([damaged] if num_corrupt else []),
             *([out_of_step] if out_of_step else []),
-            *remarks_on(job, decision),
+            *outlook.notes,
         ),
         model=job.model_name,
     )
 
 
-def _result_facts(job: Job, decision: Decision) -> ResultFacts:
+def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
     """What would be written."""
     schedule, container = decision.schedule, container_of(job.output)
     timeline = schedule.timeline

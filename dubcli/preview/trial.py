@@ -6,20 +6,21 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
 from dubcli.core.types import Bool, Window
 from dubcli.media.container.concat import packet_sizes
-from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import FrameWriter
 from dubcli.media.video.native_frame import NativeFrame
+from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision
-from dubcli.pipeline.job import Job, Progress
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.job import Job
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.renderer import Clock, Renderer
+from dubcli.pipeline.renderer import Renderer
+from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
 
 # Windows that are tried where lips are dubbed, and where they are not.
 _DUBBED_WINDOWS, _PASSED_WINDOWS = 3, 1
@@ -47,24 +48,26 @@ class Trial:
 
 
 def try_out(
-    job: Job, decision: Decision, reader: FrameReader, scratch: Path, tell: Progress
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
 ) -> Trial:
     """Dub and encode a few windows, spread over the video, the way that the slow part will.
 
     The first one is dubbed twice, for a network's first call is slow. Nothing is left behind.
 
     Args:
+        context: Of the run.
         job: What is to be done.
         decision: How.
-        reader: Of the source.
-        scratch: Folder for the encoded windows.
-        tell: Called as (stage, done, total).
+        speakers: Who is dubbed.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
         DeviceError: The device has too little memory.
     """
-    renderers = decision.renderers(job, Clock())
+    renderers = make_renderers(context, job, decision, speakers, Clock())
     windows = renderers[0].windows()
     is_dubbed = decision.strength > 0
     dubbed = pick_windows(windows, is_dubbed, _DUBBED_WINDOWS)
@@ -75,8 +78,8 @@ def try_out(
     measured: list[_Measured] = []
     total = sum(window.emit_stop - window.emit_start for window in runs)
     for window in runs:
-        measured.append(_run(job, decision, renderers, reader, window, scratch / "trial.mov"))
-        tell("trial", sum(len(one.sizes) for one in measured), total)
+        measured.append(_run(context, job, decision, renderers, window))
+        context.progress("trial", sum(len(one.sizes) for one in measured), total)
     measured = measured[len(dubbed[:1]) :]
     sizes = [size for one in measured for size in one.sizes]
     keys = [one.sizes[0] for one in measured]
@@ -118,19 +121,18 @@ class _Measured:
 
 
 def _run(
+    context: RunContext,
     job: Job,
     decision: Decision,
     renderers: Sequence[Renderer],
-    reader: FrameReader,
     window: Window,
-    path: Path,
 ) -> _Measured:
-    timeline = decision.schedule.timeline
+    timeline, path = decision.schedule.timeline, context.folder.path / "trial.mov"
     positions = range(window.emit_start, window.emit_stop)
     indices = timeline.source_index[window.emit_start : window.emit_stop].tolist()
     try:
         with (
-            prefetch(reader.native_sequence(indices)) as source,
+            prefetch(context.reader.native_sequence(indices)) as source,
             FrameWriter(path, job.video, job.encode) as writer,
         ):
             first = next(source)  # looking for the place in the file is no part of the pace
@@ -164,5 +166,5 @@ def num_key_frames(num_frames: int, num_cuts: int, num_segments: int) -> int:
 
 def num_cuts(decision: Decision) -> int:
     """How often the picture of the result jumps."""
-    shot = decision.speakers[0].subject.track.shot[decision.schedule.timeline.source_index]
+    shot = decision.speakers[0].choice.track.shot[decision.schedule.timeline.source_index]
     return int(np.count_nonzero(np.diff(shot)))

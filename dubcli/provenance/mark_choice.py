@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import Mark
+from dubcli.core.reports import Mark
 from dubcli.media.container.formats import container_of
 from dubcli.provenance.certificate import SigningKey, development_key, own_key
 from dubcli.provenance.credentials import (
@@ -64,7 +64,7 @@ class Marks:
         )
 
     def report(self) -> list[Mark]:
-        """The marks as they are told."""
+        """The marks as the report states them."""
         found: list[Mark] = []
         if self.tag:
             where = "comment, DUB_MARK" if self.is_matroska else "comment, XMP"

@@ -67,7 +67,7 @@ def statement_of(text: str) -> Statement | None:
 
 
 def model_label(name: str) -> str:
-    """A model's name without the folders of a checkpoint of one's own: they are nobody's affair."""
+    """A model's name without the folders of a user's own checkpoint, which are private."""
     path = Path(name)
     is_path = path.is_absolute() or name.startswith(("./", "../", "~"))
     return printable(path.name if is_path else name)

@@ -8,44 +8,36 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 
-from dubcli.audio.log_mel import SAMPLE_RATE
-from dubcli.core.errors import ConfigError, DubError
-from dubcli.core.types import F32, F64, AudioFeatures, Bool, FaceTrack, Int, Waveform
+from dubcli.core.errors import ConfigError
+from dubcli.core.types import F32, F64, AudioFeatures, Bool, FaceTrack, Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import Pose, to_canonical
-from dubcli.media.container.probe import probe
-from dubcli.media.sound.waveform import is_silent, read_waveform
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.pipeline.audio_features import hear
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
-from dubcli.weights.resolve import load_manifest, load_state, resolve
+from dubcli.weights.load import load_state
+from dubcli.weights.manifest import Manifest, load_manifest
+from dubcli.weights.resolve import resolve
 
 _LOG = logging.getLogger(__name__)
 
 # Largest offset that is looked for, mouth samples at 25 Hz: 0.6 s.
 MAX_OFFSET = 15
-# Fewer windows than these (2 s) tell an offset by chance; with fewer than `_LEAST` none is told.
+# Fewer windows than these (2 s) give an offset by chance; with fewer than `_LEAST` none is given.
 SURE_WINDOWS = 50
-_LEAST_WINDOWS = 5
+LEAST_WINDOWS = 5
 # Confidence that sound of another moment or person hardly ever reaches: this much over 100 windows,
 # and the less the more there are, as the noise of a mean; but never less than the last.
 _SURE_CONFIDENCE, _SURE_AT_WINDOWS, _LEAST_SURE = 0.3, 100, 0.2
 # Frames further apart than this do not tell what the mouth did between them, seconds.
 _MAX_GAP_S = 0.1
 _CLOSED_SHARE = 0.2
-# Longest stretch of a source that is listened to, seconds.
-_STRETCH_S = 20.0
-_TOLERATED_FRAMES = 2.0
 # Speech features end with log-mel.
 _HOLDS = ("speech", "mel")
 
@@ -123,7 +115,7 @@ class SyncScore:
 
 
 class SyncJudge:
-    """A trained expert and what it is asked.
+    """A trained expert and the measurements made with it.
 
     Args:
         expert: In evaluation mode.
@@ -133,8 +125,13 @@ class SyncJudge:
         self.expert = expert
 
     @classmethod
-    def load(cls, role: str, device: torch.device) -> Self | None:
+    def load(cls, role: str, device: torch.device, manifest: Manifest | None = None) -> Self | None:
         """The shipped expert `train` or `judge`; None where its weights are not in the package.
+
+        Args:
+            role: Which of them.
+            device: Where it runs.
+            manifest: The one of this installation by default.
 
         Raises:
             ConfigError: Another role.
@@ -143,9 +140,10 @@ class SyncJudge:
         if role not in ("train", "judge"):
             raise ConfigError(f"Unknown sync expert '{role}'.", "Known: train, judge.")
         name = f"sync-{role}"
-        if name not in load_manifest().default:
+        manifest = load_manifest() if manifest is None else manifest
+        if name not in manifest.default:
             return None
-        entry = resolve(name, role="part")
+        entry = resolve(name, manifest, role="part")
         expert = SyncExpert(SyncConfig(**entry.config))
         expert.load_state_dict(load_state(entry))
         return cls(expert.to(device).eval().requires_grad_(False))
@@ -185,7 +183,7 @@ class SyncJudge:
         """
         config = self.expert.config
         known = mouth.windows(config.window)
-        if known.sum() < _LEAST_WINDOWS:
+        if known.sum() < LEAST_WINDOWS:
             return np.empty((0, 2 * MAX_OFFSET + 1), np.float32)
         device = self.expert.scale.device
         centre, num = config.window // 2, len(known)
@@ -284,65 +282,6 @@ def summarise(distances: F32, num_windows: int) -> SyncScore:
     )
 
 
-def source_offset(
-    video: Path, track: FaceTrack, pose: Pose, times: FrameTimes, device: torch.device
-) -> SyncScore | None:
-    """How far a source's own picture and sound are apart, by what pass 1 has measured.
-
-    Only the liveliest seconds are listened to, so the cost hardly grows with length. Whatever
-    goes wrong, the dub does not need it.
-
-    Args:
-        video: The source.
-        track: The face, display px.
-        pose: Of its head.
-        times: Of its frames.
-        device: Where the expert runs.
-
-    Returns:
-        None where there is no sound, no expert, or not enough of a mouth.
-    """
-    return source_offsets(video, [mouth_of_track(track, pose, times)], device)[0]
-
-
-def source_offsets(
-    video: Path, mouths: Sequence[MouthClip], device: torch.device
-) -> list[SyncScore | None]:
-    """`source_offset` of several mouths of one source, each by its own liveliest seconds."""
-    unknown: list[SyncScore | None] = [None] * len(mouths)
-    try:
-        judge = SyncJudge.load("train", device)
-        lively = [_liveliest(mouth) for mouth in mouths]
-        is_enough = any(len(mouth) >= _LEAST_WINDOWS for mouth in lively)
-        if judge is None or not is_enough or probe(video).audio is None:
-            return unknown
-        waveform = read_waveform(video, SAMPLE_RATE)
-        return [_own_offset(judge, mouth, waveform) for mouth in lively]
-    except DubError as error:
-        _LOG.info("Whether the source is in step is not known: %s", error)
-        return unknown
-
-
-def _own_offset(judge: SyncJudge, mouth: MouthClip, waveform: Waveform) -> SyncScore | None:
-    if len(mouth) < _LEAST_WINDOWS:
-        return None
-    heard = _part(waveform, mouth.times[0], mouth.times[-1])
-    if not len(heard.samples) or is_silent(heard):
-        return None
-    return judge.score(mouth, hear(heard, judge.audio_kind))
-
-
-def source_warning(score: SyncScore | None) -> str | None:
-    """What to tell of a source whose own picture and sound are surely out of step."""
-    if score is None or not score.is_sure or abs(score.offset_frames) <= _TOLERATED_FRAMES:
-        return None
-    when = "early" if score.offset_frames > 0 else "late"
-    return (
-        f"The source's own sound runs {round(abs(score.offset_ms), -1):.0f} ms {when} against its "
-        "picture; the new audio is placed by time as given."
-    )
-
-
 def mouth_of_track(track: FaceTrack, pose: Pose, times: FrameTimes) -> MouthClip:
     """A followed face's mouth on the video's clock, which is also its own sound's."""
     seconds = [float(pts * times.time_base) for pts in times.pts]
@@ -351,35 +290,4 @@ def mouth_of_track(track: FaceTrack, pose: Pose, times: FrameTimes) -> MouthClip
         times=np.array(seconds[track.start : track.start + len(track)]),
         usable=track.valid,
         shot=track.shot,
-    )
-
-
-def _liveliest(mouths: MouthClip) -> MouthClip:
-    """The stretch of `_STRETCH_S` in which the lips move most."""
-    gap = mouths.points[:, INNER_TOP] - mouths.points[:, INNER_BOTTOM]
-    moved = np.abs(np.diff(np.linalg.norm(gap, axis=-1), prepend=0))
-    usable = np.ones(len(mouths), np.bool_) if mouths.usable is None else mouths.usable
-    moved[~usable | ~np.roll(usable, 1)] = 0
-    moved[:1] = 0
-    total = np.concatenate([[0], np.cumsum(moved)])
-    ends = np.searchsorted(mouths.times, mouths.times + _STRETCH_S, side="right")
-    start = int(np.argmax(total[ends] - total[:-1]))
-    part = slice(start, int(ends[start]))
-    return MouthClip(
-        points=mouths.points[part],
-        times=mouths.times[part],
-        usable=usable[part],
-        shot=None if mouths.shot is None else mouths.shot[part],
-    )
-
-
-def _part(waveform: Waveform, first_s: float, last_s: float) -> Waveform:
-    """The sound from a second before `first_s` to a second after `last_s`."""
-    rate, begin = waveform.sample_rate, float(waveform.start_s)
-    start = max(0, round((first_s - 1 - begin) * rate))
-    stop = max(start, round((last_s + 1 - begin) * rate))
-    return Waveform(
-        samples=waveform.samples[start:stop],
-        sample_rate=rate,
-        start_s=waveform.start_s + Fraction(start, rate),
     )

@@ -11,35 +11,34 @@ import csv
 import hashlib
 import io
 import json
-import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from dubcli.config import SyncTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.sync.scorer import SyncJudge, SyncScore
-from dubcli.sync.training_data import SyncClip, SyncTask, offset_of, sync_clips, with_offset
-from dubcli.training.checkpoint import (
-    TrainState,
-    list_checkpoints,
-    load_into,
-    read_state,
-    restore_training,
-    save_checkpoint,
+from dubcli.sync.training_data import (
+    SyncBatches,
+    SyncClip,
+    SyncTask,
+    fit_expert,
+    offset_of,
+    sync_clips,
+    with_offset,
 )
+from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
 from dubcli.training.data.train_clips import load_clips, with_sound
-from dubcli.training.run_folder import append_row, drop_rows_after
-from dubcli.training.weight_average import begin_average, restore_average, update_average
+from dubcli.training.loop import Loop, LoopSettings
+from dubcli.training.schedule import CosineSchedule
+from dubcli.training.stage import MODEL, Optimization
 
-Progress = Callable[[str, int, int], None]
 OFFSETS_NAME = "offsets.csv"
 _PLAN_NAME = "plan.json"
 _FIELDS: tuple[str, ...] = (
@@ -55,8 +54,7 @@ _ROUNDS, _FOLDS = 2, 2
 # An expert of half the people needs fewer steps than the last one.
 _FOLD_SHARE = 0.4
 _AVERAGE_DECAY = 0.98
-_WARM_UP_STEPS = 50
-_CLIP_NORM = 1.0
+_WARM_UP_STEPS, _LEAST_RATE = 50, 0.05
 _TRIAL_STEPS = 6
 
 
@@ -104,16 +102,6 @@ SYNC_PRESETS = {
 }
 
 
-@dataclass(kw_only=True)
-class _Fit:
-    """One expert that is being trained."""
-
-    model: SyncExpert
-    task: SyncTask
-    optimizer: torch.optim.Optimizer
-    average: dict[str, Tensor]
-
-
 def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Path:
     """Train a sync expert and return its last checkpoint.
 
@@ -129,7 +117,7 @@ def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Pat
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
-    resumed = _checkpoint_to_resume(config, preset)
+    resumed = checkpoint_to_resume(config.output, _state(preset), resume=True)
     clips = sync_clips(with_sound(load_clips(config.data)), preset.network.window)
     held = held_out({clip.clip.identity for clip in clips}, preset.salt)
     learnt = [clip for clip in clips if clip.clip.identity not in held]
@@ -139,7 +127,7 @@ def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Pat
             "Add clips, and name their people in a catalogue.",
         )
     tell = progress or (lambda stage, done, total: None)
-    run = _Run(config=config, preset=preset, device=device, tell=tell)
+    run = _SyncRun(config=config, preset=preset, device=device, tell=tell)
     steps = run.planned_steps(learnt)
     found = _read_offsets(config.output / OFFSETS_NAME)
     if found is None:
@@ -170,21 +158,18 @@ def _preset(config: SyncTrainConfig) -> SyncPreset:
     return SYNC_PRESETS[config.preset]
 
 
-def _checkpoint_to_resume(config: SyncTrainConfig, preset: SyncPreset) -> Path | None:
-    found = list_checkpoints(config.output)
-    if not found:
-        return None
-    state = read_state(found[-1])
-    if (state.architecture, state.model_config) != (preset.architecture, asdict(preset.network)):
-        raise TrainingError(
-            f"'{config.output}' belongs to another model or preset ({state.architecture}).",
-            "Choose another folder.",
-        )
-    return found[-1]
+def _state(preset: SyncPreset) -> TrainState:
+    """What checkpoints of the preset say of themselves."""
+    return TrainState(
+        step=0,
+        architecture=preset.architecture,
+        stage="sync",
+        model_config=asdict(preset.network),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class _SyncRun:
     """What all experts of a run share."""
 
     config: SyncTrainConfig
@@ -206,11 +191,11 @@ class _Run:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"'{path}' cannot be read: {error}.", "Delete it.") from error
-        fit = self._begin(clips, seed=0)
-        self._step(fit, 0, 1)
+        loop = self._begin(clips, LoopSettings(steps=_TRIAL_STEPS), seed=0)
+        loop.advance()
         began = time.perf_counter()
-        for step in range(1, _TRIAL_STEPS):
-            self._step(fit, step, _TRIAL_STEPS)
+        for _ in range(1, _TRIAL_STEPS):
+            loop.advance()
         each_s = (time.perf_counter() - began) / (_TRIAL_STEPS - 1)
         share = 1 + _ROUNDS * _FOLDS * _FOLD_SHARE
         steps = max(1, round(60 * self.config.minutes / each_s / share))
@@ -228,13 +213,17 @@ class _Run:
             fold = done % _FOLDS
             if fold == 0:
                 in_step = _in_step(clips, found)
-            fit = self._begin(
-                [clip for clip in in_step if fold_of[clip.clip.identity] != fold], seed=1 + done
+            loop = self._begin(
+                [clip for clip in in_step if fold_of[clip.clip.identity] != fold],
+                LoopSettings(steps=num, average_decay=_AVERAGE_DECAY),
+                seed=1 + done,
             )
-            for step in range(num):
-                self._step(fit, step, num)
-                self.tell("offsets", done * num + step + 1, _ROUNDS * _FOLDS * num)
-            judge = SyncJudge(_averaged(fit))
+
+            def tell(stage: str, made: int, total: int, before: int = done * num) -> None:
+                self.tell("offsets", before + made, _ROUNDS * _FOLDS * num)
+
+            loop.run(tell)
+            judge = SyncJudge(_averaged(loop))
             strangers = (clip for clip in clips if fold_of[clip.clip.identity] == fold)
             found |= {clip.clip.clip_id: offset_of(judge, clip) for clip in strangers}
         return found
@@ -243,87 +232,49 @@ class _Run:
         self, clips: list[SyncClip], steps: int, resumed: Path | None
     ) -> tuple[Path, SyncExpert]:
         """Train on all clips with checkpoints; returns the last one and its running average."""
-        output = self.config.output
-        fit, start = self._begin(clips, seed=0), 0
-        if resumed is not None:
-            load_into(fit.model, resumed)
-            restore_training(resumed, fit.model, fit.optimizer)
-            restore_average(fit.average, resumed)
-            start = read_state(resumed).step
-        drop_rows_after(output, start)
-        saved = resumed
-        for step in range(start, steps):
-            began = time.perf_counter()
-            values = self._step(fit, step, steps)
-            append_row(output, step + 1, time.perf_counter() - began, values)
-            self.tell("train", step + 1, steps)
-            if step + 1 == steps or (step + 1) % self.config.checkpoint_every == 0:
-                saved = self._save(fit, step + 1)
-        if saved is None:
+        if steps < 1:
             raise TrainingError(f"{steps} steps.", "Use 1 or more.")
-        return saved, _averaged(fit)
+        settings = LoopSettings(
+            steps=steps,
+            folder=self.config.output,
+            average_decay=_AVERAGE_DECAY,
+            checkpoint_every=self.config.checkpoint_every,
+            run_config={key: str(value) for key, value in asdict(self.config).items()},
+        )
+        loop = self._begin(clips, settings, seed=0)
+        if resumed is not None:
+            loop.resume(resumed)
+        return loop.run(self.tell), _averaged(loop)
 
-    def _begin(self, clips: list[SyncClip], seed: int) -> _Fit:
+    def _begin(self, clips: list[SyncClip], settings: LoopSettings, seed: int) -> Loop:
         config = self.config
         seed += self.preset.seed + config.seed
         torch.manual_seed(seed)
-        model = SyncExpert(self.preset.network).to(self.device)
-        task = SyncTask(
-            model,
+        model = SyncExpert(self.preset.network).to(self.device).train()
+        fit_expert(model, clips)
+        batches = SyncBatches(
+            self.preset.network,
             clips,
             num_clips=config.batch_clips,
             num_moments=config.moments_per_clip,
             seed=seed,
         )
         optimizer = torch.optim.AdamW(
-            task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
+            model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02
         )
-        return _Fit(
-            model=model.train(), task=task, optimizer=optimizer, average=begin_average(model)
+        schedule = CosineSchedule(
+            peak=config.learning_rate, warm_up_steps=_WARM_UP_STEPS, least=_LEAST_RATE
         )
-
-    def _step(self, fit: _Fit, step: int, steps: int) -> dict[str, float]:
-        """One update; the weights stay as they were if it cannot be computed."""
-        warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-        rate = self.config.learning_rate * warm * (0.525 + 0.475 * math.cos(math.pi * step / steps))
-        for group in fit.optimizer.param_groups:
-            group["lr"] = rate
-        losses = fit.task.losses(step)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        fit.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        norm = float(nn.utils.clip_grad_norm_(fit.task.parameters(), _CLIP_NORM))
-        if not math.isfinite(values["loss"]) or not math.isfinite(norm):
-            found = list_checkpoints(self.config.output)
-            where = f"the last good checkpoint is '{found[-1]}'" if found else "no checkpoint yet"
-            raise TrainingError(
-                f"The loss is {values['loss']}, its gradient {norm} at step {step + 1}; {where}.",
-                "Lower --learning-rate and run again.",
-            )
-        fit.optimizer.step()
-        update_average(fit.average, fit.model, step, _AVERAGE_DECAY)
-        return values
-
-    def _save(self, fit: _Fit, step: int) -> Path:
-        return save_checkpoint(
-            self.config.output,
-            state=TrainState(
-                step=step,
-                architecture=self.preset.architecture,
-                stage="sync",
-                model_config=asdict(self.preset.network),
-            ),
-            model=fit.model,
-            average=fit.average,
-            optimizer=fit.optimizer,
-            run_config={key: str(value) for key, value in asdict(self.config).items()},
-        )
+        task = SyncTask(model, batches, Optimization(optimizer=optimizer, schedule=schedule))
+        return Loop(task, _state(self.preset), settings)
 
 
-def _averaged(fit: _Fit) -> SyncExpert:
-    """The running average of an expert's weights, ready to judge."""
-    expert = SyncExpert(fit.model.config).to(fit.model.scale.device)
-    expert.load_state_dict(fit.average)
+def _averaged(loop: Loop) -> SyncExpert:
+    """The running average of an expert's weights, ready to score."""
+    model = loop.task.modules[MODEL]
+    assert isinstance(model, SyncExpert)
+    expert = SyncExpert(model.config).to(loop.device)
+    expert.load_state_dict(loop.average.module.state_dict())
     return expert.eval().requires_grad_(False)
 
 

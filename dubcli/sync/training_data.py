@@ -8,15 +8,17 @@ are found by: single moments may be silent, or look like others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, FEATURE_SIZES, Bool, Int
 from dubcli.face.landmarks import SPEAKING, mirror_order
-from dubcli.sync.network import NUM_USED, SYNC_RATE_HZ, SyncExpert
+from dubcli.sync.network import NUM_USED, SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.sync.scorer import (
     MAX_OFFSET,
     SampledMouth,
@@ -29,7 +31,7 @@ from dubcli.sync.scorer import (
 )
 from dubcli.training.data.prepared_clip import STEPS_HZ, features_of, mouth_of
 from dubcli.training.data.train_clips import TrainClip, audio_range, identity_weights
-from dubcli.training.device_utils import device_of
+from dubcli.training.stage import MODEL, Batch, Optimization
 
 _NUM_OFFSETS = 2 * MAX_OFFSET + 1
 # The true moment, and its neighbours, which a step of 40 ms hardly tells apart.
@@ -121,11 +123,11 @@ def fit_expert(expert: SyncExpert, clips: list[SyncClip]) -> None:
     expert.sound.spread.copy_(torch.from_numpy(deviation))
 
 
-class SyncTask:
-    """Batches by number and what they cost: the expert's `Task`.
+class SyncBatches(Dataset[Batch]):
+    """Runs of moments of several clips: `SyncBatch` by name.
 
     Args:
-        model: On its device; it is fitted to the clips first.
+        config: Of the expert.
         clips: Clips with sound.
         num_clips: Clips in a batch.
         num_moments: Moments of each.
@@ -134,43 +136,32 @@ class SyncTask:
 
     def __init__(
         self,
-        model: SyncExpert,
+        config: SyncConfig,
         clips: list[SyncClip],
         *,
         num_clips: int,
         num_moments: int,
         seed: int,
     ) -> None:
-        fit_expert(model, clips)
-        self.model = model
-        self._clips = clips
+        self._config, self._clips = config, clips
         self._chances = identity_weights([clip.clip for clip in clips])
         self._num_clips, self._num_moments, self._seed = num_clips, num_moments, seed
         self._mirror = mirror_order()[SPEAKING] - SPEAKING.start
 
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """All of the expert's."""
-        return list(self.model.parameters())
-
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Losses of batch number `step`; `loss` is what is minimised."""
-        return contrast_losses(self.model, self.batch(step))
-
-    def picture(self) -> None:
-        """Nothing to look at."""
-
-    def batch(self, step: int) -> SyncBatch:
-        """Batch number `step`."""
-        rng = np.random.default_rng((self._seed, step, 3))
+    def __getitem__(self, index: int) -> Batch:
+        """Batch number `index`."""
+        rng = np.random.default_rng((self._seed, index, 3))
         chosen = rng.choice(len(self._clips), self._num_clips, p=self._chances)
         runs = [self._run(self._clips[number], rng) for number in chosen]
-        device = device_of(self.model)
-        parts = [torch.from_numpy(np.stack(part)).to(device) for part in zip(*runs, strict=True)]
-        return SyncBatch(departures=parts[0], audio=parts[1], places=parts[2], counted=parts[3])
+        names = [field.name for field in fields(SyncBatch)]
+        return {
+            name: torch.from_numpy(np.stack(part))
+            for name, part in zip(names, zip(*runs, strict=True), strict=True)
+        }
 
     def _run(self, clip: SyncClip, rng: np.random.Generator) -> tuple[F32, F32, Int, Bool]:
         """Departures, audio, places and what counts, of a run of moments of one clip."""
-        config, num, around = self.model.config, self._num_moments, self.model.config.window - 1
+        config, num, around = self._config, self._num_moments, self._config.window - 1
         known = clip.mouth.windows(config.window)
         start = int(rng.integers(0, max(1, len(known) - num + 1)))
         samples = np.clip(np.arange(start, start + num + around), 0, len(known) + around - 1)
@@ -198,6 +189,29 @@ class SyncTask:
         strength = np.exp(rng.uniform(-_VARY_STRENGTH, _VARY_STRENGTH))
         off = rng.normal(0, _VARY_REST, (1, *departures.shape[1:]))
         return (departures * strength + off).astype(np.float32)
+
+
+class SyncTask:
+    """What the loop trains: the expert, told apart moments from sounds that are not theirs.
+
+    Args:
+        model: On its device, fitted to the clips by `fit_expert`.
+        batches: What it is shown.
+        optimization: Of all its parameters.
+    """
+
+    def __init__(self, model: SyncExpert, batches: SyncBatches, optimization: Optimization) -> None:
+        self.modules: Mapping[str, nn.Module] = {MODEL: model}
+        self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
+        self.batches: Dataset[Batch] = batches
+        self._model = model
+
+    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
+        """Losses of a batch; `loss` is what is minimised."""
+        return contrast_losses(self._model, SyncBatch(**batch))
+
+    def preview(self) -> None:
+        """Nothing to look at."""
 
 
 def hide_sound(audio: F32, rng: np.random.Generator) -> F32:

@@ -1,8 +1,8 @@
-"""Checkpoints to the weight file that ships: half precision, averaged, both halves in one.
+"""Checkpoints to the weight file that ships: half precision, averaged, all parts in one.
 
-    python -m dubcli.training.export RENDER_CHECKPOINT --geometry GEOMETRY_CHECKPOINT... --tag NAME
+    python -m dubcli.training.export CHECKPOINT... --tag NAME
 
-writes `dubcli/assets/iptalker.NAME.safetensors` and prints its entry for the weights manifest.
+writes `dubcli/assets/ARCHITECTURE.NAME.safetensors` and prints its entry for the weights manifest.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from torch import Tensor
 
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, DubError, TrainingError
-from dubcli.models.registry import EXPERTS, create_model
-from dubcli.training.checkpoint import TrainState, load_weights, read_state
+from dubcli.models.registry import PARTS, create_model
+from dubcli.training.checkpoint import load_weights, read_state
+from dubcli.training.recipes import assembly_of
+from dubcli.training.stage import Trained
 
 _PACKAGE = Path(__file__).parent.parent
-_ALIGNMENT, _BASIS = "alignment.", "alignment.basis"
-_BASIS_TOLERANCE = 1e-6
-# The network is convolutional: its halves may be trained on crops of different size.
-_FREE_FIELDS = ("height", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,88 +46,41 @@ class WeightFile:
 
 
 def export_weights(
-    checkpoint: Path, output: Path, *, geometry: Sequence[Path] = (), averaged: bool = True
+    checkpoints: Sequence[Path], output: Path, *, averaged: bool = True
 ) -> WeightFile:
-    """Write the weights of a checkpoint in half precision.
+    """Write the weights of one or several checkpoints in half precision.
 
     Args:
-        checkpoint: Checkpoint of the whole model; its configuration is the file's.
+        checkpoints: Of one architecture, whose recipe says how several are joined.
         output: File to write, safetensors.
-        geometry: Checkpoints of the geometry stage, of which the mean alignment module is taken:
-            runs that began from one another are better together (arXiv:2203.05482).
         averaged: Take the running average in place of the last step's weights.
 
     Raises:
-        TrainingError: A checkpoint cannot be read, the two do not fit each other or the model,
+        TrainingError: A checkpoint cannot be read, they do not fit each other or the model,
             a weight is too large for half precision, or the file cannot be written.
     """
-    state = read_state(checkpoint)
-    tensors = load_weights(checkpoint, averaged)
-    halves = []
-    for other in geometry:
-        _check_fit(checkpoint, state, other, read_state(other))
-        loaded = load_weights(other, averaged)
-        halves.append(_with_alignment(tensors, loaded, checkpoint, other))
-    if halves:
-        tensors = {
-            name: torch.stack([half[name] for half in halves]).mean(0)
-            if name.startswith(_ALIGNMENT)
-            else value
-            for name, value in tensors.items()
-        }
-    tensors = {name: _half(name, value) for name, value in tensors.items()}
-    _check_loads(state, tensors, checkpoint)
+    parts = [
+        Trained(path=path, state=read_state(path), tensors=load_weights(path, averaged))
+        for path in checkpoints
+    ]
+    first = parts[0]
+    for other in parts[1:]:
+        if other.state.architecture != first.state.architecture:
+            raise TrainingError(
+                f"'{first.path}' holds '{first.state.architecture}', "
+                f"'{other.path}' '{other.state.architecture}'.",
+                "Name checkpoints of one architecture.",
+            )
+    assembled = assembly_of(first.state.architecture)(parts)
+    tensors = {name: _half(name, value) for name, value in assembled.tensors.items()}
+    _check_loads(first, assembled.config, tensors)
     content = save(tensors)
     write_whole(output, content)
     return WeightFile(
         sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),
-        config=state.model_config,
+        config=assembled.config,
     )
-
-
-def _check_fit(checkpoint: Path, state: TrainState, geometry: Path, other: TrainState) -> None:
-    """Refuse halves of different models."""
-    if other.stage == "render":
-        raise TrainingError(
-            f"'{geometry}' is of stage render, which does not train the alignment module.",
-            "Name a checkpoint of stage geometry or joint.",
-        )
-    if state.architecture != other.architecture:
-        raise TrainingError(
-            f"'{checkpoint}' holds '{state.architecture}', '{geometry}' '{other.architecture}'.",
-            "Name two checkpoints of one architecture.",
-        )
-    names = {*state.model_config, *other.model_config} - {*_FREE_FIELDS}
-    differing = sorted(
-        name for name in names if state.model_config.get(name) != other.model_config.get(name)
-    )
-    if differing:
-        raise TrainingError(
-            f"'{checkpoint}' and '{geometry}' differ in {', '.join(differing)}.",
-            "Train both with the same --preset.",
-        )
-
-
-def _with_alignment(
-    tensors: dict[str, Tensor], other: dict[str, Tensor], checkpoint: Path, geometry: Path
-) -> dict[str, Tensor]:
-    """The first model with the second one's alignment module."""
-    if set(tensors) != set(other):
-        raise TrainingError(
-            f"'{checkpoint}' and '{geometry}' hold different tensors.",
-            "Train both with the same --preset.",
-        )
-    gap = float((tensors[_BASIS] - other[_BASIS]).abs().max())
-    if gap > _BASIS_TOLERANCE:
-        raise TrainingError(
-            f"'{checkpoint}' and '{geometry}' have mouth bases that differ by {gap:.2g}.",
-            "Train both on the same data, or start one from the other with --init.",
-        )
-    return {
-        name: other[name] if name.startswith(_ALIGNMENT) else value
-        for name, value in tensors.items()
-    }
 
 
 def _half(name: str, tensor: Tensor) -> Tensor:
@@ -143,13 +94,14 @@ def _half(name: str, tensor: Tensor) -> Tensor:
     return half
 
 
-def _check_loads(state: TrainState, tensors: dict[str, Tensor], checkpoint: Path) -> None:
+def _check_loads(first: Trained, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Prove that a user's strict loading will work."""
+    architecture = first.state.architecture
     try:
-        create_model(state.architecture, state.model_config).load_state_dict(tensors, strict=True)
+        create_model(architecture, config).load_state_dict(tensors, strict=True)
     except (ConfigError, RuntimeError) as error:
         raise TrainingError(
-            f"'{checkpoint}' does not fit '{state.architecture}': {error}",
+            f"'{first.path}' does not fit '{architecture}': {error}",
             "Use the version of dubcli that trained it.",
         ) from error
 
@@ -160,7 +112,7 @@ def manifest_entry(
     """An entry of the weights manifest for a file inside the package."""
     return {
         "architecture": architecture,
-        "role": "part" if architecture in EXPERTS else "model",
+        "role": "part" if architecture in PARTS else "model",
         "package": package,
         "sources": [],
         "sha256": file.sha256,
@@ -178,15 +130,14 @@ def main(arguments: Sequence[str] | None = None, package: Path = _PACKAGE) -> in
     """Export into the package and print the manifest entry as JSON; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dubcli.training.export",
-        description="Write the weight file of a checkpoint and print its manifest entry.",
+        description="Write the weight file of checkpoints and print its manifest entry.",
     )
-    parser.add_argument("checkpoint", type=Path, help="step-NNNNNN directory")
     parser.add_argument(
-        "--geometry",
+        "checkpoints",
         type=Path,
-        nargs="*",
-        default=[],
-        help="step-NNNNNN directories of stage geometry; the mean of several is taken",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="step-NNNNNN directory; several are joined as the model's recipe says",
     )
     parser.add_argument("--tag", required=True, help="name of these weights, such as hdtf-v1")
     parser.add_argument("--license", default="", help="licence of the weights")
@@ -196,7 +147,7 @@ def main(arguments: Sequence[str] | None = None, package: Path = _PACKAGE) -> in
     )
     options = parser.parse_args(arguments)
     try:
-        architecture = read_state(options.checkpoint).architecture
+        architecture = read_state(options.checkpoints[0]).architecture
         name = f"{architecture}.{options.tag}"
         place = f"assets/{name}.safetensors"
         if (package / place).exists():
@@ -204,12 +155,7 @@ def main(arguments: Sequence[str] | None = None, package: Path = _PACKAGE) -> in
                 f"'{package / place}' exists, and a published tag never changes.",
                 "Choose another --tag, or delete the file if it was never published.",
             )
-        file = export_weights(
-            options.checkpoint,
-            package / place,
-            geometry=options.geometry,
-            averaged=not options.last,
-        )
+        file = export_weights(options.checkpoints, package / place, averaged=not options.last)
     except DubError as error:
         print(f"dub: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.training.checkpoint import (
     list_checkpoints,
+    load_module,
     load_weights,
     read_state,
-    restore_discriminator,
 )
-from dubcli.training.losses.discriminators import Adversary
-from dubcli.weights.resolve import WeightEntry, load_state, resolve
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.load import load_state
+from dubcli.weights.resolve import resolve
 
 _LOG = logging.getLogger(__name__)
 _WAYS = "Name a run, a step-NNNNNN directory, a .safetensors file, or a model of dub models list."
@@ -28,38 +30,32 @@ def start_from(
     source: Path,
     architecture: str,
     *,
-    adversary: Adversary | None = None,
-    spare: str | None = None,
+    spare: tuple[str, ...] = (),
+    stages: tuple[str, ...] = (),
 ) -> None:
     """Take the weights of a run (its running average), of a file, or of the manifest.
-
-    A discriminator goes on from the run's own, where that run had one.
 
     Args:
         model: What gets the weights.
         source: A run's folder, a checkpoint, a safetensors file, or a name such as `iptalker`
             or `iptalker.v1`. What exists on the disk comes first.
         architecture: What the weights must be of.
-        adversary: The run's discriminator.
-        spare: Start of the names of parameters that the run does not use: where they do not fit,
+        spare: Starts of the names of parameters that the run does not use: where they do not fit,
             the model keeps its own.
+        stages: Stages of which a run must be; any where empty.
 
     Raises:
         TrainingError: There is no such thing, it is of another model, or it does not fit.
         WeightsError: The named weights are missing or damaged.
     """
-    state = _read(source, architecture)
-    if adversary is not None and source.is_dir():
-        restore_discriminator(_checkpoint(source), adversary)
+    state = _read(source, architecture, stages)
     own = model.state_dict()
     fitting = {
         name: value.float() if value.dtype.is_floating_point else value
         for name, value in state.items()
-        if spare is None
-        or not name.startswith(spare)
-        or (name in own and own[name].shape == value.shape)
+        if not name.startswith(spare) or (name in own and own[name].shape == value.shape)
     }
-    kept = {name: value for name, value in own.items() if spare and name.startswith(spare)}
+    kept = {name: value for name, value in own.items() if name.startswith(spare)}
     left_out = sorted(name for name in kept if name not in fitting)
     if left_out:
         _LOG.warning(
@@ -74,14 +70,35 @@ def start_from(
         ) from error
 
 
+def start_beside(modules: Mapping[str, nn.Module], source: Path) -> None:
+    """Let what a task trains beside its model go on from another run's, where that run had one.
+
+    Args:
+        modules: Without the model.
+        source: As in `start_from`; only runs have such weights.
+
+    Raises:
+        TrainingError: They are damaged or do not fit.
+    """
+    if source.is_dir():
+        for name, module in modules.items():
+            load_module(module, name, _checkpoint(source))
+
+
 def _checkpoint(folder: Path) -> Path:
     return (list_checkpoints(folder) or [folder])[-1]
 
 
-def _read(source: Path, architecture: str) -> dict[str, Tensor]:
+def _read(source: Path, architecture: str, stages: tuple[str, ...]) -> dict[str, Tensor]:
     if source.is_dir():
         checkpoint = _checkpoint(source)
-        _check_architecture(str(checkpoint), read_state(checkpoint).architecture, architecture)
+        state = read_state(checkpoint)
+        _check_architecture(str(checkpoint), state.architecture, architecture)
+        if stages and state.stage not in stages:
+            raise TrainingError(
+                f"'{checkpoint}' is of stage {state.stage}.",
+                f"Start from a run of stage {' or '.join(stages)}.",
+            )
         return load_weights(checkpoint, averaged=True)
     if source.is_file():
         return _read_file(source)

@@ -1,47 +1,32 @@
-"""`dub train`: setup, fit, save, as plain functions."""
+"""`dub train`: one stage of any model that has a recipe."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from dubcli.config import TrainConfig
-from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.models.iptalker.geometry_task import GeometryTask, Task, half_size
-from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
-from dubcli.models.iptalker.render_task import Judges, RenderTask
+from dubcli.core.errors import ConfigError
+from dubcli.core.progress import Progress
 from dubcli.pipeline.device import choose_device, has_fast_bfloat16
-from dubcli.sync.network import SyncExpert
-from dubcli.sync.offset import correct_offsets
-from dubcli.sync.scorer import SyncJudge
 from dubcli.training.checkpoint import (
     TrainState,
+    checkpoint_to_resume,
     list_checkpoints,
-    load_into,
     read_state,
-    restore_training,
-    save_checkpoint,
 )
-from dubcli.training.data.train_clips import TrainClip, load_clips
-from dubcli.training.device_utils import device_of
-from dubcli.training.init_weights import start_from
-from dubcli.training.losses.discriminators import Adversary
-from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
-from dubcli.training.losses.pictures import LOSS_PRESETS, LossWeights
-from dubcli.training.optim_step import take_step
-from dubcli.training.run_folder import Notes, append_row, drop_rows_after, save_picture
-from dubcli.training.weight_average import begin_average, restore_average, update_average
-
-Progress = Callable[[str, int, int], None]
-_AVERAGE_DECAY = 0.998
-_WARM_UP_STEPS = 100
+from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
+from dubcli.training.init_weights import start_beside, start_from
+from dubcli.training.loop import Loop, LoopSettings
+from dubcli.training.parallel import is_first, process_group, rank
+from dubcli.training.recipes import find_recipe
+from dubcli.training.run_folder import Notes
+from dubcli.training.stage import MODEL, DataNeeds, Recipe, Stage, StageSetup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +35,13 @@ class Overrides:
 
     Attributes:
         clips: In place of those of `config.data`.
-        sizes: In place of those of `config.preset` and `config.half_size`.
-        weights: In place of those of `config.losses`.
+        sizes: Configuration of the network in place of `config.preset` and `config.half_size`.
+        losses: In place of those of `config.losses`.
     """
 
     clips: list[TrainClip] | None = None
-    sizes: IPTalkerConfig | None = None
-    weights: LossWeights | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One run: its task, what changes with each step, and the sizes it is stored with."""
-
-    config: TrainConfig
-    task: Task
-    optimizer: torch.optim.Optimizer
-    average: dict[str, Tensor]
-    adversary: Adversary | None
-    model_config: dict[str, Any]
-    perceptual: str
-    start: int
+    sizes: Any = None
+    losses: object | None = None
 
 
 def train(
@@ -79,7 +50,7 @@ def train(
     """Train one stage of a model and return the last checkpoint.
 
     A folder that holds checkpoints of the same model and stage is gone on with, exactly as if
-    the run had not been interrupted.
+    the run had not been interrupted. Under `torchrun` the processes share each step.
 
     Args:
         config: The run.
@@ -87,250 +58,134 @@ def train(
         overrides: For experiments that no option offers.
 
     Raises:
-        ConfigError: Unknown model, preset or losses.
+        ConfigError: Unknown model, stage, preset or losses.
         DeviceError: The device is not there.
         TrainingError: No usable data, a checkpoint of another model, NaN, full disk.
-        WeightsError: VGG-19 was asked for and cannot be had.
+        WeightsError: Weights that were asked for cannot be had.
     """
     overrides = Overrides() if overrides is None else overrides
+    recipe = find_recipe(config.model)
+    name, stage = _stage(recipe, config)
+    sizes = overrides.sizes or _sizes(recipe, config, name)
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = choose_device(config.device)
-    sizes = overrides.sizes or _sizes(config)
-    resumed = _checkpoint_to_resume(config, sizes)
-    notes = Notes()
-    weights = LossWeights() if config.stage == "geometry" else _loss_weights(config, overrides)
-    perceptual = _features(config, weights, resumed, notes)
-    model = IPTalker(sizes).to(device)
-    judges = Judges(
-        adversary=Adversary(device) if weights.gan else None,
-        vgg=require_vgg19(device, config.perceptual) if perceptual == PART else None,
-        sync=_sync_expert(config, weights, sizes, device, notes),
-    )
-    clips = overrides.clips or load_clips(config.data, notes.add)
-    task = _task(config, model, clips, weights, judges, resumed)
-    optimizer = torch.optim.AdamW(
-        task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
-    )
-    run = _Run(
-        config=config,
-        task=task,
-        optimizer=optimizer,
-        average=begin_average(task.model),
-        adversary=judges.adversary,
-        model_config=asdict(sizes),
-        perceptual=perceptual,
-        start=0 if resumed is None else read_state(resumed).step,
-    )
-    if resumed is not None:
-        _restore(run, resumed)
-    drop_rows_after(config.output, run.start)
-    notes.write(config.output)
-    return _fit(run, progress)
-
-
-def _restore(run: _Run, checkpoint: Path) -> None:
-    """Go on exactly: moments, random state, discriminator and running average."""
-    restore_training(checkpoint, run.task.model, run.optimizer, run.adversary)
-    restore_average(run.average, checkpoint)
-
-
-def _sizes(config: TrainConfig) -> IPTalkerConfig:
-    if config.model != "iptalker":
-        raise ConfigError(f"'{config.model}' cannot be trained.", "Known: iptalker.")
-    name = config.preset or "default"
-    if name not in NAMED_CONFIGS:
-        raise ConfigError(f"Unknown preset '{name}'.", f"Known: {', '.join(NAMED_CONFIGS)}.")
-    sizes = NAMED_CONFIGS[name]
-    if config.stage != "joint" and not sizes.geometry_map:
-        raise ConfigError(
-            f"Preset '{name}' has no mouth map, so its halves cannot be trained apart.",
-            "Use --stage joint.",
+    with process_group(choose_device(config.device)) as device:
+        torch.manual_seed(config.seed)
+        notes = Notes()
+        state, resumed = _state(config, stage, name, sizes)
+        model = recipe.network(sizes).to(device)
+        if config.init is not None:
+            start_from(
+                model, config.init, config.model, spare=stage.config.spare, stages=stage.init
+            )
+        clips = overrides.clips or load_clips(config.data, notes.add)
+        setup = StageSetup(
+            model=_channels_last(model),
+            clips=_usable(clips, stage.needs(sizes)),
+            config=config,
+            settings=state.settings,
+            started=config.init is not None,
+            losses=overrides.losses,
+            note=notes.add,
         )
-    return half_size(sizes) if config.half_size else sizes
+        loop = Loop(stage.task(setup), state, _settings(config, stage, device))
+        if config.init is not None:
+            beside = {key: value for key, value in loop.task.modules.items() if key != MODEL}
+            start_beside(beside, config.init)
+        if resumed is not None:
+            loop.resume(resumed)
+        elif rank():
+            # The same weights everywhere, but not the same dropout.
+            torch.manual_seed(config.seed + rank())
+        if is_first():
+            notes.write(config.output)
+        return loop.run(progress)
 
 
-def _checkpoint_to_resume(config: TrainConfig, sizes: IPTalkerConfig) -> Path | None:
-    """The newest checkpoint of the output folder, which must be of this run."""
+def _stage(recipe: Recipe, config: TrainConfig) -> tuple[str, Stage]:
+    """The stage that is asked for, which must know the options that are given.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    name = config.stage or recipe.default_stage
+    if name not in recipe.stages:
+        raise ConfigError(f"Unknown stage '{name}'.", f"Use {_either(recipe.stages)}.")
+    stage = recipe.stages[name]
+    known = stage.config.losses
+    if config.losses is not None and not known:
+        raise ConfigError(f"Stage {name} has one set of losses.", "Leave out --losses.")
+    if config.losses is not None and config.losses not in known:
+        raise ConfigError(f"Unknown losses '{config.losses}'.", f"Known: {', '.join(known)}.")
+    if config.perceptual != "auto" and not known:
+        raise ConfigError(f"Stage {name} compares no features.", "Leave out --perceptual.")
+    if config.frames_per_clip < stage.config.least_frames:
+        raise ConfigError(
+            f"{config.frames_per_clip} frames of each clip.",
+            f"Use {stage.config.least_frames} or more in stage {name}.",
+        )
+    return name, stage
+
+
+def _either(names: Mapping[str, object]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _sizes(recipe: Recipe, config: TrainConfig, stage: str) -> Any:
+    name = config.preset or next(iter(recipe.configs))
+    if name not in recipe.configs:
+        raise ConfigError(f"Unknown preset '{name}'.", f"Known: {', '.join(recipe.configs)}.")
+    sizes = recipe.configs[name]
+    recipe.check(sizes, stage)
+    if not config.half_size:
+        return sizes
+    if recipe.half_size is None:
+        raise ConfigError(f"'{config.model}' has no half size.", "Leave out --half-size.")
+    return recipe.half_size(sizes)
+
+
+def _state(
+    config: TrainConfig, stage: Stage, name: str, sizes: Any
+) -> tuple[TrainState, Path | None]:
+    """What makes the run this run, and the checkpoint to go on from."""
+    wanted = TrainState(step=0, architecture=config.model, stage=name, model_config=asdict(sizes))
     found = list_checkpoints(config.output)
-    if not found:
-        return None
-    if not config.resume:
-        raise TrainingError(
-            f"'{config.output}' already holds checkpoints.",
-            "Choose another folder, or leave out --no-resume to go on.",
-        )
-    state = read_state(found[-1])
-    if (state.architecture, state.stage) != (config.model, config.stage):
-        raise TrainingError(
-            f"'{config.output}' belongs to {state.architecture}, stage {state.stage}.",
-            "Choose another folder.",
-        )
-    differing = {
-        key for key, value in asdict(sizes).items() if state.model_config.get(key, value) != value
-    }
-    if differing:
-        raise TrainingError(
-            f"'{config.output}' was trained with another preset or size "
-            f"({', '.join(sorted(differing))}).",
-            "Choose another folder, and --init to start from those weights.",
-        )
-    if config.stage != "geometry" and state.losses != config.losses:
-        raise TrainingError(
-            f"'{config.output}' was trained with other losses ({state.losses}).",
-            f"Go on with --losses {state.losses}, or start in another folder with --init.",
-        )
-    return found[-1]
+    before = None
+    if found and config.resume:
+        known = read_state(found[-1])
+        if (known.architecture, known.stage) == (config.model, name):
+            before = known.settings
+    state = replace(wanted, settings=stage.settings(config, before))
+    return state, checkpoint_to_resume(config.output, state, resume=config.resume)
 
 
-def _loss_weights(config: TrainConfig, overrides: Overrides) -> LossWeights:
-    if overrides.weights is not None:
-        return overrides.weights
-    if config.losses not in LOSS_PRESETS:
-        raise ConfigError(
-            f"Unknown losses '{config.losses}'.", f"Known: {', '.join(LOSS_PRESETS)}."
-        )
-    return LOSS_PRESETS[config.losses]
+def _usable(clips: list[TrainClip], needs: DataNeeds) -> list[TrainClip]:
+    """The clips that a stage can learn from.
+
+    Raises:
+        TrainingError: There are none.
+    """
+    return with_sound(clips) if needs.has_sound else clips
 
 
-def _features(config: TrainConfig, weights: LossWeights, resumed: Path | None, notes: Notes) -> str:
-    """What perceptual losses compare; told where they are used."""
-    before = None if resumed is None else read_state(resumed).perceptual
-    chosen = choose_features(config.perceptual, weights, before)
-    sentence = told(chosen, weights)
-    if sentence:
-        notes.add(sentence)
-    return chosen
+def _channels_last(model: nn.Module) -> nn.Module:
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _sync_expert(
-    config: TrainConfig,
-    weights: LossWeights,
-    sizes: IPTalkerConfig,
-    device: torch.device,
-    notes: Notes,
-) -> SyncExpert | None:
-    """The expert that the sync losses ask; told where they cannot."""
-    if config.stage != "joint" or not (weights.sync or weights.sync_to_real):
-        return None
-    if not sizes.geometry_map:
-        notes.add("The sync losses are left out: they judge landmarks, and no map predicts them.")
-        return None
-    judge = SyncJudge.load("train", device)
-    if judge is None:
-        notes.add("The sync losses are left out: this installation has no sync expert.")
-        return None
-    return judge.expert
-
-
-def _task(
-    config: TrainConfig,
-    model: IPTalker,
-    clips: list[TrainClip],
-    weights: LossWeights,
-    judges: Judges,
-    resumed: Path | None,
-) -> Task:
-    """Model on its device with the weights it starts from, and what is trained."""
-    if config.init is not None:
-        # The picture half works with any sound half, and trains none.
-        spare = "alignment.audio_encoder." if config.stage == "render" else None
-        start_from(model, config.init, config.model, adversary=judges.adversary, spare=spare)
-    if config.stage == "geometry" and config.init is not None:
-        # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
-        clips = correct_offsets(model, clips)
-    if resumed is not None:
-        load_into(model, resumed)
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if config.stage == "geometry":
-        return GeometryTask(model, clips, config)
-    return RenderTask(
-        model,
-        clips,
-        config,
-        joint=config.stage == "joint",
-        weights=weights,
-        judges=judges,
-    )
-
-
-def _fit(run: _Run, progress: Progress | None) -> Path:
-    config = run.config
-    deadline = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
-    saved = config.output / f"step-{run.start:06d}"
-    for step in range(run.start, config.steps):
-        began = time.monotonic()
-        values = _step(run, step)
-        update_average(run.average, run.task.model, step, _AVERAGE_DECAY)
-        append_row(config.output, step + 1, time.monotonic() - began, values)
-        if progress is not None:
-            progress("train", step + 1, config.steps)
-        is_last = step + 1 == config.steps or time.monotonic() >= deadline
-        if is_last or (step + 1) % config.checkpoint_every == 0:
-            saved = _save(run, step + 1)
-        if is_last or (step + 1) % config.sample_every == 0:
-            picture = run.task.picture()
-            if picture is not None:
-                save_picture(picture, config.output / f"sample-{step + 1:06d}.jpg")
-        if is_last:
-            break
-    return saved
-
-
-def _save(run: _Run, step: int) -> Path:
-    config = run.config
-    return save_checkpoint(
-        config.output,
-        state=TrainState(
-            step=step,
-            architecture=config.model,
-            stage=config.stage,
-            model_config=run.model_config,
-            losses=config.losses,
-            perceptual=run.perceptual,
-        ),
-        model=run.task.model,
-        average=run.average,
-        optimizer=run.optimizer,
+def _settings(config: TrainConfig, stage: Stage, device: torch.device) -> LoopSettings:
+    return LoopSettings(
+        steps=config.steps,
+        folder=config.output,
+        minutes=config.minutes,
+        accumulate=config.accumulate,
+        workers=config.workers,
+        is_half=use_bfloat16(config.precision, device),
+        average_decay=stage.config.average_decay,
+        checkpoint_every=config.checkpoint_every,
+        preview_every=config.sample_every,
         run_config={key: str(value) for key, value in asdict(config).items()},
-        adversary=run.adversary,
     )
-
-
-def _step(run: _Run, step: int) -> dict[str, float]:
-    """One update; the weights stay as they were if it cannot be computed."""
-    config = run.config
-    rate = learning_rate(config, step)
-    values = take_step(
-        run.task,
-        run.optimizer,
-        step,
-        rate=rate,
-        is_half=use_bfloat16(config.precision, device_of(run.task.model)),
-        fail=lambda what: _diverged(config, what, step),
-    )
-    if run.adversary is None:
-        return values
-    values |= run.adversary.learn(rate)
-    if not math.isfinite(values["critic"]):
-        raise _diverged(config, "The discriminator's loss or gradient is not finite", step)
-    return values
-
-
-def _diverged(config: TrainConfig, what: str, step: int) -> TrainingError:
-    found = list_checkpoints(config.output)
-    where = f"The last good checkpoint is '{found[-1]}'" if found else "There is no checkpoint yet"
-    return TrainingError(
-        f"{what} at step {step + 1}.", f"{where}; lower --learning-rate and run again."
-    )
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to a tenth at the last step."""
-    warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-    share = step / max(1, config.steps)
-    return config.learning_rate * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

@@ -11,13 +11,14 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from dubcli.core.errors import WeightsError
+from dubcli.core.progress import Progress
 from dubcli.weights.download_errors import (
     NO_ROOM,
     SERVER_ERROR,
@@ -28,8 +29,6 @@ from dubcli.weights.download_errors import (
     network_errors,
 )
 from dubcli.weights.entry import HubSource, Source, UrlSource
-
-Progress = Callable[[str, int, int], None]
 
 _CHUNK_BYTES = 1 << 20
 _MEGABYTE = 1_000_000
@@ -279,7 +278,7 @@ class _Bar:
         self._tell()
 
     def update_transfer(self, num: float) -> None:
-        """Bytes on the wire, which are told apart from those of the file: one bar is enough."""
+        """Bytes on the wire, which are counted apart from those of the file: one bar is enough."""
 
     def close(self) -> None:
         """Nothing is left to do."""

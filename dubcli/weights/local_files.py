@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dubcli.core.errors import ChecksumError, ConfigError, WeightsError
-from dubcli.weights.download import Progress, asset_folder, cached, commit_of, download, hub_cache
+from dubcli.core.progress import Progress
+from dubcli.weights.download import asset_folder, cached, commit_of, download, hub_cache
 from dubcli.weights.download_errors import AbsentError, is_offline
 from dubcli.weights.entry import HubSource, Source, WeightEntry
 from dubcli.weights.lock import Lock, lock_path, read_lock, record

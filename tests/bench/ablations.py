@@ -8,6 +8,9 @@ as many as fit into `--minutes`, so its learning rate falls to the end as in any
   their own, by the mouth opening that the sound asks for.
 * `--stage render`: the picture half at half size from `--init`, with other losses. Scored on drawn
   samples of the clips of `--dev` with true landmarks, in the part of the mouth that is generated.
+* `--stage picture`: the rows of IPTalker's Table III, each the preset `small-paper` at half size
+  from nothing with eq. 13's losses, sound to picture. Scored on the clips of `--dev` with sound of
+  their own, in the pictures.
 
 Both sets are folders that `dub prepare` made. A Markdown table goes to stdout, JSON with every
 clip's scores to `--out`.
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -29,28 +33,38 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from picture_scores import PICTURE_COLUMNS, score_dubbed
 from torch import Tensor
 from torch.nn import functional
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
-from dubcli.models.iptalker.geometry_task import coefficients_of, half_size, reference_boxes
+from dubcli.models.iptalker.geometry_task import (
+    coefficients_of,
+    half_size,
+    random_references,
+    reference_boxes,
+)
+from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
+from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
 from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
-from dubcli.sync.offset import MAX_LAG_FRAMES, lag_of, predicted_opening
+from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.device_utils import evaluating
 from dubcli.training.init_weights import start_from
-from dubcli.training.losses.pictures import LOSS_PRESETS, LossWeights, luma
+from dubcli.training.losses.pictures import luma
 from dubcli.training.run import Overrides, train
 
 Change = Callable[[list[TrainClip]], list[TrainClip]]
 Scores = dict[str, dict[str, float]]
 
-PRESET = "few-people"
+# What is trained, by stage, and what the training calls it.
+PRESETS = {"geometry": "few-people", "render": "few-people", "picture": "small-paper"}
+STAGES = {"geometry": "geometry", "render": "render", "picture": "joint"}
 TIMED_STEPS = 6
 # Noise beside silence, as a share of each feature's own spread.
 SILENCE_NOISE = 0.1
@@ -72,6 +86,7 @@ COLUMNS = {
             for low, high in pairwise(BANDS_PX)
         },
     },
+    "picture": PICTURE_COLUMNS,
 }
 
 
@@ -81,7 +96,7 @@ class Variation:
 
     name: str
     change: Change = list
-    sizes: IPTalkerConfig = NAMED_CONFIGS[PRESET]
+    sizes: IPTalkerConfig = NAMED_CONFIGS[PRESETS["geometry"]]
     losses: LossWeights = LOSS_PRESETS["default"]
 
 
@@ -96,8 +111,10 @@ class Result:
     clips: Scores
 
     def mean(self, key: str) -> float:
-        """Mean over clips."""
-        return float(np.mean([scores[key] for scores in self.clips.values()]))
+        """Mean over the clips where it is known."""
+        values = np.array([scores[key] for scores in self.clips.values()])
+        known = values[np.isfinite(values)]
+        return float(known.mean()) if len(known) else math.nan
 
 
 def main() -> None:
@@ -106,11 +123,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     try:
         clips, dev = load_clips(job.train), load_clips(job.dev)
-        if job.stage == "geometry":
+        if job.stage != "render":
             clips, dev = with_sound(clips), with_sound(dev)
+        if job.stage == "geometry":
             variations = geometry_variations(_offsets(job.offsets, clips))
         else:
-            variations = render_variations()
+            variations = render_variations() if job.stage == "render" else picture_variations()
         chosen = [v for v in variations if not job.only or v.name in job.only]
         if not chosen:
             names = ", ".join(v.name for v in variations)
@@ -137,7 +155,7 @@ def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
     def as_recorded(clips: list[TrainClip]) -> list[TrainClip]:
         return [replace(x, offset_steps=0) for x in clips]
 
-    sizes = NAMED_CONFIGS[PRESET]
+    sizes = NAMED_CONFIGS[PRESETS["geometry"]]
     return [
         Variation(name="full", change=in_step),
         Variation(name="mel only", change=in_step, sizes=replace(sizes, audio_kind="mel")),
@@ -162,6 +180,19 @@ def render_variations() -> list[Variation]:
         Variation(name="default without gan", losses=replace(default, gan=0.0, matching=0.0)),
         Variation(name="no-gan", losses=LOSS_PRESETS["no-gan"]),
     ]
+
+
+def picture_variations() -> list[Variation]:
+    """The rows of the paper's Table III."""
+    full = NAMED_CONFIGS[PRESETS["picture"]]
+    rows = {
+        "without alignment": replace(full, alignment="none"),
+        "without SPADE": replace(full, decoder="conv"),
+        "without E_cm": replace(full, cross_modality=False),
+        "full": full,
+    }
+    losses = LOSS_PRESETS["paper"]
+    return [Variation(name=name, sizes=sizes, losses=losses) for name, sizes in rows.items()]
 
 
 def _heard(clips: list[TrainClip], num: int | None) -> list[TrainClip]:
@@ -204,7 +235,7 @@ def _run(
     overrides = Overrides(
         clips=variation.change(clips),
         sizes=variation.sizes if job.stage == "geometry" else half_size(variation.sizes),
-        weights=variation.losses,
+        losses=variation.losses,
     )
     if job.work is not None:
         job.work.mkdir(parents=True, exist_ok=True)
@@ -226,15 +257,15 @@ def _run(
 
 
 def _config(job: argparse.Namespace, seed: int, steps: int, output: Path) -> TrainConfig:
-    sizes = {"geometry": (8, 16, 8e-4), "render": (2, 4, 2e-4)}
+    sizes = {"geometry": (8, 16, 8e-4), "render": (2, 4, 2e-4), "picture": (2, 4, 5e-4)}
     batch, frames, learning_rate = sizes[job.stage]
     return TrainConfig(
         model="iptalker",
         data=job.train,
         output=output,
-        stage=job.stage,
-        preset=PRESET,
-        half_size=job.stage == "render",
+        stage=STAGES[job.stage],
+        preset=PRESETS[job.stage],
+        half_size=job.stage != "geometry",
         init=job.init,
         steps=steps,
         batch_clips=batch,
@@ -257,17 +288,17 @@ def _seconds_a_step(config: TrainConfig, overrides: Overrides) -> float:
 
 def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
     """What the picture half scores before it is trained further."""
-    if job.stage == "geometry":
+    if job.stage != "render":
         return []
-    model = IPTalker(half_size(NAMED_CONFIGS[PRESET]))
-    start_from(model, job.init, "iptalker", spare="alignment.audio_encoder.")
+    model = IPTalker(half_size(NAMED_CONFIGS[PRESETS["render"]]))
+    start_from(model, job.init, "iptalker", spare=("alignment.audio_encoder.",))
     clips = _score_all(job.stage, model, dev)
     return [Result(name="before", seed=0, steps=0, processor_s=0.0, clips=clips)]
 
 
 @torch.no_grad()
 def _score_all(stage: str, model: IPTalker, dev: list[TrainClip]) -> Scores:
-    score = score_opening if stage == "geometry" else score_pictures
+    score = {"geometry": score_opening, "render": score_pictures, "picture": score_dubbed}[stage]
     with evaluating(model):
         return {clip.clip_id: score(model, clip) for clip in dev}
 
@@ -277,7 +308,8 @@ def score_opening(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     tokens = None
     if model.config.alignment == "full":
         rng = np.random.default_rng(DRAW_SEED)
-        tokens = model.alignment.encode_references(reference_boxes(model, clip, rng))
+        shown = torch.from_numpy(random_references(clip, model.config.num_references, rng))
+        tokens = model.alignment.encode_references(reference_boxes(model, shown))
     predicted = predicted_opening(model, clip, tokens)
     true = clip.opening[clip.frames]
     lag, best, now = lag_of(predicted, true)
@@ -315,9 +347,9 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         seed=DRAW_SEED,
     )
     for index in range(SAMPLES):
-        sample = samples[index]
-        scene = set_scene(model, sample)
-        coefficients = coefficients_of(sample.departure, model)
+        batch = as_batch(stacked([samples[index]]), torch.device("cpu"))
+        scene = set_scene(model, batch)
+        coefficients = coefficients_of(batch["departure"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
         share = model._mouth_share(speaking)[:, None]

@@ -113,9 +113,13 @@ def _dub(python: str, video: Path, options: argparse.Namespace, output: Path) ->
     """Dub by one version's own interpreter, in a process of its own."""
     program, _, tree = python.partition(":")
     environment = {**os.environ, **({"PYTHONPATH": tree} if tree else {})}
-    argv = [program, "-m", "dubcli", str(video), "--audio", str(options.audio), "-o", str(output)]
+    audio = options.audio.resolve()
+    argv = [program, "-m", "dubcli", str(video.resolve()), "--audio", str(audio), "-o", str(output)]
     argv += ["--seed", "0", "--threads", str(options.threads), "--no-mark", "-y", *options.more]
-    run = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    # Python would import a source tree that is the working directory before all others.
+    run = subprocess.run(
+        argv, env=environment, cwd=output.parent, capture_output=True, text=True, check=False
+    )
     if run.returncode:
         sys.exit(f"{python} fails on {video.name}: {run.stderr.strip().splitlines()[-1:]}")
     return output

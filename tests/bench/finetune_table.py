@@ -35,7 +35,7 @@ from dubcli.evaluation.measures import MEASURES
 from dubcli.evaluation.results import Item, to_json
 from dubcli.evaluation.run import evaluate
 from dubcli.evaluation.settings import CROSS_CLIP, CROSS_SPEECH, RECONSTRUCTION
-from dubcli.evaluation.tables import Estimate, Evaluation, how_to_measure
+from dubcli.evaluation.tables import Evaluation, MeanEstimate, how_to_measure
 from dubcli.identities.layout import DESCRIPTION
 from dubcli.personalize.run import CHECK_EVERY, finetune
 from dubcli.weights.resolve import resolve
@@ -88,7 +88,7 @@ class Row:
     """The table at one number of steps: an estimate by column name."""
 
     steps: int
-    scores: dict[str, Estimate]
+    scores: dict[str, MeanEstimate]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +354,7 @@ def _lines(columns: Sequence[Column], rows: Sequence[Row], sign: str) -> list[st
     return [f"| {' | '.join(line)} |" for line in cells]
 
 
-def _cell(estimate: Estimate, sign: str) -> str:
+def _cell(estimate: MeanEstimate, sign: str) -> str:
     mean, low, high = (_number(x, sign) for x in (estimate.mean, estimate.low, estimate.high))
     return mean if estimate.people < 2 else f"{mean} ({low} to {high})"
 
@@ -367,7 +367,7 @@ def _number(value: float, sign: str) -> str:
 def as_json(table: Table, result: Evaluation, notes: Sequence[str]) -> dict[str, Any]:
     """The same for programs, with the scores of every clip."""
 
-    def plain(found: Estimate) -> dict[str, float]:
+    def plain(found: MeanEstimate) -> dict[str, float]:
         return {name: getattr(found, name) for name in ("mean", "low", "high", "people")}
 
     def rows(listed: Sequence[Row]) -> list[dict[str, Any]]:

@@ -25,14 +25,13 @@ from typing import Any
 import dubcli
 from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
-from dubcli.core.types import DubReport
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.core.reports import DubReport
+from dubcli.face.detect import MAX_SIDE, MediaPipeDetector
 from dubcli.face.shots import ShotDetector
 from dubcli.face.track import Tracker
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
-from dubcli.pipeline.analysis import MAX_SIDE
 from dubcli.pipeline.run import dub
 
 ASSETS = Path(dubcli.__file__).parent / "assets"

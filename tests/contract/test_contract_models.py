@@ -9,12 +9,21 @@ from typing import Any, cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dubcli.core.errors import ConfigError, IdentityError
-from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.core.types import FEATURE_SIZES
+from dubcli.models.api import (
+    FaceGeometry,
+    LipSyncModel,
+    ModelWindow,
+    Patches,
+    ReferenceSet,
+    Subject,
+    TrackMotion,
+)
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
-from dubcli.models.registry import create_model, model_names
+from dubcli.models.registry import ARCHITECTURES, create_model, model_names
 
 TINY = NAMED_CONFIGS["tiny"]
 TINY_PAPER = replace(TINY, box_top=0.0, mask="hull", geometry_map=False, fusion="plain")
@@ -23,6 +32,8 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
 }
+# A model over time, in two stages, with everything that the contract has.
+CONFIGS["loudness"] = {"tiny": {"height": 104, "width": 80}}
 CASES = [
     pytest.param(name, config, id=f"{name}, {variant}")
     for name, variants in CONFIGS.items()
@@ -35,7 +46,12 @@ SPEAKING = slice(27, 129)
 ATOL = 1e-3
 
 
-def _model(name: str, config: dict[str, Any]) -> nn.Module:
+@pytest.fixture(autouse=True)
+def _with_the_documents_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "loudness", "loudness_model")
+
+
+def _model(name: str, config: dict[str, Any]) -> Any:
     """An untrained model all of whose layers matter: some start at zero."""
     model = create_model(name, config)
     with torch.no_grad():
@@ -53,48 +69,78 @@ def _face(num: int, height: int, width: int) -> Tensor:
     return middle + spread * (2 * torch.rand(num, NUM_KEPT, 2) - 1)
 
 
+def _neutral() -> Tensor:
+    return torch.cat([_face(1, 2, 2)[0, SPEAKING] - 1, torch.zeros(NUM_SPEAKING, 1)], 1)
+
+
 def _window(model: LipSyncModel) -> ModelWindow:
-    spec, (height, width) = model.spec, model.spec.crop_size
-    neutral = torch.cat([_face(1, 2, 2)[0, SPEAKING] - 1, torch.zeros(NUM_SPEAKING, 1)], 1)
+    """Wanted frames with all the context that the model may have."""
+    spec, (height, width) = model.spec, model.spec.crop.size
+    context = spec.context + spec.motion_context
+    num = NUM_FRAMES + 2 * context
+    rows = torch.arange(context, context + NUM_FRAMES)[:, None]
     return ModelWindow(
-        crops=torch.rand(NUM_FRAMES, 3, height, width),
-        audio=torch.rand(NUM_FRAMES, spec.audio_width, 80) - 0.5,
-        landmarks=_face(NUM_FRAMES, height, width),
+        crops=torch.rand(num, 3, height, width),
+        audio=torch.rand(num, spec.audio.width, FEATURE_SIZES[spec.audio.kind]) - 0.5,
+        landmarks=_face(num, height, width),
         geometry=FaceGeometry(
-            scale=torch.full((NUM_FRAMES,), 0.28 * height),
-            rotation=torch.eye(3).repeat(NUM_FRAMES, 1, 1),
-            translation=torch.tensor([0.5 * width, 0.5 * height, 0]).repeat(NUM_FRAMES, 1),
-            neutral=neutral,
+            scale=torch.full((num,), 0.28 * height),
+            rotation=torch.eye(3).repeat(num, 1, 1),
+            translation=torch.tensor([0.5 * width, 0.5 * height, 0]).repeat(num, 1),
+            neutral=_neutral(),
         ),
+        positions=torch.arange(num),
+        times_s=torch.arange(num).double() / 25,
+        emit=slice(context, context + NUM_FRAMES),
+        mesh=torch.randn(num, NUM_KEPT, 3) if "mesh" in spec.needs else None,
+        neighbours={
+            role: rows + torch.arange(policy.count) - policy.count // 2
+            for role, policy in spec.references.items()
+            if not policy.is_static
+        },
     )
 
 
-def _references(model: LipSyncModel) -> tuple[Tensor, Tensor]:
-    num, (height, width) = model.spec.num_references, model.spec.crop_size
-    return torch.rand(num, 3, height, width), _face(num, height, width)[:, SPEAKING]
-
-
-def _generate(model: Any, window: ModelWindow, references: tuple[Tensor, Tensor]) -> Patches:
-    return model.generate(window, model.encode_references(*references))
-
-
-def _frame(window: ModelWindow, index: int) -> ModelWindow:
-    one, geometry = slice(index, index + 1), window.geometry
-    return ModelWindow(
-        crops=window.crops[one],
-        audio=window.audio[one],
-        landmarks=window.landmarks[one],
-        geometry=FaceGeometry(
-            scale=geometry.scale[one],
-            rotation=geometry.rotation[one],
-            translation=geometry.translation[one],
-            neutral=geometry.neutral,
-        ),
+def _subject(model: LipSyncModel) -> Subject:
+    spec, (height, width) = model.spec, model.spec.crop.size
+    track = TrackMotion(
+        points=torch.randn(20, NUM_KEPT, 3),
+        valid=torch.ones(20, dtype=torch.bool),
+        times_s=torch.arange(20).double() / 25,
     )
+    return Subject(
+        references={
+            role: ReferenceSet(
+                crops=torch.rand(policy.count, 3, height, width),
+                points=_face(policy.count, height, width)[:, SPEAKING],
+                frames=torch.arange(policy.count),
+            )
+            for role, policy in spec.static_roles().items()
+        },
+        neutral=_neutral(),
+        track=track if "track" in spec.needs else None,
+    )
+
+
+def _generate(model: LipSyncModel, window: ModelWindow, subject: Subject) -> Patches:
+    """What the pipeline does with a window that holds context for both halves."""
+    return _generate_from(model, window, model.prepare(subject))
+
+
+def _generate_from(model: LipSyncModel, window: ModelWindow, state: Any) -> Patches:
+    render = window.part(0, window.num_wanted, model.spec.context)
+    start = window.emit.start - render.emit.start
+    heard = replace(window, crops=None, emit=slice(start, start + len(render)))
+    return model.render(render, model.predict_motion(heard, state), state)
 
 
 def _tensors(patches: Patches) -> dict[str, Tensor]:
-    found = {"rgb": patches.rgb, "speaking": patches.speaking}
+    found = {
+        "rgb": patches.rgb,
+        "points": patches.points,
+        "alpha": patches.alpha,
+        **patches.figures,
+    }
     if patches.detail is not None:
         detail = patches.detail
         found |= {
@@ -108,51 +154,56 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
 
 def test_every_registered_model_is_held_to_the_contract() -> None:
     assert set(CONFIGS) == set(model_names())
+    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker"}
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]) -> None:
-    model = cast("LipSyncModel", _model(name, config))
-    window, references = _window(model), _references(model)
+    model = _model(name, config)
+    window, subject = _window(model), _subject(model)
     with torch.no_grad():
-        patches = _generate(model, window, references)
-    height, width = model.spec.crop_size
+        patches = _generate(model, window, subject)
+    height, width = model.spec.crop.size
     assert (height, width) == (config["height"], config["width"])
     assert patches.rgb.shape == (NUM_FRAMES, 3, height, width)
     assert patches.rgb.dtype == torch.float32
     assert float(patches.rgb.min()) >= 0
     assert float(patches.rgb.max()) <= 1
     assert all(bool(value.isfinite().all()) for value in _tensors(patches).values())
-    if patches.speaking is not None:
-        assert patches.speaking.shape == (NUM_FRAMES, NUM_SPEAKING, 2)
+    if patches.points is not None:
+        assert patches.points.shape == (NUM_FRAMES, NUM_SPEAKING, 2)
     if patches.detail is not None:
         top, bottom, left, right = patches.detail.box
-        num, size = model.spec.num_references, (bottom - top, right - left)
+        role = model.spec.detail_role()
+        assert role is not None
+        num, size = model.spec.references[role].count, (bottom - top, right - left)
         assert patches.detail.grid.shape == (NUM_FRAMES, num, *size, 2)
         assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)
         assert patches.detail.source_grid.shape == (NUM_FRAMES, *size, 2)
         assert patches.detail.source_weight.shape == (NUM_FRAMES, *size)
         total = patches.detail.weights.sum(1) + patches.detail.source_weight
         assert float(total.max()) <= 1 + 1e-5
-        assert torch.equal(patches.rgb[:, :, :top], window.crops[:, :, :top])
+        assert torch.equal(patches.rgb[:, :, :top], window.shown()[window.emit][:, :, :top])
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_the_same_input_gives_the_same_output(name: str, config: dict[str, Any]) -> None:
     model = _model(name, config)
-    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    window, subject = _window(model), _subject(model)
     with torch.no_grad():
-        first, second = (_tensors(_generate(model, window, references)) for _ in range(2))
+        first, second = (_tensors(_generate(model, window, subject)) for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
-def test_a_frame_does_not_depend_on_its_batch(name: str, config: dict[str, Any]) -> None:
+def test_a_frame_depends_on_its_context_alone_not_on_its_window(
+    name: str, config: dict[str, Any]
+) -> None:
     model = _model(name, config)
-    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    window, subject = _window(model), _subject(model)
     with torch.no_grad():
-        together = _tensors(_generate(model, window, references))
-        alone = _tensors(_generate(model, _frame(window, 1), references))
+        together = _tensors(_generate(model, window, subject))
+        alone = _tensors(_generate(model, window.part(1, 2, window.emit.start), subject))
     for key, value in alone.items():
         torch.testing.assert_close(value[0], together[key][1], atol=ATOL, rtol=0)
 
@@ -160,19 +211,18 @@ def test_a_frame_does_not_depend_on_its_batch(name: str, config: dict[str, Any])
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_other_sound_gives_another_mouth(name: str, config: dict[str, Any]) -> None:
     model = _model(name, config)
-    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    window, subject = _window(model), _subject(model)
     louder = replace(window, audio=window.audio + 0.5)
     with torch.no_grad():
-        a, b = (_generate(model, x, references).rgb for x in (window, louder))
-    keeps_source = cast("LipSyncModel", model).spec.keeps_source_mouth
-    assert torch.equal(a, b) == keeps_source
+        a, b = (_generate(model, x, subject).rgb for x in (window, louder))
+    assert torch.equal(a, b) == (name == "passthrough")
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> None:
     model = _model(name, config)
-    window, references = _window(cast("Any", model)), _references(cast("Any", model))
-    patches = _generate(model, window, references)
+    window, subject = _window(model), _subject(model)
+    patches = _generate(model, window, subject)
     if not list(model.parameters()):
         return
     (patches.rgb - torch.rand_like(patches.rgb)).abs().sum().backward()
@@ -196,14 +246,14 @@ def test_saved_and_loaded_weights_give_the_same_output(
     name: str, config: dict[str, Any], tmp_path: Path
 ) -> None:
     model = _model(name, config)
-    window, references = _window(cast("Any", model)), _references(cast("Any", model))
+    window, subject = _window(model), _subject(model)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     torch.manual_seed(99)
-    again = create_model(name, config)
+    again: Any = create_model(name, config).eval()
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
     with torch.no_grad():
-        first = _tensors(_generate(model, window, references))
-        second = _tensors(_generate(again.eval(), window, references))
+        first = _tensors(_generate(model, window, subject))
+        second = _tensors(_generate(again, window, subject))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -212,14 +262,15 @@ def test_a_stored_state_gives_the_same_output(
     name: str, config: dict[str, Any], tmp_path: Path
 ) -> None:
     model = cast("Any", _model(name, config))
-    window, (pictures, points) = _window(model), _references(model)
+    window, subject = _window(model), _subject(model)
     with torch.no_grad():
-        state = model.encode_references(pictures, points)
+        state = model.prepare(subject)
         tensors = model.state_tensors(state)
-        assert not any(torch.equal(value, pictures) for value in tensors.values())
+        pictures = [one.crops for one in subject.references.values()]
+        assert not any(torch.equal(a, b) for a in tensors.values() for b in pictures)
         save_file(tensors, tmp_path / "state.safetensors")
-        again = model.state_from_tensors(load_file(tmp_path / "state.safetensors"), pictures)
-        first, second = (_tensors(model.generate(window, x)) for x in (state, again))
+        again = model.state_from_tensors(load_file(tmp_path / "state.safetensors"), subject)
+        first, second = (_tensors(_generate_from(model, window, x)) for x in (state, again))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -235,13 +286,13 @@ def test_a_stored_state_gives_the_same_output(
     ],
 )
 def test_a_stored_state_of_another_network_is_refused(change: Any) -> None:
-    model = cast("Any", _model("iptalker", asdict(TINY)))
-    pictures, points = _references(model)
+    model = _model("iptalker", asdict(TINY))
+    subject = _subject(model)
     with torch.no_grad():
-        tensors = model.state_tensors(model.encode_references(pictures, points))
+        tensors = model.state_tensors(model.prepare(subject))
     change(tensors)
     with pytest.raises(IdentityError, match=r"do not fit.*dub finetune"):
-        model.state_from_tensors(tensors, pictures)
+        model.state_from_tensors(tensors, subject)
 
 
 def test_unknown_models_and_fields_are_named() -> None:
@@ -257,7 +308,7 @@ def test_the_papers_network_builds_at_the_papers_size() -> None:
     assert (config.mask, config.geometry_map, config.fusion) == ("hull", False, "plain")
     with torch.device("meta"):
         model = IPTalker(config)
-    assert model.spec.crop_size == (416, 320)
+    assert model.spec.crop.size == (416, 320)
     assert not [key for key, _ in model.named_parameters() if "coefficient" in key]
 
 

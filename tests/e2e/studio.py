@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 import dubcli
 from dubcli.config import DubConfig, Voice
-from dubcli.core.types import DubReport, FramePatch
+from dubcli.core.reports import DubReport
+from dubcli.core.types import FramePatch
 from dubcli.media.container.ffmpeg import ffmpeg_binary
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.media.video.native_frame import NativeFrame

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from studio import DEMO, FACE_PX, X264, dub_here, ffmpeg, pairs_of, same_samples, speech, times
 
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 
 # Two scenes of the bundled face: as it is, and mirrored and larger.
 PLAIN = f"scale={FACE_PX}:{FACE_PX}"

@@ -20,6 +20,7 @@ from dubcli.config import EvaluateConfig
 from dubcli.core.errors import EncodeError, WeightsError
 from dubcli.core.types import References
 from dubcli.evaluation.clips import EvalClip
+from dubcli.evaluation.published_networks import NetworkFile, PerceptualScorer, faces_at_rate
 from dubcli.evaluation.run import evaluate
 from dubcli.evaluation.source import CROP_SIZE, analyse_source
 from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
@@ -27,7 +28,6 @@ from dubcli.identities.identity import Base, Consent, Identity
 from dubcli.identities.store import save_identity
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lpips import Lpips
-from dubcli.metrics.published_networks import PerceptualScorer, WeightFile, faces_at_rate
 
 NUM_FRAMES = 30
 BASELINES = "best-reference,audio-reference,ground-truth"
@@ -189,7 +189,7 @@ def test_a_full_disk_stops_at_once_and_keeps_what_was_scored(
 
     monkeypatch.setattr("dubcli.evaluation.run.dub", full)
     monkeypatch.setattr(
-        "dubcli.evaluation.run.shutil.disk_usage", lambda path: type("Usage", (), {"free": 0})
+        "dubcli.evaluation.results.shutil.disk_usage", lambda path: type("Usage", (), {"free": 0})
     )
     config = EvaluateConfig(
         clips=clips,
@@ -218,8 +218,8 @@ def test_networks_whose_files_are_there_are_asked(
     )
     trunk = {f"features.{key}": value for key, value in net.features.state_dict().items()}
     torch.save(trunk, folder / "trunk.pth")
-    made = (WeightFile("trunk.pth"), WeightFile("heads.pth"))
-    monkeypatch.setattr("dubcli.metrics.published_networks.WEIGHTS", {"lpips_alex": made})
+    made = (NetworkFile("trunk.pth"), NetworkFile("heads.pth"))
+    monkeypatch.setattr("dubcli.evaluation.published_networks.WEIGHTS", {"lpips_alex": made})
     scorer = PerceptualScorer(folder, torch.device("cpu"))
     assert set(scorer.files) == {"trunk.pth", "heads.pth"}
     assert not scorer.missing
@@ -244,9 +244,9 @@ def test_fid_is_taken_over_the_set_and_goes_on_from_stored_items(
             return functional.pad(colours, (0, NUM_FEATURES - 3))
 
     torch.save({}, tmp_path / "net.pth")
-    made = {"inception": (WeightFile("net.pth"),)}
-    monkeypatch.setattr("dubcli.metrics.published_networks.WEIGHTS", made)
-    monkeypatch.setattr("dubcli.metrics.published_networks.Inception", Colours)
+    made = {"inception": (NetworkFile("net.pth"),)}
+    monkeypatch.setattr("dubcli.evaluation.published_networks.WEIGHTS", made)
+    monkeypatch.setattr("dubcli.evaluation.published_networks.Inception", Colours)
     listed = tmp_path / "list.csv"
     listed.write_text(f"clip\n{clips / 'one.mp4'}\n")
     config = EvaluateConfig(
@@ -390,7 +390,7 @@ def test_weights_of_something_else_are_refused(
     (tmp_path / "text.model").write_text("no weights")
     for name, said in (("net.model", "not the weights of SyncNet"), ("text.model", "no weights")):
         monkeypatch.setattr(
-            "dubcli.metrics.published_networks.WEIGHTS", {"syncnet": (WeightFile(name),)}
+            "dubcli.evaluation.published_networks.WEIGHTS", {"syncnet": (NetworkFile(name),)}
         )
         with pytest.raises(WeightsError, match=said):
             PerceptualScorer(tmp_path, torch.device("cpu"))

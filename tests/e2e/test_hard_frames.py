@@ -45,8 +45,8 @@ def red_is_in_front(crops: U8) -> F32:
 
 @pytest.fixture(autouse=True)
 def _red_is_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("analyse", "render"):
-        monkeypatch.setattr(f"dubcli.pipeline.{module}.load_segmenter", lambda: red_is_in_front)
+    for module in ("analysis", "engine"):
+        monkeypatch.setattr(f"dubcli.pipeline.{module}.load_segmenter", lambda *_: red_is_in_front)
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,7 @@ def test_without_the_network_the_thing_would_be_painted_over(
 ) -> None:
     """What the test above protects from."""
     nothing: Any = None
-    for module in ("analyse", "render"):
-        monkeypatch.setattr(f"dubcli.pipeline.{module}.load_segmenter", lambda: nothing)
+    monkeypatch.setattr("dubcli.pipeline.engine.load_segmenter", lambda manifest: nothing)
     below, left = points[LIPS_OUTER, 1].max() + 10, points[CHIN, 0] - 30
     source = with_red(plain, tmp_path / "in.mp4", (24, 60), f"{left:.0f}+n", f"{below:.0f}", "1")
     output = tmp_path / "out.mkv"

@@ -16,7 +16,7 @@ from studio import TIMEOUT_S, face_clip, speech
 
 from dubcli.config import DubConfig
 from dubcli.core.errors import ConfigError, EncodeError
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.pipeline.resume import job_folder
 from dubcli.pipeline.run import dub
 

@@ -16,9 +16,9 @@ from dubcli.cli.app import app
 from dubcli.core.errors import DecodeError
 from dubcli.core.types import AudioFeatures
 from dubcli.media.sound.waveform import read_waveform
-from dubcli.sync import scorer as sync_check
+from dubcli.sync import source_sync
 from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
-from dubcli.weights.resolve import load_manifest
+from dubcli.weights.manifest import load_manifest
 
 LATE_MS = 240
 
@@ -40,7 +40,7 @@ class _Judge:
 
 
 def _use(judge: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(role: str, device: torch.device) -> object:
+    def load(role: str, device: torch.device, manifest: object = None) -> object:
         assert role == "train"
         return judge
 
@@ -118,7 +118,7 @@ def test_a_sound_that_cannot_be_read_does_not_stop_the_dub(
     def damaged(path: Path, sample_rate: int) -> None:
         raise DecodeError(f"'{path}' is damaged.", "Use another file.")
 
-    monkeypatch.setattr(sync_check, "read_waveform", damaged)
+    monkeypatch.setattr(source_sync, "read_waveform", damaged)
     report = dub_here(source, audio, tmp_path / "out.mkv")
     assert report.frames_dubbed == NUM_FRAMES
     assert report.source_offset_ms is None
@@ -129,7 +129,7 @@ def test_only_the_liveliest_seconds_are_listened_to(
 ) -> None:
     judge = _Judge(0.0)
     _use(judge, monkeypatch)
-    monkeypatch.setattr(sync_check, "_STRETCH_S", 0.3)
+    monkeypatch.setattr(source_sync, "_STRETCH_S", 0.3)
     source, audio = _speaking(tmp_path / "in.mkv"), speech(tmp_path / "new.wav", 0.6)
     dub_here(source, audio, tmp_path / "out.mkv")
     ((mouths, features),) = judge.shown

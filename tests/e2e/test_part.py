@@ -27,7 +27,8 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.config import DubConfig
-from dubcli.core.types import DubReport, FaceObservation, Frame
+from dubcli.core.reports import DubReport
+from dubcli.core.types import FaceObservation, Frame
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.pipeline.analysis import analyse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from studio import (
 
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.video.native_frame import NativeFrame
+from dubcli.models.passthrough.network import Passthrough
 
 SCALE = f"scale={FACE_PX}:{FACE_PX}"
 LEAST_PSNR_DB = 36.0
@@ -85,6 +87,28 @@ def test_the_paste_stays_below_the_eyes(supports: dict[int, Any], tmp_path: Path
         rows, columns = np.flatnonzero(support.any(1)), np.flatnonzero(support.any(0))
         assert rows[0] > FACE_PX * 0.2  # the bundled face is upright and in the middle
         assert (columns[-1] - columns[0]) < FACE_PX * 0.6
+
+
+def test_a_model_that_asks_for_it_is_pasted_over_the_whole_face(
+    supports: dict[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPTalker's section III-D; still no sample outside the paste changes."""
+    source, output = face_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv"
+    audio = speech(tmp_path / "speech.wav", 0.6)
+    dub_here(source, audio, tmp_path / "lower.mkv", lossless=True)
+    lower = {number: np.flatnonzero(x.any(1))[0] for number, x in supports.items()}
+    supports.clear()
+    whole = replace(Passthrough().spec, paste="face")
+    monkeypatch.setattr(Passthrough, "spec", whole)
+    dub_here(source, audio, output, lossless=True)
+    for number, support in supports.items():
+        # From the brows, not from below the nose tip.
+        assert np.flatnonzero(support.any(1))[0] < lower[number] - 0.2 * FACE_PX
+    for number, before, after in pairs_of(source, output):
+        for old, new in zip(samples(before.frame), samples(after.frame), strict=True):
+            outside = ~on_plane(supports[number], old.shape)
+            assert outside.any()
+            assert np.array_equal(old[outside], new[outside])
 
 
 def test_frames_without_a_face_pass_through_untouched(tmp_path: Path) -> None:

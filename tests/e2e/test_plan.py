@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from dubcli.cli.app import app
 from dubcli.config import DubConfig
 from dubcli.core.errors import EncodeError
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.media.container.probe import probe
 from dubcli.pipeline.run import dub
 from dubcli.preview import estimate as foresee

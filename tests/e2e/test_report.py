@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dubcli import __version__
 from dubcli.cli.app import app
-from dubcli.weights.resolve import load_manifest
+from dubcli.weights.manifest import load_manifest
 
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "output": str,
@@ -24,6 +24,9 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "height": int,
     "model": str,
     "weights_sha256": (str, type(None)),
+    "motion_model": type(None),
+    "model_facts": dict,
+    "model_ranges": list,
     "identity": (str, type(None)),
     "device": str,
     "sync_mode": str,

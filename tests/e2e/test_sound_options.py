@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.media.sound.loudness import measure_loudness
-from dubcli.pipeline import renderer as render
+from dubcli.pipeline import model_input
 
 FRAME_S = Fraction(1, 25)
 VIDEO_S = NUM_FRAMES * FRAME_S
@@ -126,13 +126,13 @@ def test_a_late_own_sound_does_not_delay_the_new_one(tmp_path: Path) -> None:
 
 def test_the_lips_move_by_the_offset_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    real = render.frame_steps
+    real = model_input.frame_steps
 
     def noting(*arguments: Any) -> Any:
         seen.append(real(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(render, "frame_steps", noting)
+    monkeypatch.setattr(model_input, "frame_steps", noting)
     source, audio = face_clip(tmp_path / "in.mkv"), speech(tmp_path / "speech.wav", 0.64)
     for number, offset in enumerate((0.0, 0.1, -0.1)):
         dub_here(source, audio, tmp_path / f"{number}.mkv", audio_offset=offset)

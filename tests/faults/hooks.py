@@ -98,15 +98,15 @@ def _memory(kind: str, least_frames: int) -> None:
 
     from dubcli.models.passthrough.network import Passthrough
 
-    generate = Passthrough.generate
+    render = Passthrough.render
     error = {"torch": torch.OutOfMemoryError("CUDA out of memory."), "python": MemoryError()}[kind]
 
-    def faulty(self: Any, window: Any, state: Any) -> Any:
+    def faulty(self: Any, window: Any, motion: Any, state: Any) -> Any:
         if len(window) >= least_frames:
             raise error
-        return generate(self, window, state)
+        return render(self, window, motion, state)
 
-    Passthrough.generate = faulty
+    Passthrough.render = faulty
 
 
 def _no_memory(stage: str, done: int) -> None:

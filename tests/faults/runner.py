@@ -22,7 +22,7 @@ import av
 from av.error import FFmpegError
 
 # A guard against hangs on the slowest machine, not a measure: a run takes one or two seconds.
-WATCHDOG_S = 120
+WATCHDOG_S = 300
 # Pictures claimed by a header must not cost memory that no picture needs.
 PEAK_MIB = 1536
 OPTIONS = ("--model", "passthrough", "--device", "cpu", "--threads", "1")

@@ -23,7 +23,8 @@ from typing import Any
 
 _LOADED = (
     *("dubcli.cli.app", "dubcli.pipeline.run", "dubcli.models.passthrough.network", "mediapipe"),
-    "imageio_ffmpeg",
+    # Not onnxruntime: loaded before the fork, runs in the children fail.
+    *("imageio_ffmpeg", "safetensors.torch", "pydantic.type_adapter", "cryptography.x509"),
 )
 
 

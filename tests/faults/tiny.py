@@ -41,7 +41,7 @@ def ffmpeg(*arguments: str | Path) -> None:
     """Run ffmpeg; a failure shows what it said."""
     words = [f"file:{word}" if isinstance(word, Path) else word for word in arguments]
     argv = [ffmpeg_binary(), "-nostdin", "-loglevel", "error", "-y", *words]
-    done = subprocess.run(argv, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(argv, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, f"{argv}\n{done.stderr.decode('utf-8', 'replace')}"
 
 

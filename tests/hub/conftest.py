@@ -12,7 +12,7 @@ from huggingface_hub.utils._http import close_session
 from server import Hub
 from shelf import Shelf
 
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """An empty manifest."""
     made = Shelf(tmp_path)
-    monkeypatch.setattr(weights, "manifest_path", made.write)
+    monkeypatch.setattr(manifests, "manifest_path", made.write)
     return made

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from dubcli.cli.app import app
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 
 def main() -> None:
     """Run it."""
     manifest = Path(sys.argv.pop(1))
-    weights.manifest_path = lambda: manifest
+    manifests.manifest_path = lambda: manifest
     app()
 
 

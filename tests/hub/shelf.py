@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.weights import resolve as weights
-from dubcli.weights.resolve import WeightEntry
+from dubcli.weights.entry import WeightEntry
 
 
 class Shelf:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.core.errors import WeightsError
+from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.metrics.foreign_weights import read_state
-from dubcli.metrics.published_networks import PerceptualScorer
 from dubcli.weights import resolve as weights
 from dubcli.weights.lock import read_lock
 
@@ -25,7 +25,8 @@ NC = {"license": "CC BY-NC 4.0", "commercial": False}
 
 
 def _models(*words: str) -> Any:
-    return CliRunner().invoke(app, ["models", *words])
+    # Wide: a sentence of a table is one line, however long the paths in it are.
+    return CliRunner().invoke(app, ["models", *words], env={"COLUMNS": "400"})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dubcli.weights import download as client
 from dubcli.weights import lock
 from dubcli.weights import resolve as weights
 from dubcli.weights.download import asset_folder, hub_cache
-from dubcli.weights.resolve import WeightEntry
+from dubcli.weights.entry import WeightEntry
 
 CONTENT = content_of()
 FILE = "nets/net.pth"
@@ -112,7 +112,7 @@ def test_a_file_that_changed_meanwhile_is_not_spliced(hub: Hub, shelf: Shelf) ->
 def test_a_server_that_falls_silent_is_asked_again(
     where: str, hub: Hub, net: WeightEntry, plain: WeightEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 2.0)
     hub.faults = [Fault(where, hang_after=9000)]
     entry = net if where == "/cdn/" else plain
     assert weights.pull(entry)[0].path.read_bytes() == CONTENT

@@ -20,6 +20,8 @@ if sys.platform != "win32":
     import resource
 
 CONTENT = content_of()
+# A guard against hangs on the slowest machine, not a measure.
+WATCHDOG_S = 300
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -51,7 +53,7 @@ def start(hub: Hub, shelf: Shelf, tmp_path: Path) -> Start:
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=WATCHDOG_S)
     return process.returncode, out, err
 
 
@@ -61,7 +63,7 @@ def test_two_processes_at_once_get_the_same_whole_file(
     hub.repo("org/net", {"net.pth": CONTENT})
     shelf.add("net.v1", CONTENT, of_hub("org/net", "net.pth"), sha256=None)
     shelf.add("plain.v1", CONTENT, hub.url("plain.task", CONTENT), sha256=None)
-    both = threading.Barrier(2, timeout=50)
+    both = threading.Barrier(2, timeout=WATCHDOG_S)
 
     def meet(seen: Seen) -> None:
         # Nobody gets an answer before the other one asks.
@@ -116,7 +118,7 @@ def test_a_download_that_is_stopped_leaves_nothing_that_could_be_loaded(
     hub.before = lambda seen: asked.set() if "/cdn/" in seen.path else None
     hub.faults = [Fault("/cdn/", hang_after=9000)]
     process = start("models", "pull", "net.v1")
-    assert asked.wait(50)
+    assert asked.wait(WATCHDOG_S)
     process.send_signal(getattr(signal, number))
     code, _, err = _end(process)
     assert code == (130 if number == "SIGINT" else -signal.SIGKILL)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from dubcli.cli.app import app
 from dubcli.weights import resolve as weights
+from dubcli.weights.load import load_model
 
 TERMS = ("--licence", "CC BY-NC 4.0", "--no-commercial", "--source", "my own face")
 
@@ -51,7 +52,7 @@ def test_what_was_pushed_is_what_others_load(hub: Hub, content: bytes, tmp_path:
         CliRunner().invoke(app, ["models", "pull", told["model"], "--accept-licence"]).exit_code
         == 0
     )
-    model: Any = weights.load_model(told["model"], "cpu")[0]
+    model: Any = load_model(told["model"], "cpu")[0]
     state = model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in load(content).items())
     assert f"use it with --model {told['model']}" in done.stderr

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dubcli.models.common.masks import SPEAKING
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig, Rendered
 
 TINY = NAMED_CONFIGS["tiny"]
@@ -41,7 +42,7 @@ def rendered(model: IPTalker, audio: Tensor | None = None) -> Rendered:
     size = (config.height, config.width)
     crops, pictures = torch.rand(FRAMES, 3, *size), torch.rand(config.num_references, 3, *size)
     points, landmarks = (
-        made_face(config.num_references, config)[:, 27:129],
+        made_face(config.num_references, config)[:, SPEAKING],
         made_face(FRAMES, config),
     )
     drawn = torch.randn(FRAMES, config.audio_width, config.audio_size)
@@ -52,6 +53,6 @@ def rendered(model: IPTalker, audio: Tensor | None = None) -> Rendered:
         coefficients = model.alignment.to_coefficients(code)
         neutral = torch.zeros(FRAMES, 102, 3)
         moved = model.alignment.speaking_points(coefficients, neutral)[..., :2]
-        speaking = landmarks[:, 27:129] + moved
+        speaking = landmarks[:, SPEAKING] + moved
         code = model.coefficient_code(coefficients)
-    return model.render(crops, crops, landmarks, speaking, code, state)
+    return model.warp_and_inpaint(crops, crops, landmarks, speaking, code, state)

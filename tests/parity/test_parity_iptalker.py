@@ -148,7 +148,7 @@ def test_what_the_mask_hides_is_not_read(mask: MaskKind) -> None:
     with torch.no_grad():
         state = model.encode_references(torch.rand(2, 3, 104, 80), landmarks[:, :102])
         a, b = (
-            model.render(
+            model.warp_and_inpaint(
                 x, background, landmarks, landmarks[:, :102], torch.ones(2, TINY.embedding), state
             )
             for x in (crops, others)
@@ -165,6 +165,8 @@ def test_an_untrained_flow_leaves_references_in_place() -> None:
     assert isinstance(state, ReferenceState)
     crops, landmarks = torch.rand(1, 3, 104, 80), 30 + 20 * torch.rand(1, 133, 2)
     with torch.no_grad():
-        out = model.render(crops, crops, landmarks, None, torch.randn(1, TINY.embedding), state)
+        out = model.warp_and_inpaint(
+            crops, crops, landmarks, None, torch.randn(1, TINY.embedding), state
+        )
     inner = (..., slice(4, -4), slice(4, -4))
     torch.testing.assert_close(out.warped[0][inner], pictures.mean(0)[inner], atol=1e-4, rtol=0)

@@ -8,9 +8,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from dubcli.models.iptalker.geometry_task import point_loss
+from dubcli.models.iptalker.losses import LOSS_PRESETS, point_loss
 from dubcli.training.losses.pictures import (
-    LOSS_PRESETS,
     correlation_loss,
     discriminator_loss,
     edge_features,

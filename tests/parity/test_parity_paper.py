@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.common.layers import SPADE, AdaIN
+from dubcli.models.common.masks import SPEAKING
 from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalkerConfig
 
@@ -72,7 +73,7 @@ def _rows_that_matter(config: IPTalkerConfig) -> set[int]:
     model = made_model(config)
     pictures = torch.rand(config.num_references, 3, config.height, config.width)
     pictures.requires_grad_()
-    points = made_face(config.num_references, config)[:, 27:129]
+    points = made_face(config.num_references, config)[:, SPEAKING]
     tokens = model.encode_references(pictures, points).tokens
     if not tokens.requires_grad:
         return set()

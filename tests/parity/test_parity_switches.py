@@ -10,6 +10,7 @@ import torch
 from made_scenes import FRAMES, PLAIN, TINY, WHOLE, made_face, made_model, rendered
 
 from dubcli.core.errors import ConfigError
+from dubcli.models.common.masks import SPEAKING
 from dubcli.models.iptalker.alignment import AlignmentModule, AudioVisualAlignmentUnit
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 
@@ -72,7 +73,7 @@ def test_references_reach_v_alg_only_with_full_alignment(
     model, audio = made_model(config), torch.randn(1, config.audio_width, config.audio_size)
     pictures, points = (
         torch.rand(2, 3, config.height, config.width),
-        made_face(2, config)[:, 27:129],
+        made_face(2, config)[:, SPEAKING],
     )
     with torch.no_grad():
         a, b = (
@@ -166,5 +167,5 @@ def test_every_named_configuration_builds_at_its_size(name: str) -> None:
         tokens = model.alignment.encode_references(pictures[:, :, config.visual_row :])
         audio = torch.rand(1, config.audio_width, config.audio_size)
         v_alg = model.alignment(audio, tokens)
-    assert model.spec.crop_size == (config.height, config.width)
+    assert model.spec.crop.size == (config.height, config.width)
     assert v_alg.shape == (1, config.alignment_size)

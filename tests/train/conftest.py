@@ -51,5 +51,5 @@ def sync_expert(monkeypatch: pytest.MonkeyPatch) -> SyncExpert:
         expert.mouth.components.normal_(std=10)
     judge = SyncJudge(expert.eval().requires_grad_(False))
     shop = SimpleNamespace(load=lambda role, device: judge)
-    monkeypatch.setattr("dubcli.training.run.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncJudge", shop)
     return expert

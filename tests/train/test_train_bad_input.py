@@ -31,8 +31,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_checkpoint(
     config = configured(checkpoint_every=1, steps=3)
     good = render_task.RenderTask.losses
 
-    def spoiled(self: render_task.RenderTask, step: int) -> dict[str, torch.Tensor]:
-        losses = good(self, step)
+    def spoiled(
+        self: render_task.RenderTask, batch: Any, optimizer: str, step: int
+    ) -> dict[str, torch.Tensor]:
+        losses = good(self, batch, optimizer, step)
         return {**losses, "loss": losses["loss"] * (float("nan") if step == 1 else 1.0)}
 
     monkeypatch.setattr(render_task.RenderTask, "losses", spoiled)
@@ -49,8 +51,10 @@ def test_a_gradient_that_is_not_finite_spoils_no_weights(
 ) -> None:
     good = render_task.RenderTask.losses
 
-    def steep(self: render_task.RenderTask, step: int) -> dict[str, torch.Tensor]:
-        losses = good(self, step)
+    def steep(
+        self: render_task.RenderTask, batch: Any, optimizer: str, step: int
+    ) -> dict[str, torch.Tensor]:
+        losses = good(self, batch, optimizer, step)
         # A root at zero: the value is finite, its slope is not.
         root = (losses["loss"] - losses["loss"].detach()).sqrt()
         return {**losses, "loss": losses["loss"] + root}
@@ -72,7 +76,7 @@ def test_a_discriminator_that_is_not_finite_stops_the_run_too(
         return good(*scores) * (float("nan") if len(calls) == 2 else 1.0)
 
     monkeypatch.setattr(discriminators, "discriminator_loss", spoiled)
-    with pytest.raises(TrainingError, match=r"discriminator's loss .* at step 2") as raised:
+    with pytest.raises(TrainingError, match=r"critic's loss .* at step 2") as raised:
         train(config)
     assert "step-000001" in raised.value.next_step
     monkeypatch.undo()

@@ -19,7 +19,8 @@ from dubcli.models.iptalker.geometry_task import half_size
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.training.checkpoint import TrainState, save_checkpoint
 from dubcli.training.export import export_weights, main
-from dubcli.weights import resolve as weights
+from dubcli.weights import load
+from dubcli.weights import manifest as manifests
 
 TINY = NAMED_CONFIGS["tiny"]
 Make = Callable[..., Path]
@@ -48,9 +49,9 @@ def make(tmp_path: Path) -> Make:
                 stage=stage,
                 model_config={**asdict(sizes), **config},
             ),
-            model=model,
+            modules={"model": model},
             average=average,
-            optimizer=torch.optim.AdamW(model.parameters()),
+            optimizers={"model": torch.optim.AdamW(model.parameters())},
             run_config={},
         )
 
@@ -68,7 +69,7 @@ def _values(tensors: dict[str, Tensor], prefix: str) -> set[float]:
 
 def test_the_file_holds_the_average_in_half_precision(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "out" / "iptalker.test.safetensors"
-    file = export_weights(make(), output)
+    file = export_weights([make()], output)
     content = output.read_bytes()
     assert (file.sha256, file.num_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert file.config == asdict(half_size(TINY))
@@ -81,7 +82,7 @@ def test_the_file_holds_the_average_in_half_precision(make: Make, tmp_path: Path
 
 def test_the_last_step_can_be_taken(make: Make, tmp_path: Path) -> None:
     checkpoint, output = make(), tmp_path / "last.safetensors"
-    export_weights(checkpoint, output, averaged=False)
+    export_weights([checkpoint], output, averaged=False)
     trained = load_file(checkpoint / "model.safetensors")
     assert all(torch.equal(load_file(output)[key], trained[key].half()) for key in trained)
 
@@ -89,7 +90,7 @@ def test_the_last_step_can_be_taken(make: Make, tmp_path: Path) -> None:
 def test_the_alignment_module_comes_from_the_geometry_stage(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "both.safetensors"
     geometry = make("geometry", 0.125, basis=0.25 + 5e-7)
-    file = export_weights(make(), output, geometry=[geometry])
+    file = export_weights([make(), geometry], output)
     # Crops of another size are no other model: the file has the render stage's.
     assert file.config["height"] == TINY.height // 2
     tensors = load_file(output)
@@ -108,41 +109,41 @@ def test_halves_of_different_models_are_refused(make: Make, tmp_path: Path) -> N
     }
     for message, geometry in cases.items():
         with pytest.raises(TrainingError, match=message):
-            export_weights(make(), output, geometry=[geometry])
+            export_weights([make(), geometry], output)
     assert not output.exists()
 
 
 def test_what_cannot_be_loaded_is_not_written(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "no.safetensors"
     with pytest.raises(TrainingError, match="half precision"):
-        export_weights(make(value=1e6), output)
+        export_weights([make(value=1e6)], output)
     with pytest.raises(TrainingError, match="does not fit"):
-        export_weights(make(value=1.0, embedding=64), output)
+        export_weights([make(value=1.0, embedding=64)], output)
     with pytest.raises(TrainingError, match="does not fit"):
-        export_weights(make(value=2.0, unknown_field=1), output)
+        export_weights([make(value=2.0, unknown_field=1)], output)
     assert not output.exists()
 
 
 def test_an_unwritable_place_is_named(make: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="cannot be written"):
-        export_weights(make(), tmp_path / "file" / "x.safetensors")
+        export_weights([make()], tmp_path / "file" / "x.safetensors")
 
 
 def test_the_program_prints_an_entry_that_loads(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [str(make()), "--geometry", str(make("geometry")), "--tag", "test"]
+    arguments = [str(make()), str(make("geometry")), "--tag", "test"]
     arguments += ["--license", "CC0-1.0", "--source", "drawn faces"]
     assert main(arguments, tmp_path) == 0
     entries = json.loads(capsys.readouterr().out)
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"format": 2, "default": {"iptalker": "test"}, "weights": entries}))
-    monkeypatch.setattr(weights, "manifest_path", lambda: path)
-    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
-    model, sha256 = weights.load_model("iptalker", "cpu")
+    monkeypatch.setattr(manifests, "manifest_path", lambda: path)
+    monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path)
+    model, sha256 = load.load_model("iptalker", "cpu")
     assert sha256 == entries["iptalker.test"]["sha256"]
-    assert model.spec.crop_size == (TINY.height // 2, TINY.width // 2)
+    assert model.spec.crop.size == (TINY.height // 2, TINY.width // 2)
 
 
 def test_a_published_tag_is_not_changed(
@@ -163,12 +164,12 @@ def test_a_published_tag_is_not_changed(
 def test_several_sound_halves_become_their_mean(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "iptalker.mean.safetensors"
     halves = [make("geometry", 0.75), make("geometry", 0.25)]
-    export_weights(make(), output, geometry=halves)
+    export_weights([make(), *halves], output)
     saved = load_file(output)
     saved.pop("alignment.basis")
     assert _values(saved, "alignment.") == {0.5}
     assert _values(saved, "decoder.") == {0.5}
-    export_weights(make(), output, geometry=halves[:1])
+    export_weights([make(), *halves[:1]], output)
     saved = load_file(output)
     saved.pop("alignment.basis")
     assert _values(saved, "alignment.") == {0.75}

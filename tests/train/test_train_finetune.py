@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,8 @@ from made_clips import NUM_FRAMES, made_clip
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, IdentityError, TrainingError
-from dubcli.core.types import FaceObservation, FinetuneReport, Frame, References
+from dubcli.core.reports import FinetuneReport
+from dubcli.core.types import FaceObservation, Frame, References
 from dubcli.face.landmarks import NUM_KEPT, mouth_open
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.store import load_identity
@@ -29,7 +32,7 @@ from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
 from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
 from dubcli.training.data.train_clips import derive_clip, stored_to_crop
-from dubcli.weights.resolve import WeightEntry
+from dubcli.weights.entry import WeightEntry
 
 # The tiny network on crops of the size that footage has.
 SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])
@@ -78,6 +81,11 @@ def made_footage(*clips: PreparedClip) -> Footage:
     )
 
 
+@cache
+def _anna() -> PreparedClip:
+    return made_clip(0)
+
+
 class SeenAsDrawn:
     """Finds the drawn mouth: its dark pixels' height, on landmarks of a still face."""
 
@@ -85,7 +93,7 @@ class SeenAsDrawn:
         self.max_faces = max_faces
 
     def detect(self, frame: Frame) -> list[FaceObservation]:
-        marks = made_clip(0).landmarks[frame.index % NUM_FRAMES]
+        marks = _anna().landmarks[frame.index % NUM_FRAMES]
         assert marks.shape == (NUM_KEPT, 3)
         box = np.array([0, 0, 100, 100], np.float32)
         return [FaceObservation(frame_index=frame.index, box=box, landmarks=marks, score=1.0)]
@@ -96,12 +104,24 @@ class SeenAsDrawn:
 @pytest.fixture
 def footage() -> list[Footage]:
     """What the videos show; a test may put other footage in."""
-    return [made_footage(made_clip(0))]
+    return [made_footage(_anna())]
 
 
 @pytest.fixture
 def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, footage: list[Footage]) -> Learn:
     """Learn anna in a folder of the test."""
+    return _learner(monkeypatch, tmp_path, footage)
+
+
+@pytest.fixture(scope="module")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
+    """Anna, learned as `learn` does without changes. Not to be changed: a test copies it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("learned")
+        return _learner(patch, folder, [made_footage(_anna())])()
+
+
+def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
     monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
     monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
     monkeypatch.setattr(module, "gather_footage", lambda request, num, tell: footage[0])
@@ -109,13 +129,13 @@ def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, footage: list[Footage
     monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
-    video = tmp_path / "anna.mp4"
+    video = folder / "anna.mp4"
     video.write_bytes(b"video")
 
     def run(progress: Any = None, snapshots: Any = None, **changes: Any) -> FinetuneReport:
         defaults: dict[str, Any] = {
             "videos": (video,),
-            "name": str(tmp_path / "people" / "anna"),
+            "name": str(folder / "people" / "anna"),
             "consent": True,
             "steps": 4,
             "device": "cpu",
@@ -145,9 +165,9 @@ def _stop_after(steps: int) -> Callable[[str, int, int], None]:
     return progress
 
 
-def test_an_identity_is_stored_with_all_that_was_learned(learn: Learn, tmp_path: Path) -> None:
-    report = learn()
-    identity = load_identity(tmp_path / "people" / "anna")
+def test_an_identity_is_stored_with_all_that_was_learned(learned_once: FinetuneReport) -> None:
+    report, path = learned_once, Path(learned_once.path)
+    identity = load_identity(path)
     assert identity.base.sha256 == ENTRY.sha256
     assert identity.consent.agreed
     assert identity.consent.how == "--consent"
@@ -155,20 +175,24 @@ def test_an_identity_is_stored_with_all_that_was_learned(learn: Learn, tmp_path:
     assert report.last_step == 4
     assert [check["step"] for check in report.checks] == [0, 2, 4]
     assert report.left_out == {"other.mp4": "shows another person"}
-    names = {file.name for file in (tmp_path / "people" / "anna").iterdir()}
+    names = {file.name for file in path.iterdir()}
     assert {"before.png", "after.png", "log.csv"} <= names
     # Nothing is left of the work.
-    assert [path.name for path in (tmp_path / "people").iterdir()] == ["anna"]
+    assert path.name == "anna"
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_sound_half_is_frozen_but_for_its_last_layer(learn: Learn) -> None:
-    changed = {name for name, delta in _adapter(learn().path).items() if bool(delta.any())}
+def test_the_sound_half_is_frozen_but_for_its_last_layer(learned_once: FinetuneReport) -> None:
+    adapter = _adapter(learned_once.path)
+    changed = {name for name, delta in adapter.items() if bool(delta.any())}
     sound = {name for name in changed if name.startswith("alignment.")}
     assert sound <= {"alignment.to_coefficients.3.weight", "alignment.to_coefficients.3.bias"}
 
 
-def test_the_stored_references_are_encoded_by_the_learned_model(learn: Learn) -> None:
-    identity = load_identity(Path(learn().path))
+def test_the_stored_references_are_encoded_by_the_learned_model(
+    learned_once: FinetuneReport,
+) -> None:
+    identity = load_identity(Path(learned_once.path))
     model = base_model()
     apply_adapter(model, identity, ENTRY.sha256)
     crops = torch.from_numpy(identity.references.crops).permute(0, 3, 1, 2).float() / 255
@@ -185,32 +209,38 @@ def test_learning_without_consent_is_refused(learn: Learn, tmp_path: Path) -> No
     assert not (tmp_path / "people").exists()
 
 
-def test_a_name_in_use_is_refused_before_the_slow_part(learn: Learn) -> None:
-    learn()
+def test_a_name_in_use_is_refused_before_the_slow_part(
+    learn: Learn, learned_once: FinetuneReport
+) -> None:
+    before = _content(Path(learned_once.path))
     with pytest.raises(ConfigError, match="exists"):
-        learn(_stop_after(1))
+        learn(_stop_after(1), name=learned_once.path)
+    assert _content(Path(learned_once.path)) == before
 
 
 def test_replacing_keeps_the_old_identity_until_the_new_one_is_whole(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    learn: Learn, learned_once: FinetuneReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = Path(learn().path)
+    path = tmp_path / "people" / "anna"
+    shutil.copytree(learned_once.path, path)
     before = _content(path)
     with pytest.raises(KeyboardInterrupt):
         learn(_stop_after(3), overwrite=True, seed=2)
     assert _content(path) == before
-    monkeypatch.setattr(module, "take_step", _not_a_number)
+    monkeypatch.setattr(module.Loop, "advance", _not_a_number)
     with pytest.raises(TrainingError, match="nan"):
         learn(overwrite=True, seed=3)
     assert _content(path) == before
 
 
-def _not_a_number(*args: Any, fail: Callable[[str], Exception], **rest: Any) -> dict[str, float]:
-    raise fail("The loss is nan")
+def _not_a_number(loop: Any) -> dict[str, float]:
+    raise loop._fail("The loss is nan", loop.step + 1)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_identity(learn: Learn, tmp_path: Path) -> None:
-    whole = _adapter(learn(name=str(tmp_path / "whole")).path)
+def test_an_interrupted_run_goes_on_to_the_same_identity(
+    learn: Learn, learned_once: FinetuneReport, tmp_path: Path
+) -> None:
+    whole = _adapter(learned_once.path)
     again = str(tmp_path / "again")
     for stop in (3, 4):
         with pytest.raises(KeyboardInterrupt):
@@ -227,8 +257,8 @@ def test_an_unfinished_run_is_not_mixed_with_another(learn: Learn) -> None:
     with pytest.raises(KeyboardInterrupt):
         learn(_stop_after(3))
     with pytest.raises(ConfigError, match="unfinished"):
-        learn(steps=6)
-    assert learn(steps=6, overwrite=True).last_step == 6
+        learn(steps=2)
+    assert learn(steps=2, overwrite=True).last_step == 2
 
 
 def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None:
@@ -290,8 +320,8 @@ def test_the_sound_half_is_learned_when_asked_for(learn: Learn) -> None:
     assert any(name.startswith("alignment.audio_encoder") for name in changed)
 
 
-def test_little_footage_is_learned_with_a_word_of_warning(learn: Learn) -> None:
-    assert any("Only 1.6 s" in note for note in learn().notes)
+def test_little_footage_is_learned_with_a_word_of_warning(learned_once: FinetuneReport) -> None:
+    assert any("Only 1.6 s" in note for note in learned_once.notes)
 
 
 def test_a_full_disk_while_learning_leaves_no_identity(

@@ -20,7 +20,7 @@ from dubcli.media.container.ffmpeg import ffmpeg_binary
 from dubcli.media.container.probe import probe
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.media.video.frame_reader import frame_times
-from dubcli.personalize.footage.footage_analysis import Part, open_videos
+from dubcli.personalize.footage.footage_analysis import FootagePart, open_videos
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.pipeline.analysis import Analysis
@@ -245,7 +245,7 @@ def test_of_a_long_video_stretches_are_used(tmp_path: Path) -> None:
 
 def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Path) -> None:
     video = _noisy(tmp_path / "talk.mp4", "scale=64:64", 250, "volume=0.3")
-    parts: list[Part] = []
+    parts: list[FootagePart] = []
     for half in (True, False):
         (opened,) = open_videos([video], {}, half=half, threads=1, needs_first=False)
         assert opened.stop == (125 if half else 250)
@@ -253,7 +253,9 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
             numbers = np.array([native.index + 75 for native in reader.native_frames()])
             found = Analysis(times=reader.times, tracks=[], num_corrupt=0)
         parts.append(
-            Part(video=opened, frames=range(75, 125), found=found, numbers=numbers, appearances=[])
+            FootagePart(
+                video=opened, frames=range(75, 125), found=found, numbers=numbers, appearances=[]
+            )
         )
     lengths: list[int] = []
     for part in parts:

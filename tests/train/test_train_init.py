@@ -100,10 +100,7 @@ def test_a_discriminator_is_gone_on_with_by_a_new_run(
     first = train(configured("first"))
     second = train(configured("second", init=first, learning_rate=1e-12, steps=1))
     third = train(configured("third", learning_rate=1e-12, steps=1))
-    before, after, fresh = (
-        torch.load(run / "optimizer.pt", weights_only=True)["adversary"]["net"]
-        for run in (first, second, third)
-    )
+    before, after, fresh = (load_file(run / "critic.safetensors") for run in (first, second, third))
     trained = "sizes.0.score.parametrizations.weight.original"
     torch.testing.assert_close(after[trained], before[trained])
     assert not torch.allclose(fresh[trained], before[trained])

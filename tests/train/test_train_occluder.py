@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import fields
@@ -23,8 +24,9 @@ from dubcli.occlusion import training as occluder_run
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE
 from dubcli.occlusion.segmenter import as_segment, load_segmenter
-from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, Scene, cover, disturb, worn_out
+from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, FaceScene, cover, disturb, worn_out
 from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
+from dubcli.weights import manifest as manifests
 from dubcli.weights import resolve as weights
 
 
@@ -39,7 +41,7 @@ def config(data: Path, output: Path, **changes: Any) -> OccluderTrainConfig:
     return OccluderTrainConfig(data=data, output=output, **values)
 
 
-def scene(data: Path, seed: int) -> Scene:
+def scene(data: Path, seed: int) -> FaceScene:
     people = load_faces(data, 28)
     return occluder_run._scene(people, people, np.random.default_rng(seed))[0]  # pyright: ignore[reportPrivateUsage]
 
@@ -77,7 +79,8 @@ def _few_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path) -> None:
     path = train_occluder(config(data, tmp_path / "run"))
-    assert sorted(item.name for item in path.parent.iterdir()) == [WEIGHTS_NAME, SCORES_NAME]
+    left = sorted(item.name for item in path.parent.iterdir())
+    assert left == ["log.csv", WEIGHTS_NAME, SCORES_NAME, "step-000002"]
     scores = json.loads((path.parent / SCORES_NAME).read_text(encoding="utf-8"))
     assert scores["steps"] == 2
     assert set(scores["kinds"]) == set(PAINTERS)
@@ -97,17 +100,34 @@ def test_the_same_command_gives_the_same_weights(data: Path, tmp_path: Path) -> 
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_an_interrupted_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    whole = train_occluder(config(data, tmp_path / "whole", steps=4)).read_bytes()
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(occluder_run, "_SAVE_EVERY", 2)
+        with pytest.raises(KeyboardInterrupt):
+            train_occluder(config(data, tmp_path / "parts", steps=4), interrupt)
+    assert train_occluder(config(data, tmp_path / "parts", steps=4)).read_bytes() == whole
+    with pytest.raises(TrainingError, match="was trained with other seed"):
+        train_occluder(config(data, tmp_path / "parts", steps=4, seed=5))
+
+
 def test_it_learns(data: Path, tmp_path: Path) -> None:
     """The loss over the last steps is well below that over the first."""
     losses: list[float] = []
-    step = occluder_run._step  # pyright: ignore[reportPrivateUsage]
+    cost = occluder_run.OccluderTask.losses
 
-    def noting(*args: Any) -> float:
-        losses.append(step(*args))
-        return losses[-1]
+    def noting(*args: Any) -> Any:
+        found = cost(*args)
+        losses.append(found["loss"].item())
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(occluder_run, "_step", noting)
+        patch.setattr(occluder_run.OccluderTask, "losses", noting)
         train_occluder(config(data, tmp_path / "run", steps=50, learning_rate=1e-2))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -119,7 +139,9 @@ def test_minutes_end_a_run(data: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_told(data: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(occluder_run, "_step", lambda *_: float("nan"))
+        cost = occluder_run.OccluderTask.losses
+        broken = lambda *args: {"loss": cost(*args)["loss"] * float("nan")}  # noqa: E731
+        patch.setattr(occluder_run.OccluderTask, "losses", broken)
         with pytest.raises(TrainingError, match=r"nan at step 1.*--learning-rate"):
             train_occluder(config(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -164,7 +186,7 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> weights.Manifest:
+def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> manifests.Manifest:
     content = save(state)
     (folder / "net.safetensors").write_bytes(content)
     entry = weights.WeightEntry(
@@ -172,16 +194,16 @@ def _manifest(folder: Path, state: dict[str, torch.Tensor]) -> weights.Manifest:
         architecture="occluder",
         role="part",
         package=str(folder / "net.safetensors"),
-        sha256=weights.hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),
     )
-    return weights.Manifest(
+    return manifests.Manifest(
         path=folder / "m.json", weights={entry.name: entry}, default={"occluder": "a"}
     )
 
 
 def test_a_manifest_without_the_network_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = weights.Manifest(path=Path("m.json"), weights={}, default={})
+    bare = manifests.Manifest(path=Path("m.json"), weights={}, default={})
     monkeypatch.setattr("dubcli.occlusion.segmenter.load_manifest", lambda: bare)
     assert load_segmenter() is None
 

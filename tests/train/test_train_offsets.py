@@ -20,13 +20,8 @@ from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.models.common.mouth_map import INNER_BOTTOM
 from dubcli.models.iptalker.network import NAMED_CONFIGS, NUM_POINTS
-from dubcli.sync.offset import (
-    MAX_LAG_FRAMES,
-    OffsetColumns,
-    correct_offsets,
-    lag_of,
-    measure_offset,
-)
+from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, correct_offsets, lag_of
+from dubcli.sync.offset import OffsetColumns, measure_offset
 from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
 from dubcli.training.data import prepare as prepare_module
 from dubcli.training.data.prepared_clip import INDEX_NAME, PreparedClip

@@ -16,10 +16,10 @@ from train_runs import interrupt_at, rows, same_bits
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ChecksumError, ConfigError, TrainingError, WeightsError
 from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.training.losses import perceptual_features as vgg
-from dubcli.training.losses.pictures import LOSS_PRESETS
 from dubcli.training.run import train
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 REVISION = "5" * 40
 Configured = Callable[..., TrainConfig]
@@ -73,7 +73,7 @@ def hub(tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> H
     made = Hub(folder, weight_file)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(weights, "manifest_path", lambda: made.manifest)
+    monkeypatch.setattr(manifests, "manifest_path", lambda: made.manifest)
     return made
 
 
@@ -82,7 +82,7 @@ def _notes(run: Path) -> str:
 
 
 def _features_of(run: Path) -> str:
-    return json.loads((run / "state.json").read_text())["perceptual"]
+    return json.loads((run / "state.json").read_text())["settings"]["perceptual"]
 
 
 @pytest.mark.parametrize("losses", ["paper", "lip-identity"])

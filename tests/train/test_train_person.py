@@ -12,20 +12,18 @@ from torch import nn
 
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING, mouth_open
+from dubcli.models.iptalker.adapt import mouth_mapping, set_mouth, widen_mouth
 from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.iptalker.render_samples import RenderSamples, Variation
 from dubcli.personalize.personal_clips import (
     keep_apart,
-    mouth_mapping,
     mouth_statistics,
     person_clips,
     rest_of,
-    teach_mouth,
-    widen_mouth,
 )
-from dubcli.personalize.run_history import Check, History
-from dubcli.personalize.validation import HeldOutScore
+from dubcli.personalize.run_history import History, ValidationCheck
+from dubcli.personalize.validation import ValidationScore
 from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
 
@@ -95,11 +93,11 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     before = {name: value.clone() for name, value in model.state_dict().items()}
     tokens = torch.zeros(model.config.num_references, model.config.embedding)
     audio = torch.from_numpy(
-        audio_windows(clip, clip.frames, model.spec.audio_width, kind=model.spec.audio_kind)
+        audio_windows(clip, clip.frames, model.spec.audio.width, kind=model.spec.audio.kind)
     )
     with torch.no_grad():
         was = model.coefficients(audio, tokens)
-        assert teach_mouth(model, [clip])
+        assert set_mouth(model, [clip])
         now = model.coefficients(audio, tokens)
     last = model.alignment.to_coefficients[-1]
     assert isinstance(last, nn.Linear)
@@ -113,7 +111,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
 
 def _coefficients(model: IPTalker, clip: TrainClip) -> torch.Tensor:
     spec = model.spec
-    audio = audio_windows(clip, clip.frames, spec.audio_width, kind=spec.audio_kind)
+    audio = audio_windows(clip, clip.frames, spec.audio.width, kind=spec.audio.kind)
     tokens = torch.zeros(model.config.num_references, model.config.embedding)
     with torch.no_grad():
         return model.coefficients(torch.from_numpy(audio), tokens)
@@ -148,7 +146,7 @@ def test_without_sound_the_mouth_stays_as_it_is() -> None:
     clip = _clip(with_sound=False)
     prepare_model(model, [clip])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert not teach_mouth(model, [clip])
+    assert not set_mouth(model, [clip])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -218,10 +216,12 @@ def test_fixed_references_cannot_be_mirrored() -> None:
 
 
 def _history(*looks: tuple[int, float, float], before: float = 0.8) -> History:
-    history = History(HeldOutScore(psnr=25.0, texture=0.5, sync=before))
+    history = History(ValidationScore(psnr=25.0, texture=0.5, sync=before))
     for step, texture, sync in looks:
         history.add(
-            Check(step=step, loss=0.1, score=HeldOutScore(psnr=25.0, texture=texture, sync=sync))
+            ValidationCheck(
+                step=step, loss=0.1, score=ValidationScore(psnr=25.0, texture=texture, sync=sync)
+            )
         )
     return history
 

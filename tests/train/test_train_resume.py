@@ -11,8 +11,8 @@ from train_runs import STAGES, interrupt_at, rows, same_bits
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.training import checkpoint as checkpoints
-from dubcli.training.losses.pictures import LOSS_PRESETS
 from dubcli.training.run import train
 
 
@@ -66,7 +66,8 @@ def test_an_interrupt_while_saving_leaves_no_half_checkpoint(
 
     def interrupted(self: Path, content: bytes) -> int:
         calls.append(self)
-        if len(calls) == 5:
+        # In the middle of the second checkpoint.
+        if len(calls) == 9:
             raise KeyboardInterrupt
         return write(self, content)
 

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from dubcli.cli.app import app
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.models.iptalker import geometry_task as tasks
 from dubcli.models.iptalker import network as iptalker
-from dubcli.models.iptalker import render_task
+from dubcli.models.iptalker.stages import RECIPE
+from dubcli.training.batches import as_batch
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.run import train
+from dubcli.training.stage import StageSetup
 
 CHECKPOINT_FILES = {
     *("model.safetensors", "average.safetensors", "optimizer.pt", "state.json", "config.json"),
@@ -42,8 +43,9 @@ def test_a_run_leaves_a_checkpoint_a_log_and_a_picture(
     last = train(config, progress=lambda *values: seen.append(values))
     assert seen == [("train", 1, 2), ("train", 2, 2)]
     assert last == config.output / "step-000002"
-    assert {path.name for path in last.iterdir()} == CHECKPOINT_FILES
     has_picture = stage != "geometry"
+    critic = {"critic.safetensors"} if has_picture else set()
+    assert {path.name for path in last.iterdir()} == CHECKPOINT_FILES | critic
     expected = {"log.csv", "step-000002", *(["sample-000002.jpg"] if has_picture else [])}
     assert {path.name for path in config.output.iterdir()} == expected
     logged = rows(config.output)
@@ -73,19 +75,21 @@ def test_half_precision_learns_too(configured: Callable[..., TrainConfig], stage
 def test_one_batch_can_be_learned_by_heart(
     data: Path, configured: Callable[..., TrainConfig], stage: str, share: float
 ) -> None:
-    config = configured(stage=stage)
-    clips = load_clips(data)
+    config = configured(stage=stage, losses=None if stage == "geometry" else "no-gan")
     model = iptalker.IPTalker(iptalker.NAMED_CONFIGS["tiny"])
-    task = (
-        tasks.GeometryTask(model, clips, config)
-        if stage == "geometry"
-        else render_task.RenderTask(model, clips, config, joint=stage == "joint")
+    setup = StageSetup(
+        model=model,
+        clips=load_clips(data),
+        config=config,
+        settings={} if stage == "geometry" else {"losses": "no-gan", "perceptual": "substitute"},
     )
-    optimizer = torch.optim.Adam(task.parameters(), lr=2e-3)
+    task = RECIPE.stages[stage].task(setup)
+    batch = as_batch(task.batches[0], torch.device("cpu"))
+    optimizer = torch.optim.Adam(task.optimizers["model"].parameters, lr=2e-3)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = task.losses(0)["loss"]
+        loss = task.losses(batch, "model", 0)["loss"]
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))

@@ -26,11 +26,19 @@ from dubcli.sync.losses import mouth_windows, relative_sync_loss, sync_loss
 from dubcli.sync.network import SyncExpert
 from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore
 from dubcli.sync.training import OFFSETS_NAME, held_out, train_sync
-from dubcli.sync.training_data import SyncBatch, SyncClip, SyncTask, contrast_losses, sync_clips
+from dubcli.sync.training_data import (
+    SyncBatch,
+    SyncBatches,
+    SyncClip,
+    SyncTask,
+    contrast_losses,
+    fit_expert,
+    sync_clips,
+)
 from dubcli.training.checkpoint import list_checkpoints, load_weights, read_state
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.export import main as export
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 PEOPLE = ("anna", "ben", "cleo", "dan", "eva", "finn")
 
@@ -44,8 +52,15 @@ def _set(folder: Path) -> Path:
     return write_set(folder, {name: made_clip(i) for i, name in enumerate(PEOPLE)}, {})
 
 
-def _task(clips: list[SyncClip], seed: int = 5) -> SyncTask:
-    return SyncTask(SyncExpert(CONFIG), clips, num_clips=4, num_moments=12, seed=seed)
+def _batch(clips: list[SyncClip], number: int) -> SyncBatch:
+    batches = SyncBatches(CONFIG, clips, num_clips=4, num_moments=12, seed=5)
+    return SyncBatch(**batches[number])
+
+
+def _fitted(clips: list[SyncClip]) -> SyncExpert:
+    expert = SyncExpert(CONFIG)
+    fit_expert(expert, clips)
+    return expert
 
 
 def _tensors(batch: SyncBatch) -> list[torch.Tensor]:
@@ -53,13 +68,13 @@ def _tensors(batch: SyncBatch) -> list[torch.Tensor]:
 
 
 def test_a_batch_depends_on_the_seed_and_its_number_alone(clips: list[SyncClip]) -> None:
-    first, again, other = _task(clips).batch(7), _task(clips).batch(7), _task(clips).batch(8)
+    first, again, other = (_batch(clips, number) for number in (7, 7, 8))
     assert all(map(torch.equal, _tensors(first), _tensors(again)))
     assert not torch.equal(first.departures, other.departures)
 
 
 def test_components_have_unit_variance_and_sound_is_centred(clips: list[SyncClip]) -> None:
-    expert = _task(clips).model
+    expert = _fitted(clips)
     known = np.concatenate([clip.mouth.departures for clip in clips])
     components = expert.mouth.components.numpy()
     # A drawn mouth only opens: the other components are rounding errors.
@@ -73,14 +88,14 @@ def test_components_have_unit_variance_and_sound_is_centred(clips: list[SyncClip
 
 def test_moments_without_words_or_mouth_do_not_count(clips: list[SyncClip]) -> None:
     clip = clips[0]
-    assert _task([clip] * 4).batch(0).counted.all()
+    assert _batch([clip] * 4, 0).counted.all()
     prepared = clip.clip.clip
     mute = replace(clip.clip, clip=replace(prepared, heard=0 * prepared.heard))
-    assert not _task([replace(clip, clip=mute)] * 4).batch(0).counted.any()
+    assert not _batch([replace(clip, clip=mute)] * 4, 0).counted.any()
     usable = np.arange(len(clip.mouth.usable)) < CONFIG.window
     hidden = replace(clip, mouth=replace(clip.mouth, usable=usable))
     # One window of each clip is left, which not every run holds.
-    assert _task([hidden] * 4).batch(0).counted.sum() <= 4
+    assert _batch([hidden] * 4, 0).counted.sum() <= 4
 
 
 @torch.no_grad()
@@ -123,9 +138,7 @@ def _entropy(own: Any, others: Any, scale: torch.Tensor, target: dict[int, float
 
 
 def test_the_loss_is_infonce_over_offsets_and_other_clips(clips: list[SyncClip]) -> None:
-    task = _task(clips)
-    expert = task.model.eval()
-    batch = task.batch(3)
+    expert, batch = _fitted(clips).eval(), _batch(clips, 3)
     batch.counted[0, 2:4] = False
     losses = contrast_losses(expert, batch)
     moment, run = _plain_losses(expert, batch)
@@ -138,11 +151,11 @@ def test_the_loss_is_infonce_over_offsets_and_other_clips(clips: list[SyncClip])
 
 
 def test_the_expert_learns_which_moment_belongs_to_which_sound(clips: list[SyncClip]) -> None:
-    task = _task(clips)
-    optimizer = torch.optim.AdamW(task.parameters(), 1e-2)
+    expert = _fitted(clips)
+    optimizer = torch.optim.AdamW(expert.parameters(), 1e-2)
     right = []
     for step in range(60):
-        losses = task.losses(step)
+        losses = contrast_losses(expert, _batch(clips, step))
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
@@ -250,8 +263,8 @@ def test_a_run_leaves_offsets_log_and_weights_that_ship(
     assert entries["sync-train.test"]["role"] == "part"
     manifest = {"format": 2, "default": {"sync-train": "test"}, "weights": entries}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr(weights, "manifest_path", lambda: tmp_path / "manifest.json")
-    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path)
+    monkeypatch.setattr(manifests, "manifest_path", lambda: tmp_path / "manifest.json")
+    monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path)
     loaded = SyncJudge.load("train", torch.device("cpu"))
     assert loaded is not None
     assert SyncJudge.load("judge", torch.device("cpu")) is None
@@ -276,7 +289,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     parts = _config(data, tmp_path / "parts", steps=4, checkpoint_every=2)
     with pytest.raises(Stop):
         train_sync(parts, stop)
-    monkeypatch.setattr(sync_run._Run, "cross_fit", _must_not_run)
+    monkeypatch.setattr(sync_run._SyncRun, "cross_fit", _must_not_run)
     resumed = train_sync(parts)
     assert resumed.name == whole.name == "step-000004"
     for averaged in (False, True):
@@ -293,17 +306,17 @@ def test_people_are_judged_by_experts_that_never_saw_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
-    begin, offset_of = sync_run._Run._begin, sync_run.offset_of
+    begin, offset_of = sync_run._SyncRun._begin, sync_run.offset_of
 
-    def noting(self: Any, clips: list[SyncClip], seed: int) -> Any:
+    def noting(self: Any, clips: list[SyncClip], settings: Any, seed: int) -> Any:
         seen.append({clip.clip.identity for clip in clips})
-        return begin(self, clips, seed)
+        return begin(self, clips, settings, seed)
 
     def checked(judge: SyncJudge, clip: SyncClip) -> SyncScore:
         assert clip.clip.identity not in seen[-1]
         return offset_of(judge, clip)
 
-    monkeypatch.setattr(sync_run._Run, "_begin", noting)
+    monkeypatch.setattr(sync_run._SyncRun, "_begin", noting)
     monkeypatch.setattr(sync_run, "offset_of", checked)
     train_sync(_config(_set(tmp_path / "set"), tmp_path / "run", steps=1))
     strangers = held_out(set(PEOPLE), "tiny")
@@ -337,7 +350,7 @@ def test_another_presets_folder_is_refused(
 ) -> None:
     data, output = _set(tmp_path / "set"), tmp_path / "run"
     saved = train_sync(_config(data, output, steps=1))
-    with pytest.raises(TrainingError, match="another model or preset"):
+    with pytest.raises(TrainingError, match=r"another preset or size|belongs to sync-train"):
         train_sync(_config(data, output, preset=preset, **changes))
     assert list_checkpoints(output) == [saved]
 
@@ -365,8 +378,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     saved = train_sync(_config(data, output, steps=2))
     losses = SyncTask.losses
 
-    def broken(self: SyncTask, step: int) -> Any:
-        return {name: value * float("nan") for name, value in losses(self, step).items()}
+    def broken(self: SyncTask, batch: Any, optimizer: str, step: int) -> Any:
+        found = losses(self, batch, optimizer, step)
+        return {name: value * float("nan") for name, value in found.items()}
 
     monkeypatch.setattr(SyncTask, "losses", broken)
     with pytest.raises(TrainingError, match="step 3") as failed:
@@ -403,6 +417,27 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         SyncTrainConfig(data=Path("set"), output=Path("run")),
         SyncTrainConfig(**values),
     ]
+
+
+@pytest.mark.parametrize(
+    ("what", "module", "function"),
+    [
+        ("sync", "dubcli.sync.training", "train_sync"),
+        ("occluder", "dubcli.occlusion.training", "train_occluder"),
+    ],
+)
+def test_an_interrupted_training_says_that_it_goes_on(
+    what: str, module: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(config: Any, progress: Any) -> None:
+        raise KeyboardInterrupt
+
+    stand_in = ModuleType(module)
+    setattr(stand_in, function, interrupted)
+    monkeypatch.setitem(sys.modules, module, stand_in)
+    done = CliRunner().invoke(app, ["train", what, "-d", "set", "-o", "run"])
+    assert done.exit_code == 130
+    assert done.stderr.endswith("dub: interrupted; run the same command again to go on.\n")
 
 
 def test_every_option_is_explained() -> None:

@@ -14,7 +14,7 @@ from made_sync import HandMadeExpert, made_mouth, made_sound
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import F64
 from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore, summarise
-from dubcli.weights import resolve as weights
+from dubcli.weights import manifest as manifests
 
 
 def judge() -> SyncJudge:
@@ -137,5 +137,5 @@ def test_a_package_without_an_expert_has_none(
 ) -> None:
     path = tmp_path / "manifest.json"
     path.write_text('{"format": 2, "default": {}, "weights": {}}')
-    monkeypatch.setattr(weights, "manifest_path", lambda: path)
+    monkeypatch.setattr(manifests, "manifest_path", lambda: path)
     assert SyncJudge.load("train", torch.device("cpu")) is None

@@ -17,17 +17,24 @@ from train_runs import rows
 from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.config import TrainConfig
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker import sync_runs
+from dubcli.models.iptalker.geometry_task import BatchSize, prepare_model
+from dubcli.models.iptalker.losses import LossWeights
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
-from dubcli.models.iptalker.render_task import Judges, RenderTask
-from dubcli.sync import frame_runs as sync_runs
-from dubcli.sync.frame_runs import SyncRuns
+from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
 from dubcli.sync.network import SyncExpert
+from dubcli.training.batches import as_batch
 from dubcli.training.data.train_clips import TrainClip, load_clips
-from dubcli.training.losses.pictures import LossWeights
 from dubcli.training.run import train
+from dubcli.training.schedule import CosineSchedule
+from dubcli.training.stage import MODEL, Optimization
 
 Configured = Callable[..., TrainConfig]
+
+
+def _run(runs: SyncRuns, index: int) -> dict[str, Tensor]:
+    return as_batch(runs[index], torch.device("cpu"))
 
 
 @pytest.fixture
@@ -46,16 +53,21 @@ def model(clips: list[TrainClip]) -> IPTalker:
 def test_gradients_reach_the_alignment_module_and_nothing_else(
     model: IPTalker,
     clips: list[TrainClip],
-    configured: Configured,
     sync_expert: SyncExpert,
     name: str,
 ) -> None:
     weights = LossWeights(**{"picture": 1e-30, name: 1.0})
-    config = configured(stage="joint", batch_clips=1)
+    optimizer = torch.optim.AdamW(RenderTask.trained(model, True))
     task = RenderTask(
-        model, clips, config, joint=True, weights=weights, judges=Judges(sync=sync_expert)
+        model,
+        clips,
+        BatchSize(seed=0, clips=1, frames=2),
+        Optimization(optimizer=optimizer, schedule=CosineSchedule(peak=1e-3)),
+        joint=True,
+        weights=weights,
+        frozen=FrozenNetworks(sync=sync_expert),
     )
-    losses = task.losses(0)
+    losses = task.losses(as_batch(task.batches[0], torch.device("cpu")), MODEL, 0)
     assert losses[name].item() > 0
     losses[name].backward()
     moved = {
@@ -72,12 +84,12 @@ def test_gradients_reach_the_alignment_module_and_nothing_else(
 def test_lips_learn_to_please_the_expert(
     model: IPTalker, clips: list[TrainClip], sync_expert: SyncExpert
 ) -> None:
-    runs = SyncRuns(model, clips, sync_expert, seed=0)
+    runs = SyncRuns(clips, model.config, sync_expert.config, seed=0)
     optimizer = torch.optim.Adam(model.alignment.parameters(), lr=1e-2)
     losses = []
     for _ in range(20):
         optimizer.zero_grad()
-        loss = runs.losses(0)["sync"]
+        loss = run_losses(model, sync_expert, _run(runs, 0))["sync"]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -102,9 +114,9 @@ def test_the_expert_hears_the_moment_that_it_sees(
     monkeypatch.setattr(sync_runs, "relative_sync_loss", record)
     write_set(tmp_path, {"anna": made_clip(0, lag_frames=lag_frames)}, {})
     clip = replace(load_clips(tmp_path)[0], offset_steps=lag_frames * STEPS_PER_FRAME)
-    runs = SyncRuns(model, [clip], sync_expert, seed=0)
+    runs = SyncRuns([clip], model.config, sync_expert.config, seed=0)
     for index in range(6):
-        runs.losses(index)
+        run_losses(model, sync_expert, _run(runs, index))
     real, audio = (torch.cat(parts) for parts in zip(*seen, strict=True))
     middle = real[:, real.shape[1] // 2]
     opening = (middle[:, INNER_BOTTOM] - middle[:, INNER_TOP])[:, 1]
@@ -124,7 +136,7 @@ def test_without_an_expert_the_run_says_so(
 ) -> None:
     config = configured(stage="joint", steps=1)
     shop = SimpleNamespace(load=lambda role, device: None)
-    monkeypatch.setattr("dubcli.training.run.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncJudge", shop)
     last = train(config)
     assert "no sync expert" in caplog.text
     assert "no sync expert" in (last.parent / "notes.txt").read_text()
@@ -136,7 +148,8 @@ def test_clips_too_short_to_judge_are_passed_over(
 ) -> None:
     short = [replace(clip, frames=clip.frames[:15]) for clip in clips]
     broken = [replace(clip, frames=clip.frames[::2]) for clip in clips]
-    assert not SyncRuns(model, short, sync_expert, seed=0)
-    assert not SyncRuns(model, broken, sync_expert, seed=0)
-    runs = SyncRuns(model, [*short, clips[1]], sync_expert, seed=0)
-    assert runs.losses(3)["sync"].isfinite()
+    config = sync_expert.config
+    assert not SyncRuns(short, model.config, config, seed=0)
+    assert not SyncRuns(broken, model.config, config, seed=0)
+    runs = SyncRuns([*short, clips[1]], model.config, config, seed=0)
+    assert run_losses(model, sync_expert, _run(runs, 3))["sync"].isfinite()

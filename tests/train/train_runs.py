@@ -19,21 +19,21 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def same_bits(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same weights, averages, moments and random state."""
-    for name in ("model.safetensors", "average.safetensors"):
+    names = {path.name for path in a.glob("*.safetensors")}
+    if names != {path.name for path in b.glob("*.safetensors")}:
+        return False
+    for name in names:
         left, right = load_file(a / name), load_file(b / name)
         if left.keys() != right.keys():
             return False
         if not all(torch.equal(left[key], right[key]) for key in left):
             return False
     left, right = (torch.load(x / "optimizer.pt", weights_only=True) for x in (a, b))
-    pairs = [(left["rng"], right["rng"])]
-    ours, theirs = [left["optimizer"]], [right["optimizer"]]
-    if left["adversary"] is not None:
-        ours.append(left["adversary"]["optimizer"])
-        theirs.append(right["adversary"]["optimizer"])
-        net = left["adversary"]["net"]
-        pairs += [(value, right["adversary"]["net"][name]) for name, value in net.items()]
-    for mine, others in zip(ours, theirs, strict=True):
+    pairs = [*zip(left["rng"], right["rng"], strict=True)]
+    if left["optimizers"].keys() != right["optimizers"].keys():
+        return False
+    for optimizer, mine in left["optimizers"].items():
+        others = right["optimizers"][optimizer]
         for key, moments in mine["state"].items():
             pairs += [(value, others["state"][key][name]) for name, value in moments.items()]
     return all(torch.equal(x, y) for x, y in pairs)

@@ -95,5 +95,5 @@ def test_kinds_are_checked(encoder: SpeechEncoder) -> None:
     wave = _wave(_babble(0.5))
     with pytest.raises(ConfigError, match="speech encoder"):
         extract_features(wave, "speech")
-    found = extract_features(wave, "speech", part_path("speech-encoder"))
+    found = extract_features(wave, "speech", encoder)
     assert found.kind == "speech"

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import app as cli
 from dubcli.cli import view as cli_view
 from dubcli.cli.app import app
 from dubcli.core import errors
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.doctor import Check, exit_code, library_error
-from dubcli.weights.resolve import Manifest, WeightEntry
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.manifest import Manifest
 
 JOB = ["clip.mp4", "--audio", "new.wav"]
 Dub = Callable[..., DubReport]
@@ -296,7 +296,8 @@ def _two_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     manifest = Manifest(
         path=tmp_path, weights={entry.name: entry for entry in entries}, default={"net": "a"}
     )
-    monkeypatch.setattr("dubcli.weights.resolve.load_manifest", lambda: manifest)
+    for module in ("manifest", "resolve"):
+        monkeypatch.setattr(f"dubcli.weights.{module}.load_manifest", lambda: manifest)
 
 
 @pytest.mark.usefixtures("_two_weights")
@@ -330,7 +331,7 @@ def test_doctor_exits_with_the_code_of_the_worst_finding(monkeypatch: pytest.Mon
     library = Check(name="opencv", value="libGL", fix="Install libgl1.", exit_code=6)
     assert exit_code([Check(name="python", value="3.11")]) == 0
     assert exit_code([weights]) == 4
-    monkeypatch.setattr(cli, "examine", lambda: [weights, library])
+    monkeypatch.setattr("dubcli.cli.doctor_command.examine", lambda: [weights, library])
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 6
     assert "Install libgl1." in result.stdout

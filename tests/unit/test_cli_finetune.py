@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dubcli.cli.app import app
 from dubcli.config import DubConfig, FinetuneConfig
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import DubReport
+from dubcli.core.reports import DubReport
 from dubcli.identities.store import locate
 
 
@@ -73,7 +73,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run at a terminal where somebody answers."""
-    monkeypatch.setattr("dubcli.cli.app.is_asked_by_a_person", lambda: True)
+    monkeypatch.setattr("dubcli.cli.finetune_command.is_asked_by_a_person", lambda: True)
     return lambda text, *arguments: CliRunner().invoke(app, list(arguments), input=f"{text}\n")
 
 

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, F64
+from dubcli.evaluation import published_networks as perceptual
+from dubcli.evaluation.published_networks import NetworkFile, PerceptualScorer
 from dubcli.evaluation.results import Item, load_item, save_item
-from dubcli.metrics import published_networks as perceptual
 from dubcli.metrics.fid import MADE, TRUE, frechet_distance, pack, score_sets, unpack
 from dubcli.metrics.inception import NUM_FEATURES, Inception
-from dubcli.metrics.published_networks import PerceptualScorer, WeightFile
 
 CPU = torch.device("cpu")
 # Of "name shape" lines, sorted, of the published parameters without classifier and counters.
@@ -144,7 +144,7 @@ def test_features_are_those_of_scored_frames_of_result_and_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "net.pth")
-    monkeypatch.setattr(perceptual, "WEIGHTS", {"inception": (WeightFile("net.pth"),)})
+    monkeypatch.setattr(perceptual, "WEIGHTS", {"inception": (NetworkFile("net.pth"),)})
     monkeypatch.setattr(perceptual, "Inception", _Colours)
     asked: list[tuple[str, list[int]]] = []
 

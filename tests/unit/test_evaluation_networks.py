@@ -12,16 +12,16 @@ import torch
 from made_faces import face_at, rotation
 
 from dubcli.core.errors import ChecksumError, ConfigError, WeightsError
-from dubcli.face.landmarks import EYE_CORNERS, MOUTH_RIGHT
-from dubcli.face.pose import apply_matrix
-from dubcli.metrics.foreign_weights import check_file
-from dubcli.metrics.lpips import Backbone, Lpips
-from dubcli.metrics.published_networks import (
+from dubcli.evaluation.published_networks import (
     WEIGHTS,
     PerceptualScorer,
     cosine,
     sface_matrices,
 )
+from dubcli.face.landmarks import EYE_CORNERS, MOUTH_RIGHT
+from dubcli.face.pose import apply_matrix
+from dubcli.metrics.foreign_weights import check_file
+from dubcli.metrics.lpips import Backbone, Lpips
 from dubcli.metrics.syncnet import SyncNet, mfcc, score_lags
 from dubcli.weights.resolve import resolve
 

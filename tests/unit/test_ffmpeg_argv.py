@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from dubcli.media.container.formats import (
     default_output,
     encoder_candidates,
 )
-from dubcli.media.container.remux import Job, Picture, SourceStream, StreamPlan, build_remux_argv
+from dubcli.media.container.remux import (
+    EncodedPicture,
+    RemuxJob,
+    SourceStream,
+    StreamPlan,
+    build_remux_argv,
+)
 from dubcli.media.sound.audio_track import AudioPlan, DrivingAudio, plan_audio
 
 QUIET = ["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]
@@ -54,10 +61,10 @@ def _info(name: str = "in.mp4", **changes: Any) -> MediaInfo:
     )
 
 
-def _job(**changes: Any) -> Job:
+def _job(**changes: Any) -> RemuxJob:
     facts: dict[str, Any] = {
         "picture_path": Path("p.mov"),
-        "picture": Picture(
+        "picture": EncodedPicture(
             codec="h264", time_base=Fraction(1, 12800), end_s=SECOND, width=64, height=48
         ),
         "audio_path": Path("a.wav"),
@@ -71,7 +78,7 @@ def _job(**changes: Any) -> Job:
         "container": CONTAINERS[".mkv"],
         "metadata": {},
     }
-    return Job(**facts | changes)
+    return RemuxJob(**facts | changes)
 
 
 TAGS = [
@@ -331,6 +338,32 @@ def test_a_program_that_cannot_start_is_a_media_error() -> None:
 
 def test_nothing_waits_for_the_keyboard() -> None:
     assert run([sys.executable, "-c", "import sys; print(len(sys.stdin.read()))"]) == b"0\n"
+
+
+@pytest.mark.parametrize("moment", ["submitted", "started"])
+def test_an_interrupt_before_the_child_is_held_kills_it_too(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interrupt comes as soon as the start was asked for, or once the start was waited for."""
+    children: list[Any] = []
+    real = subprocess.Popen
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        children.append(real(*arguments, **options))
+        return children[-1]
+
+    class Interrupting(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            future = super().submit(*arguments, **options)
+            if moment == "started":
+                future.result()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(program.subprocess, "Popen", noting)
+    monkeypatch.setattr(program, "ThreadPoolExecutor", Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        run([sys.executable, "-c", "import signal; signal.pause()"])
+    assert [child.returncode is not None for child in children] == [True]
 
 
 def test_an_interrupt_kills_the_child(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from dubcli.core.errors import IdentityError, IncompatibleAdapterError
 from dubcli.identities import adapter
 from dubcli.identities.adapter import apply_adapter, difference, fits_installed
 from dubcli.identities.identity import Base
-from dubcli.weights.resolve import Manifest, WeightEntry
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.manifest import Manifest
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

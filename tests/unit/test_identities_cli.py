@@ -14,7 +14,8 @@ from dubcli.cli import identities_command as cli_identities
 from dubcli.cli.app import app
 from dubcli.identities import adapter
 from dubcli.identities.store import identities_home, load_identity, save_identity
-from dubcli.weights.resolve import Manifest, WeightEntry
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.manifest import Manifest
 
 
 def _run(*arguments: str, answer: str | None = None) -> Any:

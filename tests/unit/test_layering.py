@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dubcli
 
@@ -36,9 +38,9 @@ RULES = {
     "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),
     "identities": _rule("numpy torch safetensors cv2", "core face weights"),
     "provenance": _rule("numpy cv2 c2pa cryptography", "core config media"),
-    "metrics": _rule(None, "core audio face media weights sync evaluation pipeline"),
+    "metrics": _rule(None, "core face media"),
     "models": _rule(
-        "torch einops numpy cv2 safetensors", "core config face metrics sync training weights"
+        "torch einops numpy cv2 safetensors", "core config audio face metrics sync training weights"
     ),
     "occlusion": _rule(None, "core config face weights training sync"),
     "sync": _rule(None, "core config audio face media models weights training pipeline"),
@@ -112,3 +114,42 @@ def test_only_the_detector_imports_mediapipe() -> None:
         if any(name.split(".")[0] == "mediapipe" for name in _imports(path))
     ]
     assert set(users) <= {"face/detect.py"}
+
+
+# Files whose names mean the same in every folder.
+ROLES = {"__init__", "network", "stages", "config", "losses", "adapt", "training", "run", "options"}
+MOST_LINES, MOST_FUNCTION_LINES = 450, 60
+
+
+def test_no_two_files_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in _sources():
+        places.setdefault(path.stem, []).append(str(path.relative_to(PACKAGE)))
+    assert {n: where for n, where in places.items() if len(where) > 1 and n not in ROLES} == {}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path, node in _definitions(ast.ClassDef):
+        places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_files_and_functions_can_be_read_without_a_map() -> None:
+    long = [
+        f"{path.relative_to(PACKAGE)}: {count} lines"
+        for path in _sources()
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    ]
+    for path, node in _definitions((ast.FunctionDef, ast.AsyncFunctionDef)):
+        count = (node.end_lineno or node.lineno) - node.lineno + 1
+        if count > MOST_FUNCTION_LINES:
+            long.append(f"{path.relative_to(PACKAGE)}, {node.name}: {count} lines")
+    assert long == []
+
+
+def _definitions(kinds: Any) -> Iterator[tuple[Path, Any]]:
+    for path in _sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kinds):
+                yield path, node

@@ -14,7 +14,7 @@ def _loaded(code: str) -> set[str]:
     """Heavy modules that are in memory after the code ran in a fresh interpreter."""
     probe = f"import sys\n{code}\nprint(*(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
     run = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=300, check=True
     )
     return set(run.stderr.split())
 
@@ -25,7 +25,7 @@ def _loaded(code: str) -> set[str]:
         "import dubcli",
         "import dubcli.cli.app",
         "from dubcli import DubConfig",
-        "import dubcli.weights.resolve; dubcli.weights.resolve.load_manifest()",
+        "import dubcli.weights.manifest; dubcli.weights.manifest.load_manifest()",
         "from dubcli.identities.store import list_identities; list_identities()",
     ],
 )

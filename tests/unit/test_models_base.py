@@ -8,7 +8,8 @@ import torch
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import Pose, mean_face, to_display
-from dubcli.models.api import FaceGeometry, reference_tensors, to_images, to_tensor
+from dubcli.models.api import FaceGeometry
+from dubcli.models.conversion import reference_set, to_images, to_tensor
 
 
 def test_pictures_survive_the_way_into_a_model_and_back() -> None:
@@ -51,6 +52,7 @@ def test_references_become_crops_and_their_speaking_points() -> None:
         frame_indices=np.arange(2),
         mouth_open=np.zeros(2, np.float32),
     )
-    pictures, points = reference_tensors(references, SPEAKING)
-    assert pictures.shape == (2, 3, 8, 6)
-    assert np.array_equal(points.numpy(), marks[:, SPEAKING, :2])
+    found = reference_set(references, SPEAKING)
+    assert found.crops.shape == (2, 3, 8, 6)
+    assert np.array_equal(found.points.numpy(), marks[:, SPEAKING, :2])
+    assert found.frames.tolist() == [0, 1]

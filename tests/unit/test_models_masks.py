@@ -59,3 +59,12 @@ def test_the_hull_is_the_convex_hull_of_the_speaking_points(seed: int) -> None:
             distance = cv2.pointPolygonTest(hull, (float(x), float(y)), True)
             if abs(distance) > 1e-3:
                 assert bool(mask[0, 0, y, x]) == (distance > 0)
+
+
+def test_a_mask_that_a_dub_has_made_serves_training_too() -> None:
+    crops = torch.rand(1, 3, 52, 44)
+    with torch.inference_mode():
+        mouth_mask("fixed", crops, torch.empty(0))
+    weight = torch.ones(1, requires_grad=True)
+    (weight * mouth_mask("fixed", crops, torch.empty(0))).sum().backward()
+    assert weight.grad is not None

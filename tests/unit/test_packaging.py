@@ -20,7 +20,7 @@ LARGEST_WHEEL_BYTES = 60_000_000
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=600)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -42,7 +42,8 @@ def test_an_installed_wheel_finds_its_manifest(wheel: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "from dubcli.weights.resolve import load_manifest, verify\n"
+        "from dubcli.weights.manifest import load_manifest\n"
+        "from dubcli.weights.resolve import verify\n"
         "manifest = load_manifest()\n"
         "[verify(entry) for entry in manifest.weights.values() if not entry.sources]\n"
         "print(manifest.path)"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 
 from dubcli.core.errors import DeviceError
-from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Patches
+from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Motion, Patches
+from dubcli.models.conversion import whole_window
 from dubcli.models.passthrough.network import Passthrough
 from dubcli.pipeline.generator import Generator
+from dubcli.pipeline.model_pair import one_model
 
 FRAMES = 16
 
@@ -25,16 +28,30 @@ class _Small:
         self.most, self.error, self.text = most, error, text
         self.sizes: list[int] = []
 
-    def generate(self, window: ModelWindow, state: Any) -> Patches:
+    def predict_motion(self, window: ModelWindow, state: Any) -> Motion | None:
+        return None
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: Any) -> Patches:
         self.sizes.append(len(window))
         if len(window) > self.most:
             raise self.error(self.text)
-        return Patches(rgb=window.crops + window.audio.mean((1, 2))[:, None, None, None])
+        return Patches(rgb=window.shown() + window.audio.mean((1, 2))[:, None, None, None])
+
+
+class _OverTime(_Small):
+    """The same, whose frames are the sums of three."""
+
+    spec = replace(_Small.spec, context=1)
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: Any) -> Patches:
+        patches = super().render(window, motion, state)
+        rows = torch.arange(len(window))[window.emit, None] + torch.arange(-1, 2)
+        return Patches(rgb=patches.rgb[rows.clamp(0, len(window) - 1)].sum(1))
 
 
 def _window() -> ModelWindow:
     count = torch.arange(FRAMES, dtype=torch.float32)
-    return ModelWindow(
+    return whole_window(
         crops=count[:, None, None, None].expand(FRAMES, 3, 4, 4).clone(),
         audio=count[:, None, None].expand(FRAMES, 2, 2).clone(),
         landmarks=torch.zeros(FRAMES, 5, 2),
@@ -48,7 +65,7 @@ def _window() -> ModelWindow:
 
 
 def _generator(model: _Small) -> Generator:
-    return Generator(cast(LipSyncModel, model), None, torch.device("cpu"))
+    return Generator(one_model(cast(LipSyncModel, model)), None, None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -66,21 +83,28 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(
     model = _Small(5, error, text)
     generator = _generator(model)
     with caplog.at_level(logging.WARNING):
-        patches = generator(_window())
+        patches = generator(_window(), _window())
     assert torch.equal(patches.rgb[:, 0, 0, 0], 2 * torch.arange(FRAMES))
     assert model.sizes == [16, 8, 4, 4, 4, 4]
     assert [record.getMessage() for record in caplog.records][-1].endswith("going on with 4.")
-    generator(_window())
+    generator(_window(), _window())
     assert model.sizes[6:] == [4, 4, 4, 4]
+
+
+def test_a_model_over_time_keeps_its_context_in_halves() -> None:
+    whole = _generator(_OverTime(FRAMES, MemoryError))(_window(), _window())
+    halved = _OverTime(6, MemoryError)
+    assert torch.equal(_generator(halved)(_window(), _window()).rgb, whole.rgb)
+    assert halved.sizes == [16, 9, 5, 6, 6, 5]
 
 
 def test_one_frame_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(DeviceError, match="cpu has too little memory"):
-        _generator(_Small(0, torch.OutOfMemoryError))(_window())
+        _generator(_Small(0, torch.OutOfMemoryError))(_window(), _window())
 
 
 def test_another_error_is_not_taken_for_it() -> None:
     model = _Small(0, RuntimeError, "shapes do not match")
     with pytest.raises(RuntimeError, match="shapes"):
-        _generator(model)(_window())
+        _generator(model)(_window(), _window())
     assert model.sizes == [16]

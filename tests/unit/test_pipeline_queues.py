@@ -31,7 +31,7 @@ def test_no_more_than_the_depth_is_read_ahead() -> None:
 
     with prefetch(source()) as items:
         assert next(items) == 0
-        assert enough.wait(10)
+        assert enough.wait(300)
     # One was taken, `DEPTH` wait in the queue, one waits to get in.
     assert len(asked) == DEPTH + 2
 
@@ -103,13 +103,13 @@ def test_a_stopped_sink_drops_what_waits() -> None:
 
     def slow(number: int) -> None:
         begun.set()
-        may_end.wait(10)
+        may_end.wait(300)
         taken.append(number)
 
     sink = Sink(slow)
     for number in range(DEPTH):
         sink.put(number)
-    assert begun.wait(10)
+    assert begun.wait(300)
     stopper = threading.Thread(target=sink.stop)
     stopper.start()
     while not sink._stopped.is_set():

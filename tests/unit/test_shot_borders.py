@@ -14,7 +14,7 @@ from dubcli.face.pose import crop_alignment, fit_pose
 from dubcli.face.references import cut_references, select_references
 from dubcli.face.track import Tracker, fade, smooth_pose
 from dubcli.media.video.timeline import Timeline
-from dubcli.pipeline.renderer import picture_jumps
+from dubcli.pipeline.jumps import picture_jumps
 
 SHOTS = [0] * 10 + [1] * 12 + [2] * 8
 STARTS = [10, 22]

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
-from dubcli.training.run import learning_rate
 from dubcli.training.run_folder import append_row, drop_rows_after, save_picture
+from dubcli.training.schedule import CosineSchedule
 
 
 def _log(folder: Path) -> list[str]:
@@ -48,9 +47,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_picture(np.zeros((8, 8, 3), np.uint8), tmp_path / "file" / "sample.jpg")
 
 
-def test_learning_warms_up_and_then_slows_down_to_a_tenth(tmp_path: Path) -> None:
-    config = TrainConfig(model="iptalker", data=tmp_path, output=tmp_path, steps=10_000)
-    rates = [learning_rate(config, step) / config.learning_rate for step in range(10_000)]
+def test_learning_warms_up_and_then_slows_down_to_a_tenth() -> None:
+    schedule = CosineSchedule(peak=2e-4)
+    rates = [schedule.rate(step, step / 10_000) / schedule.peak for step in range(10_000)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1, abs=0.01)
     assert int(np.argmax(rates)) < 110

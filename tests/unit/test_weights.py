@@ -14,7 +14,10 @@ from safetensors.torch import save
 from torch import nn
 
 from dubcli.core.errors import ChecksumError, ConfigError, ManifestError, WeightsError
+from dubcli.models.architecture import Architecture
 from dubcli.models.registry import ARCHITECTURES
+from dubcli.weights import load
+from dubcli.weights import manifest as manifests
 from dubcli.weights import resolve as weights
 from dubcli.weights.entry import UrlSource
 
@@ -24,6 +27,9 @@ class TinyNet(nn.Linear):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config["inputs"], 1)
+
+
+ARCHITECTURE = Architecture(name="tiny", network=f"{__name__}:TinyNet", config="builtins:dict")
 
 
 class Shop:
@@ -59,9 +65,8 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     made = Shop(tmp_path)
-    monkeypatch.setattr(weights, "manifest_path", made.write)
-    monkeypatch.setitem(ARCHITECTURES, "tiny", (__name__, "TinyNet", "dict"))
-    monkeypatch.setattr(f"{__name__}.dict", dict, raising=False)
+    monkeypatch.setattr(manifests, "manifest_path", made.write)
+    monkeypatch.setitem(ARCHITECTURES, "tiny", __name__)
     return made
 
 
@@ -70,7 +75,7 @@ def _state(dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
 
 
 def test_the_shipped_manifest_is_whole() -> None:
-    manifest = weights.load_manifest()
+    manifest = manifests.load_manifest()
     assert manifest.weights
     for entry in manifest.weights.values():
         assert entry.role == "part" or entry.architecture in ARCHITECTURES
@@ -88,7 +93,7 @@ def test_the_shipped_manifest_is_whole() -> None:
 
 
 def test_the_shipped_manifest_keeps_to_its_schema() -> None:
-    content = json.loads(weights.manifest_path().read_text(encoding="utf-8"))
+    content = json.loads(manifests.manifest_path().read_text(encoding="utf-8"))
     validator = Draft202012Validator(_schema())
     assert [error.message for error in validator.iter_errors(content)] == []
 
@@ -108,20 +113,20 @@ def test_the_shipped_manifest_keeps_to_its_schema() -> None:
     ],
 )
 def test_the_schema_refuses(name: str, change: dict[str, Any]) -> None:
-    content = json.loads(weights.manifest_path().read_text(encoding="utf-8"))
+    content = json.loads(manifests.manifest_path().read_text(encoding="utf-8"))
     content["weights"][name] |= change
     assert not Draft202012Validator(_schema()).is_valid(content)
 
 
 def _schema() -> dict[str, Any]:
-    path = weights.manifest_path().parent / "dubcli" / "assets" / "weights_manifest.schema.json"
+    path = manifests.manifest_path().parent / "dubcli" / "assets" / "weights_manifest.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     return schema
 
 
 def test_what_is_not_known_is_said() -> None:
-    for entry in weights.load_manifest().weights.values():
+    for entry in manifests.load_manifest().weights.values():
         if entry.sha256 is None and entry.needs_weights:
             assert "sha256" in entry.source
         if entry.num_bytes is None:
@@ -134,20 +139,20 @@ def test_what_a_command_needs() -> None:
     names = {entry.architecture for entry in weights.needed_by("evaluate")}
     assert names >= {"alexnet", "lpips-alex", "inception", "syncnet", "sface"}
     assert "vgg19" in {entry.architecture for entry in weights.needed_by("train")}
-    assert "hubert" in {entry.architecture for entry in weights.needed_by("personatalk")}
+    assert "sync-train" in {entry.architecture for entry in weights.needed_by("dub")}
     with pytest.raises(ConfigError, match=r"'cooking'.*Known: dub, evaluate"):
         weights.needed_by("cooking")
 
 
 def test_passthrough_needs_no_weights() -> None:
-    model, sha256 = weights.load_model("passthrough", "cpu")
+    model, sha256 = load.load_model("passthrough", "cpu")
     assert model.spec.name == "passthrough"
     assert sha256 is None
 
 
 def test_half_precision_is_loaded_as_float32(shop: Shop) -> None:
     shop.add("tiny.a", save(_state()))
-    state = weights.load_state(weights.resolve("tiny.a"))
+    state = load.load_state(weights.resolve("tiny.a"))
     assert {value.dtype for value in state.values()} == {torch.float32}
     assert state["weight"].tolist() == [[0.5, -2.0]]
 
@@ -155,7 +160,7 @@ def test_half_precision_is_loaded_as_float32(shop: Shop) -> None:
 def test_a_model_comes_with_its_weights_and_their_hash(shop: Shop) -> None:
     shop.add("tiny.a", save(_state()))
     shop.default["tiny"] = "a"
-    model, sha256 = weights.load_model("tiny", "cpu")
+    model, sha256 = load.load_model("tiny", "cpu")
     assert isinstance(model, TinyNet)
     assert model.weight.tolist() == [[0.5, -2.0]]
     assert not model.training
@@ -185,7 +190,7 @@ def test_a_damaged_file_is_refused_before_it_is_parsed(shop: Shop, damage: bytes
     with pytest.raises(ChecksumError, match=r"tiny\.a.*sha256.*Install dubcli again"):
         weights.verify(entry)
     with pytest.raises(ChecksumError):
-        weights.load_model("tiny.a", "cpu")
+        load.load_model("tiny.a", "cpu")
 
 
 def test_a_missing_file_is_named(shop: Shop) -> None:
@@ -194,13 +199,13 @@ def test_a_missing_file_is_named(shop: Shop) -> None:
     entry = weights.resolve("tiny.a")
     assert weights.local_path(entry) is None
     with pytest.raises(WeightsError, match=r"tiny\.a\.safetensors is not installed"):
-        weights.load_state(entry)
+        load.load_state(entry)
 
 
 def test_a_file_of_another_format_is_refused(shop: Shop) -> None:
     shop.add("tiny.a", b"no safetensors at all")
     with pytest.raises(WeightsError, match="not a safetensors file"):
-        weights.load_state(weights.resolve("tiny.a"))
+        load.load_state(weights.resolve("tiny.a"))
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -214,7 +219,7 @@ def test_weights_must_fit_exactly(shop: Shop, change: str) -> None:
         state["weight"] = torch.ones(1, 3)
     shop.add("tiny.a", save(state))
     with pytest.raises(WeightsError, match="does not fit the architecture tiny"):
-        weights.load_model("tiny.a", "cpu")
+        load.load_model("tiny.a", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +237,7 @@ def test_a_broken_manifest_is_named(tmp_path: Path, text: str, cause: str) -> No
     path = tmp_path / "weights_manifest.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=cause):
-        weights.load_manifest(path)
+        manifests.load_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -249,10 +254,10 @@ def test_a_broken_manifest_is_named(tmp_path: Path, text: str, cause: str) -> No
 def test_an_entry_that_proves_nothing_is_refused(shop: Shop, change: dict[str, Any]) -> None:
     shop.add("tiny.a", b"1", **change)
     with pytest.raises(ManifestError, match=r"tiny|HubSource"):
-        weights.load_manifest()
+        manifests.load_manifest()
 
 
 def test_no_manifest_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(weights, "_PACKAGE_DIR", tmp_path / "dubcli")
+    monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path / "dubcli")
     with pytest.raises(ManifestError, match="missing"):
-        weights.load_manifest()
+        manifests.load_manifest()

@@ -104,24 +104,29 @@ def _finished(argv: list[str]) -> tuple[bytes, bytes]:
     """Standard output and error of a command that succeeded."""
     _log.debug("running %s", argv)
     pipe = subprocess.PIPE
-    # Started in a thread, where no interrupt can come between the child and our hold of it.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        started = thread.submit(
-            subprocess.Popen, argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
-        )
-        try:
-            process = started.result()
-            output, errors = process.communicate()
-        except OSError as error:
-            raise MediaError(
-                f"'{argv[0]}' cannot be started: {error.strerror}.",
-                f"Install ffmpeg {MIN_VERSION} or newer.",
-            ) from error
-        except BaseException:
-            # It must not go on writing behind our back.
-            with started.result() as process:
-                process.kill()
-            raise
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        children.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe))
+
+    try:
+        # Interrupts reach the main thread alone: whenever one comes, the thread ends, and the child
+        # is known before the error goes on.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(start).result()
+        (process,) = children
+        output, errors = process.communicate()
+    except OSError as error:
+        raise MediaError(
+            f"'{argv[0]}' cannot be started: {error.strerror}.",
+            f"Install ffmpeg {MIN_VERSION} or newer.",
+        ) from error
+    except BaseException:
+        # It must not go on writing behind our back.
+        for child in children:
+            with child:
+                child.kill()
+        raise
     if process.returncode != 0:
         message = errors.decode("utf-8", "replace")
         if os.strerror(28) in message:  # ENOSPC

@@ -45,7 +45,7 @@ _BRAND_TAGS = ("major_brand", "minor_version", "compatible_brands")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class EncodedPicture:
     """The encoded video: codec, clock, end of its last frame and shape of a pixel."""
 
     codec: str
@@ -65,11 +65,11 @@ class Cover:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RemuxJob:
     """Everything that the ffmpeg command depends on; no file is looked at after this."""
 
     picture_path: Path
-    picture: Picture
+    picture: EncodedPicture
     audio_path: Path
     audio: AudioPlan
     source: MediaInfo
@@ -105,7 +105,7 @@ def remux(
     Args:
         picture: Intermediate file of `FrameWriter`.
         source: The video that was dubbed.
-        source_info: Its facts.
+        source_info: Facts of it.
         audio: File with the driving audio.
         audio_s: Where the driving audio is cut, s from its own start.
         pad_s: Silence after it, s.
@@ -124,10 +124,9 @@ def remux(
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
     plan, said = plan_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
-    streams = source_info.streams
+    streams, shape = source_info.streams, _read_picture(picture)
     others, stream_notes = plan_streams(streams, container, source_info)
-    shape = _read_picture(picture)
-    job = Job(
+    job = RemuxJob(
         picture_path=picture,
         picture=shape,
         audio_path=audio,
@@ -136,23 +135,23 @@ def remux(
         source_path=source,
         video_tags=_tags_of_video(streams, source_info),
         others=tuple(plan for plan in others if plan.encoder != ATTACH),
-        # Where only a part is dubbed, nothing around it is cut.
-        cut_s=None
-        if edit is not None and edit.part is not None
-        else _cut_time(streams, source_info, max(shape.end_s, plan.end_s)),
+        cut_s=_cut_time(streams, source_info, max(shape.end_s, plan.end_s), edit),
         shift_s=max(Fraction(0), -start_s),
         container=container,
         metadata=metadata or {},
     )
-    attached = [plan.stream for plan in others if plan.encoder == ATTACH]
-    with tempfile.TemporaryDirectory(prefix="dub-") as folder:
-        covers = tuple(_extract(source, stream, Path(folder)) for stream in attached)
-        whole = replace(job, covers=covers)
-        _write_atomically(output, lambda target: _run_job(whole, target))
+    _write_with_covers(job, [plan.stream for plan in others if plan.encoder == ATTACH], output)
     return [*_clock_notes(job, output), *said, *stream_notes]
 
 
-def build_remux_argv(job: Job, binary: str, target: Path) -> list[str]:
+def _write_with_covers(job: RemuxJob, attached: Sequence[SourceStream], output: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dub-") as folder:
+        covers = tuple(_extract(job.source_path, stream, Path(folder)) for stream in attached)
+        whole = replace(job, covers=covers)
+        _write_atomically(output, lambda target: _run_job(whole, target))
+
+
+def build_remux_argv(job: RemuxJob, binary: str, target: Path) -> list[str]:
     """The ffmpeg command of a job. Looks at no file.
 
     Args:
@@ -200,7 +199,7 @@ def _filtered(stream: Any, filters: Filters) -> Any:
     return stream
 
 
-def _output_options(job: Job) -> dict[str, Any]:
+def _output_options(job: RemuxJob) -> dict[str, Any]:
     """Options per output stream: 0 is the picture, 1 the driving audio, then the others."""
     options: dict[str, Any] = {
         "f": job.container.muxer,
@@ -245,7 +244,7 @@ def _output_options(job: Job) -> dict[str, Any]:
     return options
 
 
-def _cover_options(job: Job) -> list[str]:
+def _cover_options(job: RemuxJob) -> list[str]:
     options: list[str] = []
     # Attached files come after those that the source has already.
     first = sum(plan.stream.kind == "attachment" for plan in job.others)
@@ -256,7 +255,7 @@ def _cover_options(job: Job) -> list[str]:
     return options
 
 
-def _tag_options(job: Job, source_index: int) -> list[str]:
+def _tag_options(job: RemuxJob, source_index: int) -> list[str]:
     options = ["-map_metadata", str(source_index), "-map_chapters", str(source_index)]
     tags = {name: "" for name in _BRAND_TAGS} | job.metadata
     for name, value in tags.items():
@@ -288,7 +287,7 @@ def _tags_of_video(streams: Sequence[SourceStream], info: MediaInfo) -> tuple[tu
     return next((stream.tags for stream in streams if stream.index == index), ())
 
 
-def _read_picture(path: Path) -> Picture:
+def _read_picture(path: Path) -> EncodedPicture:
     with open_media(path) as container:
         stream: Any = container.streams.video[0]
         context = stream.codec_context
@@ -296,7 +295,7 @@ def _read_picture(path: Path) -> Picture:
             end_s = ((stream.start_time or 0) + stream.duration) * stream.time_base
         else:
             end_s = Fraction(container.duration or 0, 1_000_000)
-        return Picture(
+        return EncodedPicture(
             codec=context.codec.canonical_name,
             time_base=stream.time_base,
             end_s=end_s,
@@ -305,8 +304,15 @@ def _read_picture(path: Path) -> Picture:
         )
 
 
-def _cut_time(streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction) -> Fraction | None:
-    """Where to cut the source's other streams; None when none outlives picture and audio."""
+def _cut_time(
+    streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction, edit: SoundEdit | None
+) -> Fraction | None:
+    """Where to cut the source's other streams; None when none outlives picture and audio.
+
+    Where only a part is dubbed, nothing around it is cut.
+    """
+    if edit is not None and edit.part is not None:
+        return None
     lengths = [stream.duration_s for stream in streams if stream.duration_s is not None]
     longest = max([*lengths, info.duration_s or Fraction(0)], default=Fraction(0))
     # A little beyond the end, so that rounding never costs the last frame.
@@ -314,7 +320,7 @@ def _cut_time(streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction)
     return limit if longest > limit else None
 
 
-def _clock_notes(job: Job, output: Path) -> list[str]:
+def _clock_notes(job: RemuxJob, output: Path) -> list[str]:
     notes = []
     suffix = job.source_path.suffix
     if suffix.lower() != output.suffix.lower():
@@ -335,7 +341,7 @@ def _clock_notes(job: Job, output: Path) -> list[str]:
     return notes
 
 
-def _run_job(job: Job, target: Path) -> None:
+def _run_job(job: RemuxJob, target: Path) -> None:
     run(build_remux_argv(job, ffmpeg_binary(), target))
 
 

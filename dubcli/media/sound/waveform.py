@@ -54,13 +54,43 @@ def read_waveform(
         ProbeError: The file is unreadable or has no audio.
         DecodeError: Not a single sample can be decoded, or some are no numbers (`strict`).
     """
+    return _decode(path, sample_rate, part_s, strict)[0]
+
+
+def read_recording(path: Path, sample_rate: int = 16_000) -> tuple[Waveform, Fraction]:
+    """A driving recording, decoded once: as `read_waveform(strict=True)`, and its exact length.
+
+    Args:
+        path: Audio or video file.
+        sample_rate: Wanted rate, Hz.
+
+    Returns:
+        The waveform, and what `audio_duration` would tell, seconds.
+
+    Raises:
+        ProbeError: The file is unreadable or has no audio.
+        DecodeError: Not a single sample can be decoded, or some are no numbers.
+    """
+    waveform, counts = _decode(path, sample_rate, None, strict=True)
+    return waveform, _seconds(path, counts)
+
+
+def _decode(
+    path: Path,
+    sample_rate: int,
+    part_s: tuple[Fraction, Fraction] | None,
+    strict: bool,
+) -> tuple[Waveform, dict[int, int]]:
+    """The waveform, and how many samples of each rate it was made of."""
     chunks: list[F32] = []
+    counts: dict[int, int] = {}
     resampler: AudioResampler | None = None
     source_rate = 0
     start_s: Fraction | None = None
     with open_media(path) as container:
         has_video = find_video_stream(container) is not None
         for frame in _part(path, container, part_s):
+            counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
             if start_s is None:
                 start_s = _start_s(frame) if has_video or part_s else Fraction(0)
             if resampler is None or frame.sample_rate != source_rate:
@@ -73,7 +103,8 @@ def read_waveform(
     if not len(samples):
         raise _no_samples(path)
     np.clip(samples, -1, 1, out=samples)
-    return Waveform(samples=samples, sample_rate=sample_rate, start_s=start_s or Fraction(0))
+    waveform = Waveform(samples=samples, sample_rate=sample_rate, start_s=start_s or Fraction(0))
+    return waveform, counts
 
 
 def audio_duration(path: Path) -> Fraction:
@@ -87,6 +118,11 @@ def audio_duration(path: Path) -> Fraction:
     with open_media(path) as container:
         for frame in _audio_frames(path, container):
             counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
+    return _seconds(path, counts)
+
+
+def _seconds(path: Path, counts: dict[int, int]) -> Fraction:
+    """Length of samples counted by their rate."""
     duration = sum((Fraction(count, rate) for rate, count in counts.items()), Fraction(0))
     if not duration:
         raise _no_samples(path)

@@ -85,7 +85,7 @@ def read_dynamic(
 
 
 def encoder_parameters(encoder: str, stream: VideoStreamInfo) -> Mapping[str, str]:
-    """What an encoder is told, so that its bit stream carries the mastering metadata.
+    """Encoder parameters that put the mastering metadata into the bit stream.
 
     Args:
         encoder: libav's name.

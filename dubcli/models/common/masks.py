@@ -29,9 +29,11 @@ def mouth_mask(kind: MaskKind, crops: Tensor, landmarks: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _fixed(height: int, width: int) -> Tensor:
-    mask = torch.zeros(1, 1, height, width)
-    side = round(_SIDE * width)
-    mask[..., round(_TOP * height) :, side : width - side] = 1
+    # It is kept, and training may follow a dub: not a tensor of inference mode.
+    with torch.inference_mode(False):
+        mask = torch.zeros(1, 1, height, width)
+        side = round(_SIDE * width)
+        mask[..., round(_TOP * height) :, side : width - side] = 1
     return mask
 
 

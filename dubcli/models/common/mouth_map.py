@@ -143,11 +143,14 @@ def landmark_displacement(
 
 
 def shape_distance(target: Tensor, references: Tensor, unit_px: float) -> Tensor:
-    """How much each reference's lips differ from the target's, position removed. Shape (T, N)."""
+    """How much each reference's lips differ from the target's, position removed. Shape (T, N).
+
+    References (N, S, 2), or (T, N, S, 2) where each frame has its own.
+    """
     lips = slice(0, JAW.start)
-    a, b = target[:, lips], references[:, lips]
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return ((a[:, None] - b[None]) ** 2).sum(-1).mean(-1) / unit_px**2
+    a, b = target[:, None, lips], references[..., lips, :]
+    a, b = a - a.mean(-2, keepdim=True), b - b.mean(-2, keepdim=True)
+    return ((a - b) ** 2).sum(-1).mean(-1) / unit_px**2
 
 
 def normalised(grid: Tensor, crop_size: tuple[int, int]) -> Tensor:
@@ -159,12 +162,14 @@ def normalised(grid: Tensor, crop_size: tuple[int, int]) -> Tensor:
 def warp(pictures: Tensor, grid: Tensor, *, cubic: bool = False) -> Tensor:
     """Sample pictures (N, C, H, W) at normalised grids (T, N, h, w, 2) to (T, N, C, h, w).
 
+    Pictures may also be each frame's own, (T, N, C, H, W).
+
     `cubic` keeps fine texture that the average of four pixels would blur (not on mps, which has
     no such kernel).
     """
     frames, num = grid.shape[:2]
     flat = grid.reshape(frames * num, *grid.shape[2:])
-    repeated = pictures[None].expand(frames, *pictures.shape).reshape(-1, *pictures.shape[1:])
+    repeated = pictures.expand(frames, *pictures.shape[-4:]).reshape(-1, *pictures.shape[-3:])
     sampled = functional.grid_sample(
         repeated,
         flat,

@@ -1,0 +1,11 @@
+"""IPTalker (arXiv:2501.04586)."""
+
+from dubcli.models.architecture import Architecture
+
+ARCHITECTURE = Architecture(
+    name="iptalker",
+    network="dubcli.models.iptalker.network:IPTalker",
+    config="dubcli.models.iptalker.config:IPTalkerConfig",
+    options="dubcli.models.iptalker.options:IPTalkerOptions",
+    recipe="dubcli.models.iptalker.stages:RECIPE",
+)

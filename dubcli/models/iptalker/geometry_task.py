@@ -1,24 +1,21 @@
-"""One task per architecture and stage: what to draw, what to predict, what it costs.
-
-The training loop knows only this: a task gives a batch by number and a dict of losses with the
-key `loss`.
-"""
+"""Stage geometry: the sound half alone, audio windows and references to mouth coefficients."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
-from dubcli.config import TrainConfig
 from dubcli.core.types import F32, U8
-from dubcli.models.api import to_tensor
-from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.iptalker.network import IPTalker, IPTalkerConfig
+from dubcli.models.iptalker.config import IPTalkerConfig
+from dubcli.models.iptalker.losses import opening_basis, point_loss
+from dubcli.models.iptalker.network import IPTalker
+from dubcli.training.batches import stacked
 from dubcli.training.data.train_clips import (
     TrainClip,
     audio_range,
@@ -27,41 +24,41 @@ from dubcli.training.data.train_clips import (
     heard_share,
     hide_audio,
     identity_weights,
-    project,
     stored_to_crop,
-    with_sound,
 )
-from dubcli.training.device_utils import device_of
-from dubcli.training.losses.pictures import (
-    correlation_loss,
-)
+from dubcli.training.losses.pictures import correlation_loss
+from dubcli.training.stage import MODEL, Batch, Optimization
 
 _TOKEN_DROPOUT = 0.5
 # A shift of the audio by up to this many steps, both ways, that costs nothing.
 _JITTER_STEPS = 1
-# Inner lips count most: they are what a viewer reads.
-_POINT_WEIGHTS = [1.0] * 20 + [2.0] * 20 + [0.7] * 21 + [0.4] * 41
 
 
-class Task(Protocol):
-    """What the loop needs."""
+@dataclass(frozen=True, kw_only=True)
+class BatchSize:
+    """How batches are drawn: the seed, clips in a batch, and frames of each."""
 
-    @property
-    def model(self) -> nn.Module:
-        """What is trained."""
-        ...
+    seed: int
+    clips: int
+    frames: int
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters this stage trains."""
-        ...
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Losses of batch number `step`; `loss` is what is minimised."""
-        ...
+@dataclass(frozen=True, kw_only=True)
+class GeometryRun:
+    """Consecutive frames of one clip.
 
-    def picture(self) -> U8 | None:
-        """A sheet of samples to look at, RGB."""
-        ...
+    Attributes:
+        audio: Augmented windows. Shape (T, A, D).
+        departure: True speaking points minus rest, canonical units, as far as the words are
+            heard. Shape (T, S, 3).
+        references: Crops, the part that E_v sees is cut later. Shape (N, H, W, 3), uint8.
+        has_references: They are shown in this run. Shape ().
+    """
+
+    audio: F32
+    departure: F32
+    references: U8
+    has_references: np.bool_
 
 
 def prepare_model(model: IPTalker, clips: list[TrainClip]) -> None:
@@ -76,37 +73,79 @@ def prepare_model(model: IPTalker, clips: list[TrainClip]) -> None:
         model.alignment.basis.copy_(torch.from_numpy(basis))
 
 
+class GeometryBatches(Dataset[Batch]):
+    """Runs of frames of several clips, `GeometryRun` with a leading dimension (B, ...).
+
+    Args:
+        clips: With sound.
+        config: Of the network.
+        size: Of a batch.
+    """
+
+    def __init__(self, clips: list[TrainClip], config: IPTalkerConfig, size: BatchSize) -> None:
+        self._clips, self._config, self._size = clips, config, size
+        self._chances = identity_weights(clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng((self._size.seed, index, 2))
+        chosen = rng.choice(len(self._clips), self._size.clips, p=self._chances)
+        return stacked([self._run(self._clips[int(number)], rng) for number in chosen])
+
+    def _run(self, clip: TrainClip, rng: np.random.Generator) -> GeometryRun:
+        config, num = self._config, self._size.frames
+        start = int(rng.integers(0, max(1, len(clip.frames) - num)))
+        frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
+        version = int(rng.integers(len(clip.clip.voices)))
+        shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
+        kind = config.audio_kind
+        audio = audio_windows(clip, frames, config.audio_width, shift, kind=kind, version=version)
+        audio = hide_audio(audio, rng, kind=kind)
+        heard = heard_share(clip, frames, version)
+        is_shown = config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT
+        return GeometryRun(
+            audio=audio,
+            departure=clip.departure[frames] * heard[:, None, None],
+            references=random_references(clip, config.num_references, rng)
+            if is_shown
+            else np.zeros((config.num_references, *clip.clip.size, 3), np.uint8),
+            has_references=np.bool_(is_shown),
+        )
+
+
 class GeometryTask:
-    """Sound half: audio windows and references to mouth coefficients."""
+    """The alignment module.
 
-    def __init__(self, model: IPTalker, clips: list[TrainClip], config: TrainConfig) -> None:
+    Args:
+        model: What is trained, on its device.
+        clips: With sound.
+        size: Of a batch; two frames or more, since neighbours are compared.
+        optimization: Of `trained(model)`.
+    """
+
+    def __init__(
+        self,
+        model: IPTalker,
+        clips: list[TrainClip],
+        size: BatchSize,
+        optimization: Optimization,
+    ) -> None:
         prepare_model(model, clips)
-        self.model = model
-        self.clips = with_sound(clips)
-        self._chances = identity_weights(self.clips)
-        self._seed = config.seed
-        self._num_clips = config.batch_clips
-        self._num_frames = config.frames_per_clip
-        device = device_of(model)
-        self._true = [coefficients_of(clip.departure, model).to(device) for clip in self.clips]
+        self._model = model
+        self.modules: Mapping[str, nn.Module] = {MODEL: model}
+        self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
+        self.batches = GeometryBatches(clips, model.config, size)
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The alignment module's."""
-        return list(self.model.alignment.parameters())
+    @staticmethod
+    def trained(model: IPTalker) -> list[nn.Parameter]:
+        """Parameters of this stage: the alignment module's."""
+        return list(model.alignment.parameters())
 
-    def losses(self, step: int) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
         """Point, velocity and correlation losses over short runs of frames."""
-        rng = np.random.default_rng((self._seed, step, 2))
-        chosen = rng.choice(len(self.clips), self._num_clips, p=self._chances)
-        predicted, true = [], []
-        for number in chosen:
-            p, t = self._run(int(number), rng)
-            predicted.append(p)
-            true.append(t)
-        made, wanted = torch.stack(predicted), torch.stack(true)
-        basis = self.model.alignment.basis
-        error = made - wanted
-        gap = _opening_basis(basis)
+        basis = self._model.alignment.basis
+        wanted = coefficients_of(batch["departure"], basis)
+        made = self._predicted(batch)
+        error, gap = made - wanted, opening_basis(basis)
         losses = {
             "points": point_loss(error.flatten(0, 1), basis),
             "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
@@ -115,76 +154,63 @@ class GeometryTask:
         losses["loss"] = losses["points"] + losses["velocity"] + 0.3 * losses["r"]
         return losses
 
-    def _run(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Predicted and true coefficients (T, P) of a run of frames of one clip."""
-        clip, num = self.clips[number], self._num_frames
-        start = int(rng.integers(0, max(1, len(clip.frames) - num)))
-        frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
-        true = self._true[number][frames]
-        alignment, config, device = self.model.alignment, self.model.config, true.device
-        version = int(rng.integers(len(clip.clip.voices)))
-        audio = audio_windows(
-            clip,
-            frames,
-            config.audio_width,
-            int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1)),
-            kind=config.audio_kind,
-            version=version,
-        )
-        audio = hide_audio(audio, rng, kind=config.audio_kind)
-        heard = torch.from_numpy(heard_share(clip, frames, version)).to(device)
-        true = true * heard[:, None]
-        tokens = torch.zeros(config.num_references, config.embedding, device=device)
-        if config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT:
-            tokens = alignment.encode_references(reference_boxes(self.model, clip, rng))
-        v_alg = alignment(torch.from_numpy(audio).to(device), tokens)
-        return alignment.to_coefficients(v_alg), true
-
-    def picture(self) -> None:
+    def preview(self) -> None:
         """Nothing to look at."""
 
+    def _predicted(self, batch: Batch) -> Tensor:
+        """Coefficients of all runs. Shape (B, T, P)."""
+        alignment, config, audio = self._model.alignment, self._model.config, batch["audio"]
+        runs, frames = audio.shape[:2]
+        tokens = audio.new_zeros(runs, config.num_references, config.embedding)
+        shown = batch["has_references"].nonzero()[:, 0]
+        if len(shown):
+            boxes = reference_boxes(self._model, batch["references"][shown].flatten(0, 1))
+            encoded = alignment.encode_references(boxes)
+            tokens = tokens.to(encoded.dtype).index_copy(
+                0, shown, encoded.unflatten(0, (len(shown), -1))
+            )
+        v_alg = alignment(audio.flatten(0, 1), tokens.repeat_interleave(frames, 0))
+        return alignment.to_coefficients(v_alg).unflatten(0, (runs, frames))
 
-def reference_boxes(model: IPTalker, clip: TrainClip, rng: np.random.Generator) -> Tensor:
-    """What E_v sees of random references. Shape (N, 3, h, w)."""
+
+def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:
+    """Crops of random usable frames of a clip. Shape (N, H, W, 3)."""
+    chosen = rng.choice(clip.frames, num)
+    return np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
+
+
+def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
+    """What E_v sees of references (N, H, W, 3), uint8. Shape (N, 3, h, w), [0, 1]."""
     config = model.config
-    chosen = rng.choice(clip.frames, config.num_references)
-    crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
-    pictures = to_tensor(crops, device_of(model))
-    return resize_pictures(pictures, config.height / crops.shape[1])[:, :, config.visual_row :]
+    pictures = as_pictures(references)
+    return resize_pictures(pictures, config.height / pictures.shape[2])[:, :, config.visual_row :]
 
 
-def coefficients_of(departure: F32, model: IPTalker) -> Tensor:
-    """Mouth coefficients (T, P) on the CPU of departures from rest (T, S, 3)."""
-    basis = model.alignment.basis.cpu().numpy()
-    return torch.from_numpy(project(departure, basis).astype(np.float32))
+def as_pictures(crops: Tensor) -> Tensor:
+    """RGB uint8 (..., H, W, 3) to float32 [0, 1] (..., 3, H, W)."""
+    return crops.movedim(-1, -3).float().div_(255.0)
 
 
-def point_loss(error: Tensor, basis: Tensor) -> Tensor:
-    """Smooth L1 of speaking points, in hundredths of the inter-ocular distance.
-
-    Args:
-        error: Coefficient errors. Shape (B, P).
-        basis: Shape (P, S, 3).
-    """
-    weights = error.new_tensor(_POINT_WEIGHTS)
-    moved = 100 * torch.einsum("bp,psc->bsc", error, basis)
-    cost = functional.smooth_l1_loss(moved, torch.zeros_like(moved), reduction="none", beta=2.0)
-    return (cost * weights[:, None]).mean() / 2
-
-
-def _opening_basis(basis: Tensor) -> Tensor:
-    """How each coefficient opens the mouth. Shape (P,)."""
-    return 10 * (basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1])
+def coefficients_of(departure: Tensor, basis: Tensor) -> Tensor:
+    """Mouth coefficients (..., P) of departures from rest (..., S, 3) on a basis (P, S, 3)."""
+    flat = basis.flatten(1)
+    return departure.flatten(-2) @ (flat / (flat**2).sum(1, keepdim=True)).T
 
 
 def resize_pictures(pictures: Tensor, factor: float) -> Tensor:
-    """Pictures (B, C, H, W) `factor` times as large, channels last."""
+    """Pictures (B, C, H, W) in [0, 1] `factor` times as large, channels last.
+
+    Smaller ones by the mean of the area, larger ones bicubic (antialiased).
+    """
     if factor == 1:
         return pictures.contiguous(memory_format=torch.channels_last)
     size = (round(pictures.shape[2] * factor), round(pictures.shape[3] * factor))
-    return functional.interpolate(pictures, size, mode="area").contiguous(
-        memory_format=torch.channels_last
-    )
+    if factor < 1:
+        resized = functional.interpolate(pictures, size, mode="area")
+    else:
+        resized = functional.interpolate(pictures, size, mode="bicubic", antialias=True)
+        resized = resized.clamp(0, 1)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
 def half_size(config: IPTalkerConfig) -> IPTalkerConfig:

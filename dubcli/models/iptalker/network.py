@@ -3,7 +3,12 @@
 Paper: Liu et al. 2025, arXiv:2501.04586 (IJCV 134(5), doi:10.1007/s11263-026-02800-8).
 Original code: none published. Weights: this project's own, see docs/weights.md.
 
-Deviations of the default config, each with its reason; `PAPER` turns them off:
+Deviations of the default configuration, each with its reason. The preset `PAPER` has none of them:
+
+* `alignment="audio"`, in the shipped weights (preset `few-people`): with sound of 28 people E_v's
+  tokens learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without),
+  so zeros stand for them. These weights hear the sound alone: AVAU and E_cm are a network on e_a,
+  E_v lies idle in the file, and references are chosen by landmarks, not by eq. 2.
 * `mask="fixed"`: the paper's hull of the source's lower face moves with the source mouth and
   tells the network the answer (its authors' later finding, arXiv:2608.18832). A fixed region is
   masked instead, and the unmasked current frame (in training a time-shifted one) is a separate
@@ -11,23 +16,39 @@ Deviations of the default config, each with its reason; `PAPER` turns them off:
 * `geometry_map`: the alignment feature predicts the mouth's landmarks, which are drawn as a map
   that conditions E_S, the warping network and SPADE; AdaIN takes their coefficients, a bottleneck
   of v_alg. So audio and picture train apart, the picture also from silent video. The landmarks
-  also give the flow's first guess, and the network predicts what is missing; the warped pictures
-  themselves are blended in through a gate, which keeps the person's own texture.
-* `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832) in
-  place of a convolution, which entangles their mouth shapes.
-* `align_to_references=False`, in the shipped weights only: with sound of 28 people E_v's tokens
-  learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without), so
-  zeros stand in for them.
+  also give the flow's first guess, by which F_R is moved before E_u (eq. 5), and the network
+  predicts what is missing; the warped pictures themselves are blended in through a gate, which
+  keeps the person's own texture.
+* `fusion="select"`: warped references are mixed by channel-wise weights (arXiv:2608.18832);
+  a convolution over them (`plain`) entangles their mouth shapes.
 * With the map only the lips and their surroundings are generated; around them the current frame's
-  own skin is deformed to the new jaw, so no second chin shows and texture stays.
+  own skin is deformed to the new jaw, so no second chin shows and texture stays. It answers the
+  paper's limitation, a mouth that floats at an angle of its own in the face.
 * Coefficients are averaged over small shifts of the audio window: steadier lips.
 * Audio is heard by the encoder of a newer recogniser than DeepSpeech, beside log-mel.
-* Only the crop's part below the eyes is encoded and decoded: nothing above it is replaced.
+* Crops of 208 x 160 px, not 416 x 320, and only the part below the eyes is encoded and decoded:
+  nothing above it is replaced. E_v sees that part, not the lower half.
+* `modulation="blocks"`: SPADE and AdaIN inside residual blocks alone, not before each layer; at H/2
+  SPADE sees the running feature, not F_w and F_S; the masked picture joins again before the last
+  convolutions.
+* `paste="lower-face"`: the result is laid over the frame by the lower face's hull, not the face's.
+
+What `PAPER` has otherwise than the paper, or where the paper says nothing:
+
+* The features are log-mel; DeepSpeech's are not offered.
+* The mask enters E_S as a fourth channel.
+* Eq. 5 adds tensors of C and N C channels; here they are concatenated, and E_u is a 1 x 1
+  convolution. Eq. 7 leaves N warped maps; a 3 x 3 convolution makes one F_w of them.
+* SPADE's scales and shifts are computed at H/4, where F_w and F_S are, and enlarged.
+* Landmarks are 133 of MediaPipe's, times the video's own, not 25 fps.
+* D, C, N, k, heads, depths and widths are this project's. The paper gives none.
+* Eq. 12 cannot be computed without the map (docs/training.md).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +56,17 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.api import DetailWarp, ModelSpec, ModelWindow, Patches
+from dubcli.models.api import (
+    AudioSpec,
+    CropSpec,
+    DetailWarp,
+    ModelSpec,
+    ModelWindow,
+    Motion,
+    Patches,
+    ReferencePolicy,
+    Subject,
+)
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import conv
 from dubcli.models.common.masks import SPEAKING, mouth_mask
@@ -55,18 +86,18 @@ from dubcli.models.common.mouth_map import (
 from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
+from dubcli.models.iptalker.options import IPTalkerOptions
 from dubcli.models.iptalker.reference_state import ReferenceState
 from dubcli.models.iptalker.warping import WarpingNetwork
 
 __all__ = ["NAMED_CONFIGS", "NUM_POINTS", "PAPER", "IPTalker", "IPTalkerConfig", "ReferenceState"]
+# The only role that references play.
+ROLE = "references"
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
 # Shifts of the audio window over which coefficients are averaged, mel steps, and their spread.
 _SHIFTS = (-8, -4, 0, 4, 8)
 _SHIFT_SPREAD = 4.0
-# A predictor that is unsure moves too little (half as much as people do, on strangers): some of
-# that is given back.
-ARTICULATION = 1.25
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
@@ -100,6 +131,7 @@ class IPTalker(nn.Module):
     def __init__(self, config: IPTalkerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or IPTalkerConfig()
+        self.options = IPTalkerOptions()
         maps = NUM_CHANNELS if config.geometry_map else 0
         # Masked source, mask and, with the fixed mask, the background reference.
         source_channels = 7 if config.mask == "fixed" else 4
@@ -125,12 +157,26 @@ class IPTalker(nn.Module):
         config = self.config
         return ModelSpec(
             name="iptalker",
-            crop_size=(config.height, config.width),
-            audio_kind=config.audio_kind,
-            audio_width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
-            num_references=config.num_references,
-            window=16,
+            crop=CropSpec(size=(config.height, config.width)),
+            audio=AudioSpec(
+                kind=config.audio_kind,
+                width=config.audio_width + (2 * _SHIFTS[-1] if config.geometry_map else 0),
+            ),
+            references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
+            needs=frozenset({"landmarks"}),
+            gives_motion=config.geometry_map,
+            takes_motion=config.geometry_map,
+            paste=config.paste,
         )
+
+    def configure(self, options: IPTalkerOptions | None) -> None:
+        """How the next dubs are made; None: as by default."""
+        self.options = IPTalkerOptions() if options is None else options
+
+    def prepare(self, subject: Subject) -> ReferenceState:
+        """F_R and E_v of the subject's references."""
+        references = subject.references[ROLE]
+        return self.encode_references(references.crops, references.points)
 
     def encode_references(self, references: Tensor, landmarks: Tensor) -> ReferenceState:
         """F_R (eq. 4) and E_v (eq. 1) of references (N, 3, H, W) with points (N, S, 2)."""
@@ -147,43 +193,67 @@ class IPTalker(nn.Module):
         """All but the pictures."""
         return state.tensors()
 
-    def state_from_tensors(self, tensors: dict[str, Tensor], references: Tensor) -> ReferenceState:
-        """The state of stored tensors and the crops (N, 3, H, W) that they belong to."""
+    def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> ReferenceState:
+        """The state of stored tensors and the references that they belong to."""
         sizes = {"features": self.config.channels, "tokens": self.config.embedding}
-        return ReferenceState.from_tensors(tensors, references, sizes)
+        return ReferenceState.from_tensors(tensors, subject.references[ROLE].crops, sizes)
 
-    def generate(self, window: ModelWindow, state: ReferenceState) -> Patches:
-        """New mouths for the window's audio."""
+    def facts(self, state: ReferenceState) -> Mapping[str, object]:
+        """Nothing beyond what every report tells."""
+        return {}
+
+    def predict_motion(self, window: ModelWindow, state: ReferenceState) -> Motion | None:
+        """The mouths that the window's audio asks for; None without a map."""
         if not self.config.geometry_map:
-            return self.paint(window, state, None)
-        return self.paint(window, state, self.coefficients(window.audio, state.tokens))
+            return None
+        coefficients = self.coefficients(window.audio[window.emit], state.tokens)
+        return self.motion_of(coefficients, window.geometry.neutral)
 
-    def paint(
-        self, window: ModelWindow, state: ReferenceState, coefficients: Tensor | None
-    ) -> Patches:
-        """New mouths of these coefficients (T, P); without a map, for the window's audio."""
-        speaking, field, background = None, None, window.crops
-        if coefficients is not None:
-            # Sub-pixel positions need more digits than mixed precision has.
-            with torch.autocast(window.crops.device.type, enabled=False):
-                canonical = closed_not_crossed(
-                    self.alignment.speaking_points(coefficients.float(), window.geometry.neutral)
-                )
-                speaking = window.geometry.place(canonical)
-                field = self._own_field(window, speaking)
-                background = functional.grid_sample(
-                    window.crops, field, padding_mode="border", align_corners=False
-                )
-            code = self.coefficient_code(coefficients)
-        else:
-            code = self.alignment(window.audio, state.tokens)
-        out = self.render(
-            window.crops, background, window.landmarks, speaking, code, state, sharp=True
+    def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:
+        """Mouths of coefficients (T, P) of a person at rest (S, 3)."""
+        # Sub-pixel positions need more digits than mixed precision has.
+        with torch.autocast(coefficients.device.type, enabled=False):
+            points = closed_not_crossed(
+                self.alignment.speaking_points(coefficients.float(), neutral)
+            )
+        return Motion(
+            points=points,
+            confidence=points.new_ones(len(points)),
+            source=self.spec.name,
+            latent=coefficients,
         )
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: ReferenceState) -> Patches:
+        """Pictures of mouths; without a map of the window's audio, which no mouth stands for."""
+        crops, landmarks = window.shown()[window.emit], window.landmarks[window.emit]
+        if motion is None or not self.config.geometry_map:
+            code = self.alignment(window.audio[window.emit], state.tokens)
+            out = self.warp_and_inpaint(crops, crops, landmarks, None, code, state, sharp=True)
+            return Patches(rgb=torch.cat([crops[:, :, : self.config.top], out.rgb], 2))
+        motion = motion.rows(window.emit)
+        with torch.autocast(crops.device.type, enabled=False):
+            speaking = window.geometry.rows(window.emit).place(motion.points)
+            field = self._own_field(landmarks, speaking)
+            background = functional.grid_sample(
+                crops, field, padding_mode="border", align_corners=False
+            )
+        code = self.coefficient_code(self._coefficients_of(motion, window.geometry.neutral))
+        out = self.warp_and_inpaint(crops, background, landmarks, speaking, code, state, sharp=True)
+        return self._laid_together(crops, background, speaking, field, out)
+
+    def _coefficients_of(self, motion: Motion, neutral: Tensor) -> Tensor:
+        """Coefficients (T, P) of a motion; of another model's by least squares on the basis."""
+        if motion.source == self.spec.name and motion.latent is not None:
+            return motion.latent
+        basis = self.alignment.basis.flatten(1)
+        offset = (motion.points - neutral).flatten(1)
+        return torch.linalg.lstsq(basis.T, offset.T).solution.T
+
+    def _laid_together(
+        self, crops: Tensor, background: Tensor, speaking: Tensor, field: Tensor, out: Rendered
+    ) -> Patches:
+        """The generated mouth within the frame's own skin, deformed to the new jaw."""
         top = self.config.top
-        above = window.crops[:, :, :top]
-        if speaking is None or field is None:
-            return Patches(rgb=torch.cat([above, out.rgb], 2))
         share = self._mouth_share(speaking)
         rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
         detail = DetailWarp(
@@ -193,7 +263,7 @@ class IPTalker(nn.Module):
             source_weight=1 - share,
             box=(top, self.config.height, 0, self.config.width),
         )
-        return Patches(rgb=torch.cat([above, rgb], 2), speaking=speaking, detail=detail)
+        return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
     def coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
         """Mouth coefficients (T, P), averaged over small shifts of the audio window.
@@ -207,15 +277,15 @@ class IPTalker(nn.Module):
         for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
             part = audio[:, margin + shift : margin + shift + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
-        return ARTICULATION * total
+        return self.options.articulation * total
 
-    def _own_field(self, window: ModelWindow, speaking: Tensor) -> Tensor:
+    def _own_field(self, landmarks: Tensor, speaking: Tensor) -> Tensor:
         """Where the current frames show what belongs at each pixel once the jaw has moved.
 
         Their own skin is kept around the new mouth, deformed with it; else the source's chin would
         stand beside the generated one. Normalised grids, shape (T, H, W, 2).
         """
-        own = window.landmarks[:, SPEAKING]
+        own = landmarks[:, SPEAKING]
         height, width = self.config.height // 4, self.config.width // 4
         cells = pixel_grid(height, width, 4, (0, 0))
         moved = landmark_displacement(speaking, own[:, None], cells, self.config.unit_px)
@@ -234,7 +304,7 @@ class IPTalker(nn.Module):
             share[:, None], scale_factor=4, mode="bilinear", align_corners=False
         )[:, 0]
 
-    def render(
+    def warp_and_inpaint(
         self,
         crops: Tensor,
         background: Tensor,
@@ -300,7 +370,7 @@ class IPTalker(nn.Module):
         """Displacement (T, N, h/4, w/4, 2) in crop px, and mixing logits (T, N, h/4, w/4)."""
         height, width = f_s.shape[-2:]
         unit = self.config.unit_px
-        first = f_s.new_zeros(len(f_s), len(state.features), height, width, 2)
+        first = f_s.new_zeros(len(f_s), state.features.shape[-4], height, width, 2)
         prior = 0.0
         if speaking is not None:
             cells = pixel_grid(height, width, 4, (self.config.top, 0))
@@ -325,7 +395,7 @@ class IPTalker(nn.Module):
         return normalised(cells + displacement, (self.config.height, self.config.width))
 
     def _mix_features(self, warped: Tensor, f_s: Tensor) -> Tensor:
-        """F_w of eq. 7, one map: channel-wise selection or the paper's convolution."""
+        """F_w of eq. 7, one map of N: channel-wise selection, or a convolution."""
         if self.config.fusion == "plain":
             return self.fuse(rearrange(warped, "t n c h w -> t (n c) h w"))
         num = warped.shape[1]

@@ -1,95 +1,70 @@
-"""The render stage, and the joint one: what to draw, what to predict, what it costs."""
+"""The render stage, and the joint one: what a batch shows, what is predicted, what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.utils.data import Dataset
 
-from dubcli.config import TrainConfig
 from dubcli.core.types import U8
 from dubcli.face.landmarks import SPEAKING
 from dubcli.metrics.vgg19 import VGG19
-from dubcli.models.api import FaceGeometry, to_images, to_tensor
+from dubcli.models.api import FaceGeometry
 from dubcli.models.common.masks import mouth_mask
-from dubcli.models.common.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
+from dubcli.models.conversion import to_images
 from dubcli.models.iptalker.geometry_task import (
+    BatchSize,
+    as_pictures,
     coefficients_of,
-    point_loss,
     prepare_model,
     resize_pictures,
 )
+from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights, point_loss
 from dubcli.models.iptalker.network import IPTalker, ReferenceState, Rendered
-from dubcli.models.iptalker.render_samples import RenderSample, RenderSamples, Variation
-from dubcli.sync.frame_runs import SyncRuns
+from dubcli.models.iptalker.picture_losses import PictureLosses
+from dubcli.models.iptalker.render_samples import RenderSamples, Variation
+from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
 from dubcli.sync.network import SyncExpert
+from dubcli.training.batches import as_batch, stacked
 from dubcli.training.data.train_clips import TrainClip, with_sound
 from dubcli.training.device_utils import device_of, evaluating
-from dubcli.training.losses.discriminators import Adversary, cut_mouths, ramp
-from dubcli.training.losses.pictures import (
-    LOSS_PRESETS,
-    LossWeights,
-    edge_features,
-    feature_loss,
-    perceptual_loss,
-    pyramid_loss,
-    ssim_loss,
-    style_loss,
-    substitute_loss,
-    texture_loss,
-    warp_loss,
-)
+from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator, ramp
+from dubcli.training.stage import MODEL, Batch, Optimization
 
-_MOUTH_WEIGHT = 4.0
-# Side of the windows in which texture is compared, inter-ocular distances.
-_TEXTURE_WINDOW = 0.2
-_MOUTH_SURROUNDINGS = 0.2
-_LIPS = slice(OUTER.start, INNER.stop)
+# The module and optimizer of the discriminator, and the column of its loss in the log.
+CRITIC = "critic"
+# Samples that previews show: far from those that are learned from.
+_FIRST_SHOWN, _NUM_SHOWN = 10**9, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mouths:
-    """Windows around the lips of a batch.
+class FrozenNetworks:
+    """Networks that losses use as they are, where they have a λ.
 
     Attributes:
-        made: Shape (B, 3, h, w).
-        real: Shape (B, 3, h, w).
-        lips: 1 within the lips. Shape (B, 1, h, w).
-    """
-
-    made: Tensor
-    real: Tensor
-    lips: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judges:
-    """Networks that the losses ask, where they have a λ.
-
-    Attributes:
-        adversary: The discriminator.
         vgg: What perceptual losses compare; without it their substitutes.
         sync: The sync expert of the stage `joint`.
     """
 
-    adversary: Adversary | None = None
     vgg: VGG19 | None = None
     sync: SyncExpert | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A sample at the model's size and on its device.
+    """A batch at the model's size and on its device; T frames of all its clips, one after another.
 
     Attributes:
         targets: Shape (T, 3, H, W), [0, 1].
         backgrounds: Shape (T, 3, H, W), [0, 1].
         landmarks: Crop px. Shape (T, K, 2).
-        state: Encoded references.
-        geometry: Pose and rest.
+        state: Encoded references, those of each frame.
+        geometry: Pose and rest; the rest is each frame's own, (T, S, 3).
     """
 
     targets: Tensor
@@ -99,6 +74,49 @@ class Scene:
     geometry: FaceGeometry
 
 
+class RenderBatches(Dataset[Batch]):
+    """Samples of several clips: `RenderSample` by name with a leading dimension (B, ...).
+
+    Beside it `noise`, (B, T, P), for the true coefficients, and `run`, a `SyncRun` by name, where
+    sync losses want one.
+
+    Args:
+        samples: What is drawn.
+        size: Of a batch.
+        num_coefficients: P.
+        noise: Spread of the noise.
+        runs: For the sync losses.
+    """
+
+    def __init__(
+        self,
+        samples: RenderSamples,
+        size: BatchSize,
+        *,
+        num_coefficients: int,
+        noise: float,
+        runs: SyncRuns | None,
+    ) -> None:
+        self._samples, self._size, self._runs = samples, size, runs
+        self._num_coefficients, self._noise = num_coefficients, noise
+
+    def __getitem__(self, index: int) -> Batch:
+        numbers = range(index * self._size.clips, (index + 1) * self._size.clips)
+        batch: dict[str, Any] = self.of(list(numbers))
+        return batch | {"run": self._runs[index]} if self._runs else batch
+
+    def of(self, numbers: list[int]) -> dict[str, Any]:
+        """The batch of these samples, without a run."""
+        shape = (self._size.frames, self._num_coefficients)
+        noises = [
+            np.random.default_rng((self._size.seed, number, 1)).standard_normal(shape)
+            for number in numbers
+        ]
+        noise = self._noise * np.stack(noises)
+        batch = stacked([self._samples[number] for number in numbers])
+        return batch | {"noise": noise.astype(np.float32)}
+
+
 class RenderTask:
     """Picture half: true landmarks (with a little noise) to pixels; needs no sound.
 
@@ -106,63 +124,79 @@ class RenderTask:
     parameter is trained.
 
     Args:
-        model: What is trained.
+        model: What is trained, on its device.
         clips: Prepared clips.
-        config: The run's.
+        size: Of a batch.
+        optimization: Of `trained(model, joint)`.
         joint: Stage `joint` instead of `render`.
         weights: λ of each loss.
-        judges: The adversary is needed where `weights.gan` is above 0.
+        frozen: Networks that losses use.
         variation: How samples differ from the footage.
+        critic: The discriminator with its optimizer; needed where `weights.gan` is above 0.
     """
 
     def __init__(
         self,
         model: IPTalker,
         clips: list[TrainClip],
-        config: TrainConfig,
+        size: BatchSize,
+        optimization: Optimization,
         *,
         joint: bool,
         weights: LossWeights = LOSS_PRESETS["no-gan"],
-        judges: Judges | None = None,
+        frozen: FrozenNetworks | None = None,
         variation: Variation | None = None,
+        critic: tuple[MouthDiscriminator, Optimization] | None = None,
     ) -> None:
-        judges = Judges() if judges is None else judges
-        prepare_model(model, clips)
-        self.model = model
-        self._joint = joint
-        self._seed = config.seed
-        self._batch = config.batch_clips
-        self._weights = weights
-        self._adversary, self._vgg = judges.adversary, judges.vgg
+        frozen = FrozenNetworks() if frozen is None else frozen
         variation = Variation() if variation is None else variation
-        self._noise = variation.noise
-        expert = judges.sync
-        self._runs = None if expert is None else SyncRuns(model, clips, expert, config.seed)
-        self._samples = RenderSamples(
+        prepare_model(model, clips)
+        self._model, self._joint, self._weights = model, joint, weights
+        self._sync = frozen.sync
+        self.modules: Mapping[str, nn.Module] = {MODEL: model}
+        self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
+        self._adversary = None if critic is None else Adversary(critic[0])
+        if critic is not None:
+            self.modules = {**self.modules, CRITIC: critic[0]}
+            self.optimizers = {**self.optimizers, CRITIC: critic[1]}
+        self._pictures = PictureLosses(weights, model.config, frozen.vgg, self._adversary)
+        expert = frozen.sync
+        samples = RenderSamples(
             with_sound(clips) if joint else clips,
-            num_frames=config.frames_per_clip,
+            num_frames=size.frames,
             num_references=model.config.num_references,
             audio_kind=model.config.audio_kind,
             audio_width=model.config.audio_width,
-            seed=config.seed,
+            seed=size.seed,
             variation=variation,
         )
+        self.batches = RenderBatches(
+            samples,
+            size,
+            num_coefficients=model.config.num_coefficients,
+            noise=variation.noise,
+            runs=None
+            if expert is None
+            else SyncRuns(clips, model.config, expert.config, size.seed),
+        )
 
-    def parameters(self) -> list[nn.Parameter]:
-        """All, or with true landmarks all but the alignment module's."""
-        skip = () if self._joint else ("alignment.",)
-        return [value for name, value in self.model.named_parameters() if not name.startswith(skip)]
+    @staticmethod
+    def trained(model: IPTalker, joint: bool) -> list[nn.Parameter]:
+        """Parameters of the stage: all, or with true landmarks all but the alignment module's."""
+        skip = () if joint else ("alignment.",)
+        return [value for name, value in model.named_parameters() if not name.startswith(skip)]
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Mean losses over the batch's clips, and `loss`, their sum weighted by λ."""
-        totals: dict[str, Tensor] = {}
-        mouths: list[_Mouths] = []
-        for index in range(step * self._batch, (step + 1) * self._batch):
-            losses, seen = self._clip_losses(index)
-            mouths.append(seen)
-            for name, value in losses.items():
-                totals[name] = totals.get(name, value.new_zeros(())) + value / self._batch
-        totals |= self._mouth_losses(mouths) | self._sync_losses(step)
+    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
+        """Losses of the batch, and `loss`, their sum weighted by λ; or what the critic pays."""
+        if optimizer == CRITIC:
+            assert self._adversary is not None
+            return {"loss": self._adversary.critic_loss()}
+        scene = set_scene(self._model, batch)
+        out, geometry = self._forward(batch, scene)
+        totals = self._pictures(out, scene.targets, scene.landmarks[:, SPEAKING])
+        if geometry is not None:
+            totals["geometry"] = geometry
+        totals |= self._sync_losses(batch)
         share = {"gan": ramp(step), "matching": ramp(step)}
         terms = [
             getattr(self._weights, name) * share.get(name, 1.0) * value
@@ -171,114 +205,41 @@ class RenderTask:
         totals["loss"] = torch.stack(terms).sum()
         return totals
 
-    def _clip_losses(self, index: int) -> tuple[dict[str, Tensor], _Mouths]:
-        sample = self._samples[index]
-        out, targets, speaking, departure = self._forward(sample, index)
-        top, unit = self.model.config.top, self.model.config.unit_px
-        mask = mouth_mask("fixed", targets, torch.empty(0))[:, :, top:]
-        grid = pixel_grid(out.rgb.shape[-2], out.rgb.shape[-1], 1, (top, 0))
-        lips = draw_mouth(speaking, grid[::4, ::4], 0.1 * unit, refine=4)[:, :1]
-        weight = 0.2 + mask + _MOUTH_WEIGHT * lips
-        losses = self._picture_losses(out, targets[:, :, top:], weight)
-        if departure is not None:
-            losses["geometry"] = departure
-        windows = cut_mouths([out.rgb, targets[:, :, top:], lips], speaking[:, _LIPS], unit, top)
-        return losses, _Mouths(made=windows[0], real=windows[1], lips=windows[2])
-
-    def _picture_losses(self, out: Rendered, real: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        """Losses that compare pixel by pixel, those with a λ."""
-        weights, losses = self._weights, dict[str, Tensor]()
-        if weights.picture:
-            losses["picture"] = pyramid_loss(out.rgb, real, weight)
-        if weights.ssim:
-            losses["ssim"] = ssim_loss(out.rgb, real, weight)
-        if weights.painted and self.model.config.geometry_map:
-            losses["painted"] = pyramid_loss(out.painted, real, weight)
-        if self._vgg is not None:
-            return losses | self._feature_losses(self._vgg, out, real)
-        if weights.perceptual:
-            losses["perceptual"] = substitute_loss(out.rgb, real, weight)
-        if weights.warp:
-            losses["warp"] = warp_loss(out.warped, real, weight)
-        return losses
-
-    def _feature_losses(self, vgg: VGG19, out: Rendered, real: Tensor) -> dict[str, Tensor]:
-        """L_p, L_w and L_s on VGG-19's activations of the whole box, those with a λ."""
-        weights, losses = self._weights, dict[str, Tensor]()
-        with torch.no_grad():
-            wanted = vgg(real)
-        if weights.warp:
-            losses["warp"] = feature_loss(vgg(out.warped), wanted)
-        if not (weights.perceptual or weights.style):
-            return losses
-        made = vgg(out.rgb)
-        if weights.perceptual:
-            halves = [functional.avg_pool2d(x, 2) for x in (out.rgb, real)]
-            with torch.no_grad():
-                wanted_half = vgg(halves[1])
-            losses["perceptual"] = perceptual_loss([made, vgg(halves[0])], [wanted, wanted_half])
-        if weights.style:
-            losses["style"] = style_loss(made, wanted)
-        return losses
-
-    def _mouth_losses(self, mouths: list[_Mouths]) -> dict[str, Tensor]:
-        """Losses on the texture of the mouths, those with a λ."""
-        made, real, lips = (
-            torch.cat([getattr(mouth, name) for mouth in mouths])
-            for name in ("made", "real", "lips")
-        )
-        weights, losses = self._weights, dict[str, Tensor]()
-        if weights.texture:
-            window = max(4, round(_TEXTURE_WINDOW * self.model.config.unit_px))
-            losses["texture"] = texture_loss(made, real, _MOUTH_SURROUNDINGS + lips, window)
-        if weights.style and self._vgg is None:
-            losses["style"] = style_loss(edge_features(made), edge_features(real))
-        if self._adversary is not None:
-            losses |= self._adversary.judge(made, real)
-        return losses
-
-    def _sync_losses(self, step: int) -> dict[str, Tensor]:
+    def _sync_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Sync losses of a run of frames, those with a λ."""
-        if not self._runs:
+        if self._sync is None or "run" not in batch:
             return {}
-        losses = self._runs.losses(step)
+        losses = run_losses(self._model, self._sync, batch["run"])
         return {name: value for name, value in losses.items() if getattr(self._weights, name)}
 
-    def _forward(
-        self, sample: RenderSample, index: int
-    ) -> tuple[Rendered, Tensor, Tensor, Tensor | None]:
-        scene = set_scene(self.model, sample)
-        coefficients, code, departure = self._drive(sample, scene.state, index)
-        out, _ = render_scene(self.model, scene, coefficients, code)
-        return out, scene.targets, scene.landmarks[:, SPEAKING], departure
+    def _forward(self, batch: Batch, scene: Scene) -> tuple[Rendered, Tensor | None]:
+        coefficients, code, geometry = self._drive(batch, scene.state)
+        out, _ = render_scene(self._model, scene, coefficients, code)
+        return out, geometry
 
-    def _drive(
-        self, sample: RenderSample, state: ReferenceState, index: int
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _drive(self, batch: Batch, state: ReferenceState) -> tuple[Tensor, Tensor, Tensor | None]:
         """Coefficients, AdaIN code and the cost of the predicted geometry."""
-        model, device = self.model, device_of(self.model)
-        true = coefficients_of(sample.departure, model).to(device)
+        model, basis = self._model, self._model.alignment.basis
+        true = coefficients_of(batch["departure"].flatten(0, 1), basis)
         if not self._joint:
-            rng = np.random.default_rng((self._seed, index, 1))
-            noise = rng.standard_normal(true.shape) * self._noise
-            noisy = true + torch.from_numpy(noise.astype(np.float32)).to(device)
+            noisy = true + batch["noise"].flatten(0, 1)
             return noisy, model.coefficient_code(noisy), None
-        v_alg = model.alignment(torch.from_numpy(sample.audio).to(device), state.tokens)
+        v_alg = model.alignment(batch["audio"].flatten(0, 1), state.tokens)
         if not model.config.geometry_map:
             return true, v_alg, None
         predicted = model.alignment.to_coefficients(v_alg)
-        cost = point_loss(predicted - true, model.alignment.basis)
-        return predicted, model.coefficient_code(predicted), cost
+        return predicted, model.coefficient_code(predicted), point_loss(predicted - true, basis)
 
     @torch.no_grad()
-    def picture(self) -> U8:
+    def preview(self) -> U8:
         """Rows of: masked source, warped references, result, truth."""
-        rows = []
-        for index in range(4):
-            sample = self._samples[10**9 + index]
-            with evaluating(self.model):
-                out, targets, _, _ = self._forward(sample, index)
-            top = self.model.config.top
+        rows, top = [], self._model.config.top
+        for index in range(_NUM_SHOWN):
+            batch = as_batch(self.batches.of([_FIRST_SHOWN + index]), device_of(self._model))
+            with evaluating(self._model):
+                scene = set_scene(self._model, batch)
+                out, _ = self._forward(batch, scene)
+            targets = scene.targets
             hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
             warped, made = targets.clone(), targets.clone()
             warped[:, :, top:], made[:, :, top:] = out.warped, out.rgb
@@ -287,24 +248,38 @@ class RenderTask:
         return np.concatenate(rows)
 
 
-def set_scene(model: IPTalker, sample: RenderSample) -> Scene:
-    """A sample at the model's size, its references encoded."""
-    device = device_of(model)
-    factor = model.config.height / sample.targets.shape[1]
+def set_scene(model: IPTalker, batch: Batch) -> Scene:
+    """A batch (B, T, ...) of `RenderBatches` at the model's size, its references encoded."""
+    factor = model.config.height / batch["targets"].shape[2]
     targets, backgrounds, references = (
-        resize_pictures(to_tensor(x, device), factor)
-        for x in (sample.targets, sample.backgrounds, sample.references)
+        resize_pictures(as_pictures(batch[name].flatten(0, 1)), factor)
+        for name in ("targets", "backgrounds", "references")
     )
     points, landmarks = (
-        _scale_points(torch.from_numpy(x).to(device), factor)
-        for x in (sample.reference_points, sample.landmarks)
+        _scale_points(batch[name].flatten(0, 1), factor)
+        for name in ("reference_points", "landmarks")
     )
+    state = model.encode_references(references, points)
     return Scene(
         targets=targets,
         backgrounds=backgrounds,
         landmarks=landmarks,
-        state=model.encode_references(references, points),
-        geometry=sample_geometry(sample, factor, device),
+        state=_of_each_frame(state, *batch["targets"].shape[:2]),
+        geometry=batch_geometry(batch, factor),
+    )
+
+
+def _of_each_frame(state: ReferenceState, clips: int, frames: int) -> ReferenceState:
+    """References of B clips, (B N, ...), as those of each of B T frames: (B T, N, ...)."""
+
+    def spread(values: Tensor) -> Tensor:
+        return values.unflatten(0, (clips, -1)).repeat_interleave(frames, 0)
+
+    return ReferenceState(
+        pictures=spread(state.pictures),
+        features=spread(state.features),
+        points=spread(state.points),
+        tokens=spread(state.tokens),
     )
 
 
@@ -320,21 +295,19 @@ def render_scene(
     speaking = scene.geometry.place(canonical)
     shown = speaking if model.config.geometry_map else None
     pictures = (scene.targets, scene.backgrounds, scene.landmarks)
-    return model.render(*pictures, shown, code, scene.state, sharp=sharp), speaking
+    return model.warp_and_inpaint(*pictures, shown, code, scene.state, sharp=sharp), speaking
 
 
-def sample_geometry(
-    sample: RenderSample, factor: float, device: torch.device | str = "cpu"
-) -> FaceGeometry:
-    """Pose of a sample for crops resized by `factor`."""
-    translation = torch.from_numpy(sample.translation).float()
-    translation = translation * factor
+def batch_geometry(batch: Batch, factor: float) -> FaceGeometry:
+    """Pose of a batch's frames for crops resized by `factor`; the rest is each frame's own."""
+    frames = batch["scale"].shape[1]
+    translation = batch["translation"].flatten(0, 1).float() * factor
     translation[:, :2] += (factor - 1) / 2
     return FaceGeometry(
-        scale=torch.from_numpy(sample.scale).float().to(device) * factor,
-        rotation=torch.from_numpy(sample.rotation).float().to(device),
-        translation=translation.to(device),
-        neutral=torch.from_numpy(sample.neutral).to(device),
+        scale=batch["scale"].flatten().float() * factor,
+        rotation=batch["rotation"].flatten(0, 1).float(),
+        translation=translation,
+        neutral=batch["neutral"].repeat_interleave(frames, 0),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.core.errors import MediaError
+from dubcli.core.progress import Progress
 from dubcli.core.types import Int, MediaInfo
 from dubcli.face.detect import MediaPipeDetector
 from dubcli.media.container.probe import probe
@@ -22,8 +23,6 @@ from dubcli.personalize.footage.face_clustering import Appearance, LooksRecorder
 from dubcli.personalize.footage.sampling import spread_stretches
 from dubcli.pipeline.analysis import Analysis, analyse
 from dubcli.training.data.prepare import MIN_USABLE
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +75,7 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class FootagePart:
     """A stretch of a video after pass 1.
 
     Attributes:
@@ -133,10 +132,10 @@ def view(
     videos: Sequence[Video],
     limit_s: float,
     phase: float,
-    earlier: Sequence[Part],
+    earlier: Sequence[FootagePart],
     left_out: dict[str, str],
     progress: Progress,
-) -> list[Part]:
+) -> list[FootagePart]:
     """Look for faces in all videos, or in stretches of them where there is more than wanted.
 
     Args:
@@ -153,7 +152,7 @@ def view(
     planned = _plan(videos, limit_s, phase, earlier)
     before = sum(len(part.frames) for part in earlier)
     total = before + sum(len(frames) for _, frames in planned)
-    parts: list[Part] = []
+    parts: list[FootagePart] = []
     failed: dict[int, MediaError] = {}
     for video, frames in planned:
         done = before
@@ -200,7 +199,7 @@ def _open_video(number: int, path: Path, half: bool, threads: int) -> Video:
 
 
 def _plan(
-    videos: Sequence[Video], limit_s: float, phase: float, earlier: Sequence[Part]
+    videos: Sequence[Video], limit_s: float, phase: float, earlier: Sequence[FootagePart]
 ) -> list[tuple[Video, range]]:
     # Where no seek is exact, all is decoded from the start: only the beginning is worth it.
     lengths = [
@@ -237,7 +236,7 @@ def _frame_at(video: Video, time_s: float) -> int:
     return min(video.stop, bisect_left(pts, pts[0] + round(time_s / video.times.time_base)))
 
 
-def _view_part(video: Video, frames: range, number: int, progress: Progress) -> Part:
+def _view_part(video: Video, frames: range, number: int, progress: Progress) -> FootagePart:
     with video.open(frames) as reader, MediaPipeDetector() as detector:
         recorder = LooksRecorder(detector)
         found = analyse(reader, recorder, len(frames), progress)
@@ -254,4 +253,6 @@ def _view_part(video: Video, frames: range, number: int, progress: Progress) -> 
         for track in found.tracks
         if len(looks := recorder.looks_of(track))
     ]
-    return Part(video=video, frames=frames, found=found, numbers=numbers, appearances=appearances)
+    return FootagePart(
+        video=video, frames=frames, found=found, numbers=numbers, appearances=appearances
+    )

@@ -15,9 +15,10 @@ from dubcli.audio.log_mel import HOP, SAMPLE_RATE
 from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import DecodeError, MediaError
+from dubcli.core.progress import Progress
 from dubcli.core.types import Int, Waveform
 from dubcli.media.sound.waveform import is_silent, read_waveform
-from dubcli.personalize.footage.footage_analysis import Part, Progress
+from dubcli.personalize.footage.footage_analysis import FootagePart
 from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
 from dubcli.weights.resolve import part_path
 
@@ -28,7 +29,7 @@ _MARGIN_S = 1
 
 
 def hear_parts(
-    parts: Sequence[Part], *, whole: bool, tell: Progress
+    parts: Sequence[FootagePart], *, whole: bool, tell: Progress
 ) -> tuple[list[PartSound], dict[str, str]]:
     """Sound of each stretch in several versions; nothing from where its video is cut off on.
 
@@ -56,7 +57,9 @@ def hear_parts(
     return sounds, without
 
 
-def _hear_video(parts: list[Part], whole: bool, encoder: SpeechEncoder) -> list[PartSound] | str:
+def _hear_video(
+    parts: list[FootagePart], whole: bool, encoder: SpeechEncoder
+) -> list[PartSound] | str:
     """Sound of the parts of one video, or why there is none."""
     video = parts[0].video
     if video.info.audio is None:
@@ -91,7 +94,7 @@ def _hear_video(parts: list[Part], whole: bool, encoder: SpeechEncoder) -> list[
     return sounds
 
 
-def _read(part: Part, whole: bool) -> Waveform:
+def _read(part: FootagePart, whole: bool) -> Waveform:
     """The sound of a part. A stretch's is whole feature steps long."""
     video = part.video
     if whole:
@@ -120,5 +123,5 @@ def _between(waveform: Waveform, begin_s: Fraction | None, end_s: Fraction | Non
     )
 
 
-def _nothing(part: Part) -> PartSound:
+def _nothing(part: FootagePart) -> PartSound:
     return np.zeros(len(part.numbers), np.int64), no_sound()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dubcli.core.errors import ConfigError, DecodeError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.types import F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.pose import Pose, compose, crop_alignment
@@ -34,7 +35,7 @@ from dubcli.personalize.footage.face_clustering import (
     spread_looks,
     usable_seconds,
 )
-from dubcli.personalize.footage.footage_analysis import Part, Progress, Video, open_videos, view
+from dubcli.personalize.footage.footage_analysis import FootagePart, Video, open_videos, view
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.pipeline.analysis import choose_face
 from dubcli.training.data.prepare import MIN_USABLE, assemble_clip, cut_picture, stored_matrices
@@ -131,7 +132,7 @@ class Footage:
 class _Shown:
     """A stretch in which the person is seen often enough."""
 
-    part: Part
+    part: FootagePart
     appearances: list[Appearance]
     track: FaceTrack
     seconds: Fraction
@@ -228,7 +229,7 @@ def _find_person(
     tell: Progress,
 ) -> tuple[list[Person], list[_Shown]]:
     """Everybody that is seen, and where the one to learn is."""
-    parts: list[Part] = []
+    parts: list[FootagePart] = []
     people: list[Person] = []
     shown: list[_Shown] = []
     for phase in _PHASES if sampled else _PHASES[:1]:
@@ -244,7 +245,7 @@ def _find_person(
     return people, _thinned(shown, request.limit_s)
 
 
-def _choose(face: int, parts: Sequence[Part], people: list[Person]) -> Person:
+def _choose(face: int, parts: Sequence[FootagePart], people: list[Person]) -> Person:
     """The person to learn: of whom there is most, or whom a number of the first video means."""
     if face == 0:
         return people[0]
@@ -253,7 +254,7 @@ def _choose(face: int, parts: Sequence[Part], people: list[Person]) -> Person:
     return next(person for person in people if any(seen.track is chosen for seen in person))
 
 
-def _choose_face(parts: Sequence[Part], tracks: list[FaceTrack], number: int) -> FaceTrack:
+def _choose_face(parts: Sequence[FootagePart], tracks: list[FaceTrack], number: int) -> FaceTrack:
     """As `choose_face` among some tracks, with its errors.
 
     Raises:
@@ -263,18 +264,18 @@ def _choose_face(parts: Sequence[Part], tracks: list[FaceTrack], number: int) ->
     return choose_face(replace(parts[0].found, tracks=tracks), number)
 
 
-def _faces(parts: Sequence[Part]) -> list[Person]:
+def _faces(parts: Sequence[FootagePart]) -> list[Person]:
     """Faces of one video in the order in which they are numbered."""
     if len(parts) == 1:
         return [[seen] for seen in parts[0].appearances]
     return group_people([seen for part in parts for seen in part.appearances])
 
 
-def _tracks(parts: Sequence[Part]) -> list[FaceTrack]:
+def _tracks(parts: Sequence[FootagePart]) -> list[FaceTrack]:
     return [track for part in parts for track in part.found.tracks]
 
 
-def _where_shown(parts: Sequence[Part], person: Person) -> list[_Shown]:
+def _where_shown(parts: Sequence[FootagePart], person: Person) -> list[_Shown]:
     """Stretches with enough usable frames of a person, by video and time."""
     shown: list[_Shown] = []
     for part in sorted(parts, key=lambda part: (part.video.number, part.frames.start)):
@@ -302,7 +303,7 @@ def _thinned(shown: list[_Shown], limit_s: float) -> list[_Shown]:
 def _report(
     request: FootageRequest,
     videos: Sequence[Video],
-    parts: Sequence[Part],
+    parts: Sequence[FootagePart],
     shown: Sequence[_Shown],
     left_out: dict[str, str],
 ) -> None:
@@ -327,7 +328,7 @@ def _report(
             left_out[beyond] = "the file's timestamps do not lead there"
 
 
-def _why_unused(parts: Sequence[Part]) -> str:
+def _why_unused(parts: Sequence[FootagePart]) -> str:
     if not parts:
         return "no part of it was drawn"
     seen = [seen for part in parts for seen in part.appearances]
@@ -365,7 +366,7 @@ def _cut_pictures(shown: Sequence[_Shown], num_references: int, tell: Progress) 
         if len(cut) != len(item.track):
             raise DecodeError(
                 f"'{item.part.video.path}' cannot be read again.",
-                "Check that it did not change meanwhile.",
+                "ValidationCheck that it did not change meanwhile.",
             )
         jpeg.append(cut)
     references = cut_references(full.items(), chosen, track, crop_alignment(pose, CROP_SIZE))

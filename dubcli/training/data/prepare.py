@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -24,6 +24,7 @@ from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
@@ -59,7 +60,6 @@ from dubcli.training.data.prepared_clip import (
 from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
 from dubcli.weights.resolve import part_path
 
-Progress = Callable[[str, int, int], None]
 _FIELDS: tuple[str, ...] = (
     "clip",
     "identity",

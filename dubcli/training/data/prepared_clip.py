@@ -66,6 +66,11 @@ class PreparedClip:
     def __len__(self) -> int:
         return len(self.valid)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its crops without their margin, px."""
+        return CROP_SIZE
+
     def picture(self, index: int) -> U8:
         """Stored crop of a frame, RGB. Shape (*STORED_SIZE, 3), uint8.
 

@@ -1,9 +1,6 @@
-"""What tells made mouths from real ones: the patch discriminator and its training."""
+"""What tells made mouths from real ones: the patch discriminator and its losses."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +23,6 @@ _CHANNELS = (32, 64, 128)
 # is what made mouths lack, and a fresh network takes thousands of steps to look there by itself.
 _DETAIL_GAIN = 20.0
 _NUM_SIZES = 2
-_CLIP_NORM = 1.0
 # A fresh discriminator knows nothing: its say grows over this many steps.
 _RAMP_STEPS = 300
 
@@ -82,18 +78,17 @@ class MouthDiscriminator(nn.Module):
 
 
 class Adversary:
-    """A discriminator with its optimizer, trained against the generator step by step.
+    """A discriminator and the pictures that it judged last: what both sides of the game cost.
 
     Everything is computed in float32, also within autocast.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.net = MouthDiscriminator().to(device)
-        self._optimizer = torch.optim.Adam(self.net.parameters(), betas=(0.5, 0.99))
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
         self._judged: tuple[Tensor, Tensor] | None = None
 
     def judge(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """What made pictures cost their generator; they are kept for `learn`.
+        """What made pictures cost their generator; they are kept for `critic_loss`.
 
         Args:
             made: Shape (B, 3, H, W), [0, 1].
@@ -111,36 +106,14 @@ class Adversary:
                 _, wanted = self.net(real)
             return {"gan": generator_loss(scores), "matching": feature_loss(features, wanted)}
 
-    def learn(self, learning_rate: float) -> dict[str, float]:
-        """One update by the pictures judged last; none if it cannot be computed.
-
-        Returns:
-            `critic`: L_D, or NaN where it or its gradient is not finite.
-        """
+    def critic_loss(self) -> Tensor:
+        """L_D of the pictures judged last."""
         assert self._judged is not None, "judge comes first"
         self.net.train().requires_grad_(True)
-        scores, _ = self.net(torch.cat(self._judged))
-        pairs = [score.chunk(2) for score in scores]
-        loss = discriminator_loss([pair[0] for pair in pairs], [pair[1] for pair in pairs])
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), _CLIP_NORM))
-        if not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
-            return {"critic": math.nan}
-        self._optimizer.step()
-        return {"critic": float(loss.detach())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {"net": self.net.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any], *, with_moments: bool = True) -> None:
-        """Go on from weights and, to resume exactly, moments."""
-        self.net.load_state_dict(state["net"])
-        if with_moments:
-            self._optimizer.load_state_dict(state["optimizer"])
+        with torch.autocast(self._judged[0].device.type, enabled=False):
+            scores, _ = self.net(torch.cat(self._judged))
+            pairs = [score.chunk(2) for score in scores]
+            return discriminator_loss([pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 def ramp(step: int) -> float:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from safetensors import SafetensorError, safe_open
 
 from dubcli.core.errors import ChecksumError, ManifestError, TrainingError, WeightsError
 from dubcli.metrics.vgg19 import VGG19
-from dubcli.training.losses.pictures import LossWeights
 from dubcli.weights.resolve import local_path, part_path, resolve, size_in_words
 
 PART = "vgg19"
 SUBSTITUTE = "substitute"
 
 
-def choose_features(wanted: str, weights: LossWeights, before: str | None) -> str:
+class FeatureWeights(Protocol):
+    """λ of the losses that are named after features."""
+
+    @property
+    def perceptual(self) -> float:
+        """Of the features of the result."""
+        ...
+
+    @property
+    def style(self) -> float:
+        """Of their correlations."""
+        ...
+
+    @property
+    def warp(self) -> float:
+        """Of the features of warped references."""
+        ...
+
+
+def choose_features(wanted: str, weights: FeatureWeights, before: str | None) -> str:
     """`vgg19` or `substitute`.
 
     Args:
@@ -97,7 +117,7 @@ def require_vgg19(device: torch.device, wanted: str) -> VGG19:
     return net
 
 
-def told(features: str, weights: LossWeights) -> str:
+def told(features: str, weights: FeatureWeights) -> str:
     """The choice as a sentence; empty where no loss is named after features."""
     if features == PART:
         return "Perceptual losses compare the activations of vgg19."

@@ -6,7 +6,6 @@ Sources: IPTalker is arXiv:2501.04586, Lip-and-Identity doi:10.1002/cav.70026.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,67 +16,6 @@ _NOISE_ENERGY = (1 / 255) ** 2
 _LUMA = (0.299, 0.587, 0.114)
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _SUBSTITUTE_SSIM = 0.15
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """λ of every loss of the stages `render` and `joint`; 0 leaves a loss out.
-
-    Attributes:
-        picture: `pyramid_loss` of the result.
-        ssim: `ssim_loss` of the result.
-        perceptual: L_p (IPTalker eq. 8), or `substitute_loss` without VGG-19.
-        warp: L_w of the warped references (Lip-and-Identity), or `warp_loss` without VGG-19.
-        painted: `pyramid_loss` of the decoder's own picture. Without one of its own the decoder
-            would starve behind a gate that opens early.
-        gan: L_G (IPTalker eq. 11); above 0 a discriminator is trained by L_D (eq. 10).
-        matching: L_f of the discriminator's features (Lip-and-Identity); needs `gan`.
-        style: L_s (Lip-and-Identity).
-        texture: `texture_loss` around the mouth.
-        geometry: Error of the predicted landmarks, stage `joint`.
-        sync: L_sync (IPTalker eq. 12), stage `joint`; needs a sync expert and a mouth map.
-        sync_to_real: `relative_sync_loss`, like `sync`.
-    """
-
-    picture: float = 0.0
-    ssim: float = 0.0
-    perceptual: float = 0.0
-    warp: float = 0.0
-    painted: float = 0.0
-    gan: float = 0.0
-    matching: float = 0.0
-    style: float = 0.0
-    texture: float = 0.0
-    geometry: float = 0.0
-    sync: float = 0.0
-    sync_to_real: float = 0.0
-
-
-LOSS_PRESETS: dict[str, LossWeights] = {
-    # What little data and a CPU bear.
-    "default": LossWeights(
-        picture=1.0,
-        ssim=0.15,
-        warp=0.5,
-        painted=0.5,
-        gan=0.01,
-        matching=0.3,
-        texture=0.01,
-        geometry=1.0,
-        sync_to_real=0.1,
-    ),
-    "no-gan": LossWeights(picture=1.0, ssim=0.15, warp=0.5, painted=0.5, geometry=1.0),
-    # IPTalker eq. 13, and nothing else.
-    "paper": LossWeights(perceptual=10.0, gan=1.0, sync=0.1),
-    # Section 3.2.3 of Lip-and-Identity.
-    "lip-identity": LossWeights(perceptual=4.0, warp=2.5, style=1000.0, gan=0.25, matching=2.5),
-}
-
-
-# For `dub finetune`: texture without a discriminator, which would have to learn the person first.
-PERSON_LOSSES = LossWeights(
-    picture=1.0, ssim=0.15, warp=0.5, painted=0.5, texture=0.03, geometry=1.0, sync_to_real=0.1
-)
 
 
 def weighted_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

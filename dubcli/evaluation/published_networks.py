@@ -29,6 +29,7 @@ from dubcli.metrics.inception import Inception
 from dubcli.metrics.lpips import Lpips
 from dubcli.metrics.syncnet import FACE_PX, RATE_HZ, SAMPLE_RATE_HZ, SyncNet
 from dubcli.weights.local_files import is_accepted
+from dubcli.weights.manifest import Manifest
 from dubcli.weights.resolve import local_path, prove, resolve
 
 # Where SFace wants eyes, nose and mouth corners in its 112 px input.
@@ -43,7 +44,7 @@ _EVERY = 5
 
 
 @dataclass(frozen=True)
-class WeightFile:
+class NetworkFile:
     """A file of another project.
 
     Attributes:
@@ -54,17 +55,20 @@ class WeightFile:
     name: str
     entry: str = ""
 
-    def find(self, folder: Path | None) -> tuple[Path, str] | None:
+    def find(
+        self, folder: Path | None, manifest: Manifest | None = None
+    ) -> tuple[Path, str] | None:
         """The proven file and its sha256, from the folder or as it was pulled.
 
         Args:
             folder: Where the user keeps such files; None for nowhere.
+            manifest: The one of this installation by default.
 
         Raises:
             ChecksumError: It is not the published one.
             WeightsError: It cannot be read.
         """
-        entry = resolve(self.entry, role="part") if self.entry else None
+        entry = resolve(self.entry, manifest, role="part") if self.entry else None
         own = None if folder is None else folder / self.name
         if own is not None and own.is_file():
             known = "" if entry is None else entry.sha256 or entry.sha256_start
@@ -75,18 +79,18 @@ class WeightFile:
         return proof.path, proof.sha256
 
 
-WEIGHTS: dict[str, tuple[WeightFile, ...]] = {
+WEIGHTS: dict[str, tuple[NetworkFile, ...]] = {
     "lpips_alex": (
-        WeightFile("alexnet-owt-7be5be79.pth", "alexnet"),
-        WeightFile("alex.pth", "lpips-alex"),
+        NetworkFile("alexnet-owt-7be5be79.pth", "alexnet"),
+        NetworkFile("alex.pth", "lpips-alex"),
     ),
     "lpips_vgg": (
-        WeightFile("vgg16-397923af.pth", "vgg16"),
-        WeightFile("vgg.pth", "lpips-vgg"),
+        NetworkFile("vgg16-397923af.pth", "vgg16"),
+        NetworkFile("vgg.pth", "lpips-vgg"),
     ),
-    "syncnet": (WeightFile("syncnet_v2.model", "syncnet"),),
-    "sface": (WeightFile("face_recognition_sface_2021dec.onnx", "sface"),),
-    "inception": (WeightFile("pt_inception-2015-12-05-6726825d.pth", "inception"),),
+    "syncnet": (NetworkFile("syncnet_v2.model", "syncnet"),),
+    "sface": (NetworkFile("face_recognition_sface_2021dec.onnx", "sface"),),
+    "inception": (NetworkFile("pt_inception-2015-12-05-6726825d.pth", "inception"),),
 }
 
 
@@ -96,6 +100,7 @@ class PerceptualScorer:
     Args:
         folder: Where files lie that were not pulled; None for nowhere.
         device: Where the torch networks run.
+        manifest: The one of this installation by default.
 
     Attributes:
         files: sha256 of every file that is used, by name.
@@ -107,7 +112,9 @@ class PerceptualScorer:
         WeightsError: A file holds something else.
     """
 
-    def __init__(self, folder: Path | None, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path | None, device: torch.device, manifest: Manifest | None = None
+    ) -> None:
         if folder is not None and not folder.is_dir():
             raise ConfigError(f"'{folder}' is no folder.", "Name a folder with --weights.")
         self.files: dict[str, str] = {}
@@ -119,7 +126,7 @@ class PerceptualScorer:
         self._inception: Inception | None = None
         self._true: tuple[Path, F32] | None = None
         for group, files in WEIGHTS.items():
-            found = [file.find(folder) for file in files]
+            found = [file.find(folder, manifest) for file in files]
             here = [proven for proven in found if proven is not None]
             if len(here) < len(files):
                 absent = [f.entry or f.name for f, it in zip(files, found, strict=True) if not it]

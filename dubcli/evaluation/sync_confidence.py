@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dubcli.audio.log_mel import SAMPLE_RATE
+from dubcli.core.types import AudioFeatures, Waveform
 from dubcli.evaluation.source import Source
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import to_canonical
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.metrics.lips import MouthSeries
-from dubcli.pipeline.audio_features import hear
 from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
 
 
@@ -21,11 +21,14 @@ class OwnJudge:
     """The shipped judge, if it is there.
 
     Args:
-        device: Where it runs.
+        judge: The sync expert `judge`.
+        extract: Features of a waveform by kind.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._judge = SyncJudge.load("judge", device)
+    def __init__(
+        self, judge: SyncJudge | None, extract: Callable[[Waveform, str], AudioFeatures]
+    ) -> None:
+        self._judge, self._extract = judge, extract
 
     def __bool__(self) -> bool:
         return self._judge is not None
@@ -75,4 +78,4 @@ class OwnJudge:
         landmarks = np.where(known[:, None, None], mouth.landmarks, source.track.landmarks)
         points = to_canonical(landmarks.astype(np.float32), source.pose)[:, SPEAKING]
         clip = MouthClip(points=points, times=source.seconds, usable=known, shot=source.track.shot)
-        return judge.score(clip, hear(read_waveform(audio, SAMPLE_RATE), judge.audio_kind))
+        return judge.score(clip, self._extract(read_waveform(audio, SAMPLE_RATE), judge.audio_kind))

@@ -1,0 +1,40 @@
+"""`dub finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from dubcli.cli.command_options import options_of
+from dubcli.cli.view import View, as_json, emit, is_asked_by_a_person
+from dubcli.config import FinetuneConfig
+from dubcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dubcli.core.reports import FinetuneReport
+
+
+@options_of(FinetuneConfig, "quiet", "verbose", "json")
+def finetune_person(config: FinetuneConfig, view: View) -> None:
+    """Learn one person from their own video; use it with --identity."""
+    report = learn(config, view)
+    if view.json:
+        emit(as_json(asdict(report)))
+
+
+def learn(config: FinetuneConfig, view: View) -> FinetuneReport:
+    """Ask whether the person agreed, learn, and tell."""
+    asked = not config.consent and is_asked_by_a_person()
+    if asked:
+        question = "Did the person in this footage agree that their face is learned and dubbed?"
+        if not typer.confirm(question, err=True):
+            raise ConfigError("Without consent nobody is learned.", "Ask the person first.")
+        config = replace(config, consent=True)
+    from dubcli.personalize.run import finetune
+
+    with view.progress("steps") as progress:
+        report = finetune(config, progress, announce=view.say, asked=asked)
+    view.learned(report)
+    return report

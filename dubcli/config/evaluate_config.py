@@ -1,0 +1,123 @@
+"""`dub evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dubcli.config.option_parsing import check
+from dubcli.config.settings_common import DEVICES, about, as_json, check_device
+
+EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
+BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Everything that `dub evaluate` can be told. Lists are comma-separated names."""
+
+    clips: Path = field(metadata=about("Folder of videos, or a CSV with the column 'clip'."))
+    output: Path = field(metadata=about("Folder of the scores: tables, plots, contact sheets."))
+    settings: str = field(
+        default="reconstruction,cross,silence",
+        metadata=about("What is dubbed: reconstruction, cross, silence."),
+    )
+    models: str = field(
+        default="iptalker",
+        metadata=about(
+            "Models that are scored, as --model of the main job takes them; '' for none."
+        ),
+    )
+    identities: str = field(
+        default="",
+        metadata=about(
+            "Identities that are scored beside them: names, paths, or a folder with one "
+            "for each clip."
+        ),
+    )
+    baselines: str = field(
+        default="passthrough,best-reference,audio-reference,ground-truth",
+        metadata=about(
+            "What they are compared with: passthrough, best-reference, audio-reference, "
+            "ground-truth; '' for none."
+        ),
+    )
+    half: bool = field(
+        default=False,
+        metadata=about("Lend references from the first half of each clip and score the second."),
+    )
+    catalogue: Path | None = field(
+        default=None, metadata=about("CSV that names people and whether a clip's sound is theirs.")
+    )
+    speech: Path | None = field(
+        default=None, metadata=about("Folder of foreign recordings for the setting cross.")
+    )
+    weights: Path | None = field(
+        default=None,
+        metadata=about(
+            "Folder with networks of other projects; those of `dub models pull --for "
+            "evaluate` are found without it."
+        ),
+    )
+    limit: int = field(default=0, metadata=about("Score the first clips only; 0 for all."))
+    device: str = field(
+        default="auto",
+        metadata=about(f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+    )
+    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
+    seed: int = field(default=0, metadata=about("Seed of everything random."))
+    keep: bool = field(default=False, metadata=about("Keep the dubbed videos."))
+    overwrite: bool = field(
+        default=False, metadata=about("Score again what an earlier run has scored.")
+    )
+
+    def __post_init__(self) -> None:
+        for kind, chosen, known in (
+            ("setting", self.setting_names, EVALUATION_SETTINGS),
+            ("baseline", self.baseline_names, BASELINES),
+        ):
+            unknown = [name for name in chosen if name not in known]
+            check(
+                not unknown,
+                f"Unknown {kind} '{''.join(unknown[:1])}'.",
+                f"Use one or more of {', '.join(known)}, separated by commas.",
+            )
+        check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
+        check(
+            bool(self.model_names or self.identity_names or self.baseline_names),
+            "Neither a model nor an identity nor a baseline.",
+            "Name one with --models, --identities or --baselines.",
+        )
+        check_device(self.device)
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+
+    @property
+    def setting_names(self) -> tuple[str, ...]:
+        """The chosen settings."""
+        return _names(self.settings)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that are scored."""
+        return _names(self.models)
+
+    @property
+    def identity_names(self) -> tuple[str, ...]:
+        """The identities that are scored beside the models: names, paths, folders of several."""
+        return _names(self.identities)
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The chosen baselines."""
+        return _names(self.baselines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return as_json(self)
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    """The different names of a comma-separated list, in order."""
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

@@ -1,0 +1,78 @@
+"""`dub finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dubcli.config.option_parsing import check
+from dubcli.config.settings_common import DEVICES, about, as_json, check_device, check_precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Everything that `dub finetune` can be told."""
+
+    videos: tuple[Path, ...] = field(
+        metadata=about("Videos of the person; 4 seconds are enough, more is better.")
+    )
+    name: str = field(
+        metadata=about("What the identity is called, or the folder where it is to lie.")
+    )
+    model: str = field(
+        default="iptalker", metadata=about("Model that learns, as in `dub models list`.")
+    )
+    consent: bool = field(
+        default=False, metadata=about("The person agreed to be learned; no question is asked.")
+    )
+    steps: int = field(default=200, metadata=about("Steps in all."))
+    minutes: float = field(
+        default=0.0, metadata=about("Stop after this many minutes in all; 0 for no limit.")
+    )
+    half: bool = field(
+        default=False,
+        metadata=about(
+            "Learn from the first half of each video, and leave the second for scoring."
+        ),
+    )
+    face: int = field(
+        default=0,
+        metadata=about(
+            "Which face of the first video, counted from 1 by size; 0 takes who is seen most."
+        ),
+    )
+    learn_sound: bool = field(
+        default=False,
+        metadata=about(
+            "Also learn how the lips follow the sound, guarded by the sync expert. By "
+            "default only the mouth's shape and range are taken."
+        ),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=about("Replace the identity if it exists, and drop an unfinished run."),
+    )
+    seed: int = field(default=0, metadata=about("Seed of everything random."))
+    device: str = field(
+        default="auto",
+        metadata=about(f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+    )
+    precision: str = field(
+        default="auto", metadata=about("Number format while learning: auto, float32 or bfloat16.")
+    )
+    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
+
+    def __post_init__(self) -> None:
+        check(bool(self.videos), "No video to learn from.", "Name one or more videos.")
+        check(bool(self.name.strip()), "The identity has no name.", "Use --name, such as anna.")
+        check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more; 200 is usual.")
+        check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
+        check(self.face >= 0, f"Face {self.face} does not exist.", "Faces count from 1.")
+        check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check_device(self.device)
+        check_precision(self.precision)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as JSON-ready values."""
+        return as_json(self)

@@ -1,0 +1,53 @@
+"""Series that grow frame by frame, in little memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dubcli.core.types import F32
+
+
+class GrowingColumn:
+    """A float32 array that grows at its end at amortised constant cost."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._data = np.empty((16, *shape), np.float32)
+        self._length = 0
+
+    def append(self, value: F32 | float) -> None:
+        """Add one row."""
+        if self._length == len(self._data):
+            grown = np.empty((2 * self._length, *self._data.shape[1:]), np.float32)
+            grown[: self._length] = self._data
+            self._data = grown
+        self._data[self._length] = value
+        self._length += 1
+
+    def trim(self) -> None:
+        """Give back what the column does not fill: there may be thousands of short ones."""
+        self._data = self.values.copy()
+
+    @property
+    def values(self) -> F32:
+        """All rows."""
+        return self._data[: self._length]
+
+
+class SpreadSample:
+    """A few values of a stream of unknown length, evenly spread over it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen = 0
+        self._step = 1
+        self.values: list[F32] = []
+
+    def append(self, value: F32) -> None:
+        """Take the next value, or pass over it."""
+        if self._seen % self._step == 0:
+            if len(self.values) == self._most:
+                # Every other one goes; `most` is even, so this value is next in the wider step.
+                self.values = self.values[::2]
+                self._step *= 2
+            self.values.append(value)
+        self._seen += 1

@@ -1,0 +1,33 @@
+"""What the rest of the program knows of an architecture before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The parts of a model's package, each as `module:name`, imported on first use.
+
+    Attributes:
+        name: As users write it and as manifest entries begin.
+        network: Class that fulfils `models.api.LipSyncModel`; takes its configuration.
+        config: Frozen dataclass of sizes and variants, stored with the weights.
+        options: Frozen dataclass of what users may choose per dub; None where there is nothing.
+        recipe: `training.stage.Recipe`: stages, losses, assembly and fine-tuning; None where
+            nothing is trained.
+    """
+
+    name: str
+    network: str
+    config: str
+    options: str | None = None
+    recipe: str | None = None
+
+
+def load_part(place: str) -> Any:
+    """The object that `module:name` stands for."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

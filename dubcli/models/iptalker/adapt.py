@@ -1,0 +1,200 @@
+"""How IPTalker learns one person: the picture part by gradient steps, the mouth in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dubcli.core.errors import TrainingError
+from dubcli.core.types import F32, F64, Int
+from dubcli.models.api import Motion
+from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.models.iptalker.geometry_task import BatchSize, coefficients_of
+from dubcli.models.iptalker.losses import PERSON_LOSSES
+from dubcli.models.iptalker.network import IPTalker
+from dubcli.models.iptalker.render_samples import Variation
+from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.sync.network import SyncExpert
+from dubcli.training.data.prepared_clip import STEPS_HZ
+from dubcli.training.data.train_clips import TrainClip, audio_windows
+from dubcli.training.device_utils import device_of, evaluating
+from dubcli.training.stage import MODEL, Optimization, PersonSetup, Task
+
+# Coefficients have unit variance over people. So much of it lies between people and so much
+# within one, of what the sound does not tell; mouths repeat themselves within so many seconds.
+_BETWEEN, _WITHIN, _MEMORY_S = 0.15, 0.37, 0.4
+# Independent moments that the gain's prior, 1, is worth; and its limits.
+_GAIN_PRIOR, _GAIN_RANGE = 20.0, (0.5, 2.0)
+# What of a spread that pictures do not show is made up for (all of it costs 0.5 dB, this much 0.2),
+# and its limits.
+_WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
+_BATCH = 64
+# One person varies less than all people: the camera's frame, not the light or the side.
+_JITTER = 0.5
+# More makes pictures distrust their landmarks: mouths open less.
+_NOISE = 0.05
+
+
+class IPTalkerAdapter:
+    """Fulfils `training.stage.Adapter`."""
+
+    def can_learn(self, config: Mapping[str, Any]) -> bool:
+        """Only the mouth map tells pictures what mouth they show."""
+        return bool(config.get("geometry_map", True))
+
+    def task(self, setup: PersonSetup) -> Task:
+        """The picture part, or with `learn_sound` all of it, guarded by the sync expert.
+
+        Raises:
+            TrainingError: Sound is to be learned, and the footage has none.
+        """
+        if setup.learn_sound and not any(clip.has_audio for clip in setup.clips):
+            raise TrainingError(
+                "The footage has no sound that fits the mouth, so how it follows cannot be "
+                "learned.",
+                "Leave out --learn-sound.",
+            )
+        parameters = RenderTask.trained(setup.model, setup.learn_sound)
+        optimizer = torch.optim.AdamW(parameters, lr=setup.schedule.peak, betas=(0.9, 0.98))
+        sync = setup.sync if isinstance(setup.sync, SyncExpert) and setup.learn_sound else None
+        return RenderTask(
+            setup.model,
+            setup.clips,
+            BatchSize(seed=setup.seed, clips=1, frames=setup.frames),
+            Optimization(optimizer=optimizer, schedule=setup.schedule),
+            joint=setup.learn_sound,
+            weights=PERSON_LOSSES,
+            frozen=FrozenNetworks(sync=sync),
+            variation=Variation(
+                jitter=_JITTER,
+                is_mirrored=False,
+                is_coloured=False,
+                noise=_NOISE,
+                references=setup.references,
+            ),
+        )
+
+    def learned_names(self, task: Task) -> list[str]:
+        """What is trained, and the last layer before the mouth, see `set_mouth`."""
+        model = task.modules[MODEL]
+        assert isinstance(model, IPTalker)
+        trained = {id(value) for value in task.optimizers[MODEL].parameters}
+        last = {id(value) for value in model.alignment.to_coefficients[-1].parameters()}
+        by_id = [(name, id(value)) for name, value in model.named_parameters()]
+        names = [name for group in (trained, last) for name, value in by_id if value in group]
+        return list(dict.fromkeys(names))
+
+    def set_mouth(self, model: IPTalker, clips: list[TrainClip]) -> bool:
+        """Mean shape and spread of the person's mouth, see `set_mouth`."""
+        return set_mouth(model, clips)
+
+    def widen_mouth(self, model: IPTalker, clips: list[TrainClip], shown: float) -> None:
+        """Open further where pictures show too little, see `widen_mouth`."""
+        widen_mouth(model, clips, shown)
+
+    def true_motion(self, model: IPTalker, clip: TrainClip, frames: Int) -> Motion:
+        """The mouths of some frames on the model's basis."""
+        device = device_of(model)
+        neutral = torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(device)
+        return model.motion_of(_true(model, clip, frames), neutral)
+
+
+def _true(model: IPTalker, clip: TrainClip, frames: Int) -> Tensor:
+    """Coefficients of the mouths that a clip shows. Shape (T, P)."""
+    departure = torch.from_numpy(clip.departure[frames].astype(np.float32))
+    return coefficients_of(departure.to(device_of(model)), model.alignment.basis)
+
+
+def set_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
+    """Let the predicted mouth take this person's mean shape, and open as far as the person does.
+
+    Sound alone still decides when the mouth moves. The mapping is folded into the last layer, so
+    the sound half needs no training.
+
+    Returns:
+        Whether there was sound to compare with; the model stays as it is otherwise.
+    """
+    heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
+    if not heard:
+        return False
+    predicted = np.concatenate([_predicted(model, clip) for clip in heard])
+    true = np.concatenate([_true(model, clip, clip.frames).cpu().numpy() for clip in heard])
+    seconds = sum(len(clip.frames) * _frame_s(clip) for clip in heard)
+    basis = model.alignment.basis.cpu().numpy()
+    opening = basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1]
+    gain, shift = mouth_mapping(predicted, true, opening, seconds)
+    _fold(model, gain, shift)
+    return True
+
+
+def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
+    """Make up for pictures that open less than their landmarks, as far as that costs little.
+
+    Args:
+        model: After `set_mouth`.
+        clips: What was learned from.
+        shown: Spread of the opening in generated pictures over the true one; NaN changes nothing.
+    """
+    heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
+    if not heard or not shown > 0:
+        return
+    factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
+    mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0)
+    _fold(model, factor, (1 - factor) * mean)
+
+
+def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
+    """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
+    last, articulation = model.alignment.to_coefficients[-1], model.options.articulation
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.mul_(gain)
+        last.bias.mul_(gain).add_(torch.from_numpy(shift / articulation).to(last.bias))
+
+
+def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:
+    """The map `gain * c + shift` from what sound predicts to a person's own mouth.
+
+    What the sound does not tell on average is added, and the spread of the mouth opening made
+    the person's; both as far as the footage outweighs a prior of no change (the posterior mean of
+    a normal; a mean of logarithms).
+
+    Args:
+        predicted: Coefficients. Shape (T, P).
+        true: Coefficients. Shape (T, P).
+        opening: How far each coefficient opens the mouth. Shape (P,).
+        seconds: Length of the footage: what counts is how often the mouth changed, not frames.
+    """
+    independent = max(1.0, seconds / _MEMORY_S)
+    error = (true - predicted).astype(np.float64)
+    spread = 0.5 * error.var(0) + 0.5 * _WITHIN
+    moved = error.mean(0) * _BETWEEN / (_BETWEEN + spread / independent)
+    ratio = max(float((true @ opening).std()), 1e-6) / max(float((predicted @ opening).std()), 1e-6)
+    gain = float(np.clip(ratio ** (independent / (independent + _GAIN_PRIOR)), *_GAIN_RANGE))
+    mean = predicted.mean(0, dtype=np.float64)
+    return gain, moved + (1 - gain) * mean
+
+
+@torch.inference_mode()
+def _predicted(model: IPTalker, clip: TrainClip) -> F32:
+    """Coefficients that the clip's sound asks for. Shape (U, P)."""
+    device, spec, config = device_of(model), model.spec, model.config
+    tokens = torch.zeros(config.num_references, config.embedding, device=device)
+    parts = []
+    with evaluating(model):
+        for start in range(0, len(clip.frames), _BATCH):
+            frames = clip.frames[start : start + _BATCH]
+            audio = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
+            made = model.coefficients(torch.from_numpy(audio).to(device), tokens)
+            parts.append(made.cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _frame_s(clip: TrainClip) -> float:
+    """Seconds from frame to frame."""
+    steps = np.diff(clip.clip.steps)
+    return float(np.median(steps)) / float(STEPS_HZ) if len(steps) else 0.0

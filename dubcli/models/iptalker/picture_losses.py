@@ -1,0 +1,118 @@
+"""What rendered pictures cost: pixel by pixel, by features, and by the texture of the mouth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.common.masks import mouth_mask
+from dubcli.models.common.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
+from dubcli.models.iptalker.config import IPTalkerConfig
+from dubcli.models.iptalker.losses import LossWeights
+from dubcli.models.iptalker.network import Rendered
+from dubcli.training.losses.discriminators import Adversary, cut_mouths
+from dubcli.training.losses.pictures import (
+    edge_features,
+    feature_loss,
+    perceptual_loss,
+    pyramid_loss,
+    ssim_loss,
+    style_loss,
+    substitute_loss,
+    texture_loss,
+    warp_loss,
+)
+
+_MOUTH_WEIGHT = 4.0
+# Side of the windows in which texture is compared, inter-ocular distances.
+_TEXTURE_WINDOW = 0.2
+_MOUTH_SURROUNDINGS = 0.2
+_LIPS = slice(OUTER.start, INNER.stop)
+
+
+class PictureLosses:
+    """Losses with a λ, of all frames of a batch together.
+
+    Args:
+        weights: λ of each.
+        config: Of the network.
+        vgg: What perceptual losses compare; None: their substitutes.
+        adversary: The discriminator; None without one.
+    """
+
+    def __init__(
+        self,
+        weights: LossWeights,
+        config: IPTalkerConfig,
+        vgg: VGG19 | None,
+        adversary: Adversary | None,
+    ) -> None:
+        self._weights, self._config = weights, config
+        self._vgg, self._adversary = vgg, adversary
+
+    def __call__(self, out: Rendered, targets: Tensor, speaking: Tensor) -> dict[str, Tensor]:
+        """Losses by name.
+
+        Args:
+            out: What was rendered, the box.
+            targets: Real crops, [0, 1]. Shape (T, 3, H, W).
+            speaking: Their speaking points, crop px. Shape (T, S, 2).
+        """
+        top, unit = self._config.top, self._config.unit_px
+        real = targets[:, :, top:]
+        mask = mouth_mask("fixed", targets, torch.empty(0))[:, :, top:]
+        grid = pixel_grid(out.rgb.shape[-2], out.rgb.shape[-1], 1, (top, 0))
+        lips = draw_mouth(speaking, grid[::4, ::4], 0.1 * unit, refine=4)[:, :1]
+        losses = self._pixel_losses(out, real, 0.2 + mask + _MOUTH_WEIGHT * lips)
+        windows = cut_mouths([out.rgb, real, lips], speaking[:, _LIPS], unit, top)
+        return losses | self._mouth_losses(*windows)
+
+    def _pixel_losses(self, out: Rendered, real: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Losses that compare pixel by pixel."""
+        weights, losses = self._weights, dict[str, Tensor]()
+        if weights.picture:
+            losses["picture"] = pyramid_loss(out.rgb, real, weight)
+        if weights.ssim:
+            losses["ssim"] = ssim_loss(out.rgb, real, weight)
+        if weights.painted and self._config.geometry_map:
+            losses["painted"] = pyramid_loss(out.painted, real, weight)
+        if self._vgg is not None:
+            return losses | self._feature_losses(self._vgg, out, real)
+        if weights.perceptual:
+            losses["perceptual"] = substitute_loss(out.rgb, real, weight)
+        if weights.warp:
+            losses["warp"] = warp_loss(out.warped, real, weight)
+        return losses
+
+    def _feature_losses(self, vgg: VGG19, out: Rendered, real: Tensor) -> dict[str, Tensor]:
+        """L_p, L_w and L_s on VGG-19's activations of the whole box."""
+        weights, losses = self._weights, dict[str, Tensor]()
+        with torch.no_grad():
+            wanted = vgg(real)
+        if weights.warp:
+            losses["warp"] = feature_loss(vgg(out.warped), wanted)
+        if not (weights.perceptual or weights.style):
+            return losses
+        made = vgg(out.rgb)
+        if weights.perceptual:
+            halves = [functional.avg_pool2d(x, 2) for x in (out.rgb, real)]
+            with torch.no_grad():
+                wanted_half = vgg(halves[1])
+            losses["perceptual"] = perceptual_loss([made, vgg(halves[0])], [wanted, wanted_half])
+        if weights.style:
+            losses["style"] = style_loss(made, wanted)
+        return losses
+
+    def _mouth_losses(self, made: Tensor, real: Tensor, lips: Tensor) -> dict[str, Tensor]:
+        """Losses on the texture of windows around the lips, (T, 3, h, w) and (T, 1, h, w)."""
+        weights, losses = self._weights, dict[str, Tensor]()
+        if weights.texture:
+            window = max(4, round(_TEXTURE_WINDOW * self._config.unit_px))
+            losses["texture"] = texture_loss(made, real, _MOUTH_SURROUNDINGS + lips, window)
+        if weights.style and self._vgg is None:
+            losses["style"] = style_loss(edge_features(made), edge_features(real))
+        if self._adversary is not None:
+            losses |= self._adversary.judge(made, real)
+        return losses

@@ -1,0 +1,255 @@
+"""Loaded models, apart from any job: many jobs of one process load each of them once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import torch
+from torch import nn
+
+from dubcli.audio.features import extract_features
+from dubcli.audio.speech_encoder import SpeechEncoder
+from dubcli.config import DubConfig, PlanConfig
+from dubcli.core.progress import Progress
+from dubcli.core.reports import DubReport
+from dubcli.core.types import AudioFeatures, MediaInfo, Waveform
+from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.identities.adapter import apply_adapter
+from dubcli.identities.identity import Identity
+from dubcli.models.api import LipSyncModel
+from dubcli.occlusion.ranges import Segment
+from dubcli.occlusion.segmenter import load_segmenter
+from dubcli.pipeline.device import choose_device
+from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.source_sync import SourceSync
+from dubcli.weights.entry import WeightEntry
+from dubcli.weights.load import load_entry
+from dubcli.weights.manifest import Manifest, load_manifest
+from dubcli.weights.resolve import part_path, resolve
+
+if TYPE_CHECKING:
+    from dubcli.preview.plan_types import PlanReport
+
+T = TypeVar("T")
+
+
+class Engine:
+    """What jobs of one process share: weights in memory, read from the disk once.
+
+    Nothing is loaded before a job needs it. Jobs of one engine run one after the other; loading
+    itself is safe from several threads. A context manager: leaving it lets go of all that was
+    loaded.
+
+    Args:
+        device: Where models run, for jobs that leave theirs at `auto`.
+        threads: CPU threads, for jobs that leave theirs at 0; 0 for all cores.
+    """
+
+    def __init__(self, device: str = "auto", threads: int = 0) -> None:
+        self._device, self._threads = device, threads
+        self._all_threads = torch.get_num_threads()
+        self._loaded: dict[Hashable, Any] = {}
+        self._detectors: list[MediaPipeDetector] = []
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything that was loaded; the next job loads it again."""
+        with self._lock:
+            self._loaded.clear()
+            while self._detectors:
+                self._detectors.pop().close()
+
+    # Jobs ----------------------------------------------------------------------------------------
+
+    def dub(
+        self,
+        config: DubConfig,
+        progress: Progress | None = None,
+        *,
+        announce: Callable[[str], None] | None = None,
+    ) -> DubReport:
+        """Dub a video: `pipeline.run.dub` with what this engine has loaded.
+
+        Args:
+            config: What to do.
+            progress: Called as (stage, done, total).
+            announce: Called with sentences on what is about to be done, before the slow part.
+
+        Raises:
+            DubError: See `dubcli.core.errors`.
+        """
+        from dubcli.pipeline.run import dub
+
+        return dub(config, progress, engine=self, announce=announce)
+
+    def plan(self, config: PlanConfig, progress: Progress | None = None) -> PlanReport:
+        """Tell what a dub would do: `preview.plan_report.make_plan` with this engine.
+
+        Args:
+            config: What the dub would be told.
+            progress: Called as (stage, done, total).
+
+        Raises:
+            DubError: The dub could not begin.
+        """
+        from dubcli.preview.plan_report import make_plan
+
+        return make_plan(config, progress, engine=self)
+
+    # What they need ------------------------------------------------------------------------------
+
+    @property
+    def manifest(self) -> Manifest:
+        """The weights of this installation, read once.
+
+        Raises:
+            ManifestError: It is missing or damaged.
+        """
+        return self._once("manifest", load_manifest)
+
+    def resolve(self, name: str, role: str | None = "model") -> WeightEntry:
+        """The entry that a name means, see `weights.resolve`.
+
+        Raises:
+            ConfigError: No entry has this name.
+            WeightsError: There is no such checkpoint.
+        """
+        return resolve(name, self.manifest, role)
+
+    def device(self, name: str = "auto") -> torch.device:
+        """The device of a job.
+
+        Args:
+            name: What the job asks for; `auto` takes the engine's.
+
+        Raises:
+            DeviceError: It is not there.
+        """
+        return choose_device(self._device if name == "auto" else name)
+
+    def use_threads(self, threads: int = 0) -> None:
+        """Let torch use so many CPU threads from now on; 0 takes the engine's number."""
+        torch.set_num_threads(threads or self._threads or self._all_threads)
+
+    def model(
+        self, entry: WeightEntry, device: torch.device, identity: Identity | None = None
+    ) -> LipSyncModel:
+        """A job's own model, in evaluation mode; its parameters are shared between jobs.
+
+        With an identity it is a copy with the identity's changes, which no other job sees.
+
+        Args:
+            entry: Its weights.
+            device: Where it runs.
+            identity: Whose changes are added.
+
+        Raises:
+            WeightsError: The weights are missing, damaged or of another architecture.
+            IncompatibleAdapterError: The identity was learned on other weights.
+        """
+        stated = json.dumps(entry.config, sort_keys=True)
+        key = ("model", entry.name, entry.sha256, stated, str(device))
+        base = cast(nn.Module, self._once(key, lambda: load_entry(entry, str(device))[0]))
+        if identity is None:
+            shared = chain(base.parameters(), base.buffers())
+            return cast(LipSyncModel, copy.deepcopy(base, {id(value): value for value in shared}))
+        model = copy.deepcopy(base)
+        apply_adapter(model, identity, entry.sha256)
+        return cast(LipSyncModel, model)
+
+    def features(self, waveform: Waveform, kind: str) -> AudioFeatures:
+        """Features of sound, as a network hears it.
+
+        Args:
+            waveform: Mono audio at 16 kHz.
+            kind: A key of `core.types.FEATURE_SIZES`.
+
+        Raises:
+            ConfigError: Unknown kind.
+            WeightsError: The speech encoder is missing or damaged.
+        """
+        encoder = self.speech_encoder() if kind == "speech" else None
+        return extract_features(waveform, kind, encoder)
+
+    def speech_encoder(self) -> SpeechEncoder:
+        """The speech recogniser's encoder.
+
+        Raises:
+            WeightsError: It is missing or damaged.
+        """
+        return self._once(
+            "speech encoder", lambda: SpeechEncoder(part_path("speech-encoder", self.manifest))
+        )
+
+    def sync_expert(self, role: str, device: torch.device) -> SyncJudge | None:
+        """The sync expert `train` or `judge`; None where it is not in the package.
+
+        Raises:
+            WeightsError: Its weights are damaged.
+        """
+        key = ("sync", role, str(device))
+        return self._once(key, lambda: SyncJudge.load(role, device, self.manifest))
+
+    def source_sync(self, info: MediaInfo, device: torch.device) -> SourceSync:
+        """What compares mouths of a source with its own sound."""
+        return SourceSync(info, lambda: self.sync_expert("train", device), self.features)
+
+    def segmenter(self) -> Segment | None:
+        """What tells what lies in front of a face; None where the package has no such network.
+
+        Raises:
+            WeightsError: Its weights are damaged.
+        """
+        return self._once("segmenter", lambda: load_segmenter(self.manifest))
+
+    @contextmanager
+    def detector(self) -> Iterator[FaceDetector]:
+        """A face detector for one video; it follows faces, so no two videos share it at a time.
+
+        Raises:
+            DeviceError: A system library that it needs is missing.
+        """
+        with self._lock:
+            detector = self._detectors.pop() if self._detectors else MediaPipeDetector()
+        try:
+            yield detector
+            detector.reset()
+        except BaseException:
+            detector.close()
+            raise
+        with self._lock:
+            self._detectors.append(detector)
+
+    def _once(self, key: Hashable, load: Callable[[], T]) -> T:
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = load()
+            return self._loaded[key]
+
+
+@contextmanager
+def engine_for(engine: Engine | None, device: str, threads: int) -> Iterator[Engine]:
+    """The engine that was given, or one for a single job."""
+    if engine is not None:
+        yield engine
+        return
+    with Engine(device, threads) as own:
+        yield own

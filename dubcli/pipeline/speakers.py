@@ -1,0 +1,115 @@
+"""The people who are dubbed, ready for pass 2: their pictures, and what the models hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dubcli.core.types import F32, AudioFeatures
+from dubcli.models.api import Subject
+from dubcli.pipeline.context import Clock, RunContext
+from dubcli.pipeline.decision import Decision, Speaker
+from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.renderer import Renderer, RenderJob
+from dubcli.pipeline.second_subject import analyse_second_subjects
+from dubcli.pipeline.subject import DubbedFace, follow_face
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedSpeaker:
+    """One person who is dubbed.
+
+    Attributes:
+        speaker: What was decided.
+        face: The face over the source's frames.
+        looks: Descriptors of a few of its pictures. Shape (L, D).
+        features: What the models hear, by kind.
+        second: People of other videos that options name, by architecture.
+    """
+
+    speaker: Speaker
+    face: DubbedFace
+    looks: F32
+    features: dict[str, AudioFeatures]
+    second: dict[str, Subject]
+
+
+def prepare_speakers(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    reference_frames: range | None = None,
+) -> tuple[PreparedSpeaker, ...]:
+    """Cut pictures of each face out of the video, and turn the recordings into features.
+
+    Args:
+        context: Of the run.
+        job: What is to be done.
+        decision: Who is dubbed.
+        reference_frames: Frames that may serve as references and tell how the mouth rests; all
+            where None.
+
+    Raises:
+        NoFaceError: The video no longer holds one of the frames.
+        WeightsError: The speech encoder is missing or damaged.
+    """
+    spec = job.models.render.spec
+    specs = {one.name: one for one in (job.models.motion.spec, spec)}
+    second = analyse_second_subjects(context, job.second_videos, specs, job.device)
+    prepared: list[PreparedSpeaker] = []
+    for speaker in decision.speakers:
+        face, looks = follow_face(
+            context.reader,
+            job.video,
+            speaker.choice.track,
+            spec,
+            job.identity,
+            reference_frames,
+            None if job.models.is_one else job.models.motion.spec,
+        )
+        waveform = speaker.speech.waveform
+        features = {
+            kind: context.engine.features(waveform, kind) for kind in job.models.audio_kinds
+        }
+        prepared.append(
+            PreparedSpeaker(
+                speaker=speaker, face=face, looks=looks, features=features, second=second
+            )
+        )
+    return tuple(prepared)
+
+
+def make_renderers(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+    clock: Clock | None = None,
+) -> list[Renderer]:
+    """One for each speaker; each takes the frames that the one before gives.
+
+    Args:
+        context: Of the run.
+        job: What is to be done.
+        decision: How.
+        speakers: Who is dubbed.
+        clock: Collects seconds in place of the run's, for what is no part of it.
+    """
+    return [
+        Renderer(
+            RenderJob(
+                models=job.models,
+                face=one.face,
+                features=one.features,
+                timeline=decision.schedule.timeline,
+                times=decision.found.times,
+                origin_s=decision.schedule.begin_s,
+                strength=one.speaker.strength,
+                device=job.device,
+                second=one.second,
+                segment=context.engine.segmenter() if one.face.track.touched.any() else None,
+            ),
+            clock or context.clock,
+        )
+        for one in speakers
+    ]

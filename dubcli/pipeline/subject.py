@@ -1,0 +1,225 @@
+"""The person who is dubbed: their face over the video, and what models are given of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, References, VideoStreamInfo
+from dubcli.face.crop import cut_crop
+from dubcli.face.face_descriptor import describe
+from dubcli.face.landmarks import SPEAKING
+from dubcli.face.neutral import rest_shape
+from dubcli.face.pose import Pose, crop_alignment, to_canonical
+from dubcli.face.references import cut_references, select_by_opening, select_references
+from dubcli.face.track import fade, smooth_pose
+from dubcli.identities.identity import Identity
+from dubcli.media.video.frame_reader import FrameReader
+from dubcli.media.video.native_frame import NativeFrame
+from dubcli.media.video.spaces import coded_to_display
+from dubcli.media.video.timeline import FrameTimes
+from dubcli.models.api import ModelSpec, Subject, TrackMotion
+from dubcli.models.conversion import reference_set
+from dubcli.pipeline.stored_identity import in_this_video
+
+# Pictures by which a face is compared with others where the model asks for none.
+_NUM_DESCRIBED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubbedFace:
+    """The face that is dubbed, over the source's frames.
+
+    Attributes:
+        track: Where the face is.
+        pose: Smoothed pose, canonical units to display px.
+        alignment: Display px to crop px.
+        coded_to_display: Coded px to display px. Shape (2, 3).
+        strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
+        neutral: Resting speaking points, canonical units. Shape (S, 3).
+        references: Pictures of the face by role of the model that paints.
+        motion_references: The same of the model that predicts the mouth, where it is another one.
+        state: What a model prepared of them before, see `LipSyncModel.state_tensors`; None
+            prepares it now.
+    """
+
+    track: FaceTrack
+    pose: Pose
+    alignment: Alignment
+    coded_to_display: F64
+    strength: F32
+    neutral: F32
+    references: Mapping[str, References]
+    motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
+    state: dict[str, torch.Tensor] | None = None
+
+    @property
+    def reference_frames(self) -> list[int]:
+        """Source frames of the references, role after role."""
+        return [
+            int(frame) for one in self.references.values() for frame in one.frame_indices.tolist()
+        ]
+
+
+def follow_face(
+    reader: FrameReader,
+    video: VideoStreamInfo,
+    track: FaceTrack,
+    spec: ModelSpec,
+    identity: Identity | None = None,
+    reference_frames: range | None = None,
+    motion: ModelSpec | None = None,
+) -> tuple[DubbedFace, F32]:
+    """The face over the video's frames, and descriptors of a few of its pictures (L, D).
+
+    Args:
+        reader: Of the video.
+        video: Its stream.
+        track: The face.
+        spec: Of the model that paints it.
+        identity: What was learned of the person.
+        reference_frames: Frames that may serve as references and tell how the mouth rests; all
+            where None.
+        motion: Of the model that predicts the mouth, where it is another one.
+
+    Raises:
+        NoFaceError: The video no longer holds one of the frames.
+    """
+    pose = smooth_pose(track)
+    alignment = crop_alignment(pose, spec.crop.size)
+    allowed: Bool = np.ones(len(track), np.bool_)
+    if reference_frames is not None:
+        allowed = np.isin(np.arange(len(track)), list(reference_frames))
+    chosen = _choose_frames(track, pose, spec, allowed)
+    pictures = _UprightPictures(reader, video, track)
+    references = _cut_roles(pictures, chosen, track, alignment, spec)
+    descriptors = np.stack(list(pictures.descriptors.values()))
+    motion_references: dict[str, References] = {}
+    if motion is not None and motion.static_roles():
+        chosen = _choose_frames(track, pose, motion, allowed)
+        motion_references = _cut_roles(pictures, chosen, track, alignment, motion)
+    state = None
+    if identity is None:
+        neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
+    else:
+        neutral = identity.neutral
+        ((role, own),) = references.items()
+        usable = np.flatnonzero(track.valid)
+        kept = in_this_video(identity.references, own, alignment, usable)
+        state = identity.state if kept.crops is identity.references.crops else None
+        references = {role: kept}
+    face = DubbedFace(
+        track=track,
+        pose=pose,
+        alignment=alignment,
+        coded_to_display=coded_to_display(video),
+        strength=fade(track.valid, track.shot),
+        neutral=neutral,
+        references=references,
+        motion_references=motion_references,
+        state=state,
+    )
+    return face, descriptors
+
+
+def model_subject(
+    face: DubbedFace,
+    references: Mapping[str, References],
+    spec: ModelSpec,
+    device: torch.device | str,
+    times: FrameTimes | None = None,
+    second: Subject | None = None,
+) -> Subject:
+    """What a model prepares for.
+
+    Args:
+        face: The face.
+        references: Its pictures by the model's roles.
+        spec: Of the model.
+        device: Where the model is.
+        times: Of the source's frames; only a model that needs the track asks for them.
+        second: The person of another video.
+    """
+    track = None
+    if "track" in spec.needs and times is not None:
+        seconds = np.asarray(times.pts, np.float64) * float(times.time_base)
+        canonical = to_canonical(face.track.landmarks, face.pose)
+        track = TrackMotion(
+            points=torch.from_numpy(canonical.astype(np.float32)).to(device),
+            valid=torch.from_numpy(face.track.valid).to(device),
+            times_s=torch.from_numpy(seconds),
+        )
+    return Subject(
+        references={
+            role: reference_set(references[role], SPEAKING, device) for role in spec.static_roles()
+        },
+        neutral=torch.from_numpy(face.neutral.astype(np.float32)).to(device),
+        track=track,
+        second=second,
+    )
+
+
+def _choose_frames(
+    track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool
+) -> dict[str, list[int]]:
+    """Source frames of each static role; without any, of a few pictures to describe."""
+    select = {"spread": select_references, "opening": select_by_opening}
+    roles = spec.static_roles()
+    if not roles:
+        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed)}
+    return {
+        role: select[policy.order](track, pose, policy.count, allowed)
+        for role, policy in roles.items()
+    }
+
+
+class _UprightPictures:
+    """Whole pictures of some frames; the face in each is described on the way.
+
+    Args:
+        reader: Of the video.
+        video: Its stream.
+        track: The face.
+    """
+
+    def __init__(self, reader: FrameReader, video: VideoStreamInfo, track: FaceTrack) -> None:
+        self._reader, self._track = reader, track
+        self._to_display, self._size = coded_to_display(video), video.display_size
+        self.descriptors: dict[int, F32] = {}
+
+    def of(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
+        """Frame index and RGB picture, in the video's order."""
+        for native in self._reader.native_sequence(sorted(frames)):
+            yield native.index, self._upright(native)
+
+    def _upright(self, native: NativeFrame) -> U8:
+        width, height = self._size
+        whole = native.rgb_region(0, 0, native.width, native.height)
+        picture = cut_crop(whole, self._to_display, (height, width))
+        marks = self._track.landmarks[native.index - self._track.start]
+        self.descriptors[native.index] = describe(picture, marks)
+        return picture
+
+
+def _cut_roles(
+    pictures: _UprightPictures,
+    chosen: dict[str, list[int]],
+    track: FaceTrack,
+    alignment: Alignment,
+    spec: ModelSpec,
+) -> dict[str, References]:
+    """Pictures of every role; the video is read once for all of them."""
+    frames = [frame for role in chosen.values() for frame in role]
+    cut = cut_references(pictures.of(set(frames)), frames, track, alignment)
+    found: dict[str, References] = {}
+    start = 0
+    for role, own in chosen.items():
+        part = cut.part(slice(start, start + len(own)))
+        start += len(own)
+        if role in spec.references:
+            detailed = spec.references[role].has_detail
+            found[role] = part if detailed else replace(part, detail_crops=part.crops)
+    return found
