@@ -1,7 +1,7 @@
-"""Find faces and their landmarks in one frame: a small protocol and the default backend.
+"""Find faces and their landmarks in one frame: a small protocol and what backends share.
 
-The default backend is MediaPipe 0.10's face mesh (Kartynnik et al. 2019, arXiv:1907.06724, with
-the attention mesh of arXiv:2006.10962 for lips and eyes); its models lie inside the wheel.
+`MediaPipeDetector` runs MediaPipe 0.10.21, whose models lie inside its wheel;
+`face.onnx_detector` runs the same networks by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
 from dubcli.core.errors import DeviceError
-from dubcli.core.types import F32, U8, FaceObservation, Frame
+from dubcli.core.types import F32, F64, U8, FaceObservation, Frame
 from dubcli.face.landmarks import KEPT
 
 MAX_FACES = 6
@@ -100,27 +100,57 @@ class MediaPipeDetector:
         found = _mesh_points(self._mesh, frame.image)
         if not found:
             found = self._detect_far(frame.image)
-        observations = [_observe(frame, points, 1.0) for points in found]
-        observations = [seen for seen in observations if _side(seen) >= _MIN_FACE_PX]
-        return sorted(observations, key=_side, reverse=True)
+        return observe(frame, found)
 
     def _detect_far(self, image: U8) -> list[F32]:
         height, width = image.shape[:2]
         result = self._far.process(image)
-        points: list[F32] = []
+        boxes: list[tuple[F64, F64]] = []
         for detection in result.detections or ():
             box = detection.location_data.relative_bounding_box
-            side = max(box.width * width, box.height * height) * (1 + 2 * _RETRY_MARGIN)
-            cx, cy = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
-            x0, y0 = int(max(0, cx - side / 2)), int(max(0, cy - side / 2))
-            x1, y1 = int(min(width, cx + side / 2)), int(min(height, cy + side / 2))
-            if min(x1 - x0, y1 - y0) < _MIN_FACE_PX:
-                continue
-            cut = np.ascontiguousarray(image[y0:y1, x0:x1])
-            for inside in _mesh_points(self._still_mesh, cut):
-                inside[:, :2] += (x0, y0)
-                points.append(inside)
-        return points
+            low = np.array([box.xmin * width, box.ymin * height])
+            boxes.append((low, low + (box.width * width, box.height * height)))
+        return look_closer(image, boxes, lambda cut: _mesh_points(self._still_mesh, cut))
+
+
+def look_closer(
+    image: U8, boxes: Iterable[tuple[F64, F64]], find: Callable[[U8], list[F32]]
+) -> list[F32]:
+    """Landmarks of faces that are too small for the whole picture to show them.
+
+    Args:
+        image: Shape (H, W, 3).
+        boxes: Corners of the faces, px.
+        find: Landmarks in a picture that shows little but the face; px, corner at (0, 0).
+
+    Returns:
+        Landmarks in px of the image. Shapes (K, 3).
+    """
+    size = np.array(image.shape[1::-1])
+    points: list[F32] = []
+    for low, high in boxes:
+        reach = float((high - low).max()) * (0.5 + _RETRY_MARGIN)
+        centre = (low + high) / 2
+        x0, y0 = np.maximum(centre - reach, 0).astype(int)
+        x1, y1 = np.minimum(centre + reach, size).astype(int)
+        if min(x1 - x0, y1 - y0) < _MIN_FACE_PX:
+            continue
+        for inside in find(np.ascontiguousarray(image[y0:y1, x0:x1])):
+            inside[:, :2] += (x0, y0)
+            points.append(inside)
+    return points
+
+
+def observe(frame: Frame, found: list[F32]) -> list[FaceObservation]:
+    """Faces that are large enough, largest first, in display px.
+
+    Args:
+        frame: Where they were found.
+        found: Landmarks in px of its image, corner at (0, 0). Shapes (K, 3).
+    """
+    observations = [_observe(frame, points, 1.0) for points in found]
+    observations = [seen for seen in observations if _side(seen) >= _MIN_FACE_PX]
+    return sorted(observations, key=_side, reverse=True)
 
 
 def _mesh_points(mesh: Any, image: U8) -> list[F32]:

@@ -36,9 +36,7 @@ def placement(lowering: Lowering, operator: Operator) -> str:
     step = build.add("Sub", right, left)
     # Cosine and sine of the line's angle; no angle is needed.
     direction = build.add("Div", step, build.add("ReduceL2", step, axes=[1], keepdims=1))
-    cosine, sine = (
-        build.add("Gather", direction, build.ints(axis), axis=1) for axis in range(2)
-    )
+    cosine, sine = (build.add("Gather", direction, build.ints(axis), axis=1) for axis in range(2))
     minus_sine = build.add("Neg", sine)
     to_picture = build.add(
         "Concat",
@@ -52,9 +50,7 @@ def placement(lowering: Lowering, operator: Operator) -> str:
     high = build.add("ReduceMax", level, axes=[0], keepdims=1)
     low = build.add("ReduceMin", level, axes=[0], keepdims=1)
     centre = build.add("Mul", build.add("Add", low, high), build.floats(0.5))
-    centre = build.add(
-        "MatMul", to_picture, build.add("Reshape", centre, build.ints(2, 1))
-    )
+    centre = build.add("MatMul", to_picture, build.add("Reshape", centre, build.ints(2, 1)))
     sides = (options["output_width"], options["output_height"])
     steps = (options["scale_x"] / sides[0], options["scale_y"] / sides[1])
     scale = build.add("Mul", build.add("Sub", high, low), build.floats(*steps))
@@ -86,7 +82,8 @@ def sample(lowering: Lowering, operator: Operator) -> str:
     )
     far = build.floats(-2.0)
     scaled = build.add(
-        "Sub", build.add("Mul", places, build.floats(2 / (map_width - 1), 2 / (map_height - 1))),
+        "Sub",
+        build.add("Mul", places, build.floats(2 / (map_width - 1), 2 / (map_height - 1))),
         build.floats(1.0),
     )
     # One coordinate beyond -1 by more than a pixel: GridSample gives zero there.

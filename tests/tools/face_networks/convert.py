@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import attention
+from onnx import TensorProto  # pyright: ignore[reportMissingImports]
 from onnx_graph import GraphBuilder
 from operators import Lowering
 from tflite_graph import read_graph
@@ -37,12 +38,14 @@ class Network:
         member: Its file in the wheel.
         sha256: Of that file.
         name: Its file in the package.
+        lowest: What the network takes for black; it takes 1 for white.
         finish: Names the outputs: value and shape of each.
     """
 
     member: str
     sha256: str
     name: str
+    lowest: float
     finish: Callable[[Lowering], dict[str, tuple[str, tuple[int, ...]]]]
 
 
@@ -73,18 +76,21 @@ NETWORKS = (
         member="mediapipe/modules/face_detection/face_detection_short_range.tflite",
         sha256="bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
         name="face-near.v1.onnx",
+        lowest=-1.0,
         finish=_detections,
     ),
     Network(
         member="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
         sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
         name="face-far.v1.onnx",
+        lowest=-1.0,
         finish=_detections,
     ),
     Network(
         member="mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
         sha256="e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
         name="face-mesh.v1.onnx",
+        lowest=0.0,
         finish=_points,
     ),
 )
@@ -96,15 +102,20 @@ _CUSTOM = {
 
 
 def convert(content: bytes, network: Network) -> bytes:
-    """One network's ONNX file; its input is `picture`, (1, 3, H, W)."""
+    """One network's ONNX file; its input is `picture`, RGB bytes of shape (H, W, 3)."""
     graph = read_graph(content)
-    builder = GraphBuilder()
-    lowering = Lowering(graph, builder, "picture")
+    build = GraphBuilder()
+    planes = build.add("Transpose", "picture", perm=[2, 0, 1])
+    planes = build.add("Unsqueeze", planes, build.ints(0))
+    values = build.add("Cast", planes, to=TensorProto.FLOAT)
+    values = build.add("Mul", values, build.floats((1 - network.lowest) / 255))
+    if network.lowest != 0:
+        values = build.add("Add", values, build.floats(network.lowest))
+    lowering = Lowering(graph, build, values)
     lowering.run(_CUSTOM)
     outputs = network.finish(lowering)
-    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
-    inputs = {"picture": (1, channels, height, width)}
-    return builder.build(Path(network.name).stem, inputs, outputs, _FACTS)
+    inputs = {"picture": graph.tensors[graph.inputs[0]].shape[1:]}
+    return build.build(Path(network.name).stem, inputs, outputs, _FACTS)
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ class GraphBuilder:
 
         Args:
             name: Name of the graph.
-            inputs: Shape of each input, float32.
+            inputs: Shape of each input, unsigned bytes.
             outputs: Of each output the value that it shows, and its shape; float32.
             facts: Metadata of the model, such as its licence.
 
@@ -72,7 +72,7 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes,
             name,
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+            [helper.make_tensor_value_info(n, TensorProto.UINT8, s) for n, s in inputs.items()],
             [
                 helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
                 for n, (_, s) in outputs.items()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tflite  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 from onnx_graph import GraphBuilder
@@ -25,13 +24,13 @@ class Lowering:
     Args:
         graph: The network that is read.
         builder: The network that is made.
-        input_name: The value that holds the picture, (1, C, H, W).
+        picture: The value that the graph's input takes, (1, C, H, W).
     """
 
-    def __init__(self, graph: Graph, builder: GraphBuilder, input_name: str) -> None:
+    def __init__(self, graph: Graph, builder: GraphBuilder, picture: str) -> None:
         self.graph = graph
         self.builder = builder
-        self._values = {graph.inputs[0]: input_name}
+        self._values = {graph.inputs[0]: picture}
         self._constants: dict[int, NDArray[Any]] = {
             number: tensor.value
             for number, tensor in enumerate(graph.tensors)
