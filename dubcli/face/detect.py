@@ -59,8 +59,9 @@ class MediaPipeDetector:
                 min_detection_confidence=0.4,
                 min_tracking_confidence=0.5,
             )
+            # Release 0.10.21 ignores the confidence that this graph is given: it is always 0.6.
             self._far = solutions.face_detection.FaceDetection(
-                model_selection=1, min_detection_confidence=0.4
+                model_selection=1, min_detection_confidence=0.6
             )
             self._still_mesh = solutions.face_mesh.FaceMesh(
                 static_image_mode=True, max_num_faces=1, refine_landmarks=True
@@ -108,8 +109,9 @@ class MediaPipeDetector:
         boxes: list[tuple[F64, F64]] = []
         for detection in result.detections or ():
             box = detection.location_data.relative_bounding_box
-            low = np.array([box.xmin * width, box.ymin * height])
-            boxes.append((low, low + (box.width * width, box.height * height)))
+            low: F64 = np.array([box.xmin * width, box.ymin * height], np.float64)
+            size: F64 = np.array([box.width * width, box.height * height], np.float64)
+            boxes.append((low, low + size))
         return look_closer(image, boxes, lambda cut: _mesh_points(self._still_mesh, cut))
 
 

@@ -15,9 +15,9 @@ from dubcli.face.landmarks import KEPT
 from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork
 from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
 
-# How sure the networks must be of a face: the detectors in a whole picture and in one that was
-# cut out, and the mesh.
-_LEAST_SCORE, _LEAST_SCORE_CUT, _LEAST_PRESENCE = 0.4, 0.5, 0.5
+# How sure the networks must be of a face: the near detector in a whole picture and in one that
+# was cut out, the far one, and the mesh.
+_LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
 
 
 class OnnxFaceDetector:
@@ -36,15 +36,15 @@ class OnnxFaceDetector:
 
         near, landmarks = part_path("face-near"), LandmarkNetwork(part_path("face-mesh"))
         self._mesh = FaceMesh(
-            FaceBoxNetwork(near, NEAR, _LEAST_SCORE),
+            FaceBoxNetwork(near, NEAR, _LEAST_NEAR),
             landmarks,
             max_faces,
             _LEAST_PRESENCE,
             follows=True,
         )
-        self._far = FaceBoxNetwork(part_path("face-far"), FAR, _LEAST_SCORE)
+        self._far = FaceBoxNetwork(part_path("face-far"), FAR, _LEAST_FAR)
         self._still_mesh = FaceMesh(
-            FaceBoxNetwork(near, NEAR, _LEAST_SCORE_CUT),
+            FaceBoxNetwork(near, NEAR, _LEAST_NEAR_IN_CUT),
             landmarks,
             1,
             _LEAST_PRESENCE,

@@ -17,7 +17,7 @@ from dubcli.face.mesh.region import Region
 from dubcli.face.mesh.region_sampling import sample
 
 _SAME_FACE_IOU = 0.3
-_LARGEST_LOGIT = np.float32(100)
+_F32 = np.float32
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class FaceBoxNetwork:
         whole = Region(width / 2, height / 2, max(height, width), 0.0)
         picture = sample(image, whole, self._size, is_black_outside=True)
         raw, logits = self._session.run(None, {"picture": picture})
-        scores = 1 / (1 + np.exp(-np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)))
+        # Doubles: the exponential of -100 is beyond single precision.
+        scores = (1 / (1 + np.exp(-np.clip(logits, -100, 100).astype(np.float64)))).astype(_F32)
         likely = np.flatnonzero(scores >= self._least)
         if not len(likely):
             return []
@@ -104,7 +105,7 @@ class FaceBoxNetwork:
         is_box = (points[:, 1] >= points[:, 0]).all(1)
         merged, best = merge(points[is_box], scores[likely][is_box])
         return [
-            FaceBox(float(score), placed[0], placed[1], placed[2:])
+            FaceBox(score, placed[0], placed[1], placed[2:])
             for score, placed in zip(best, map(whole.to_picture, merged), strict=True)
         ]
 
@@ -119,7 +120,7 @@ def anchor_centres(kind: BoxNetworkKind) -> F32:
     return np.concatenate(centres)
 
 
-def merge(points: F32, scores: F32) -> tuple[list[F32], list[np.float32]]:
+def merge(points: F32, scores: F32) -> tuple[list[F32], list[float]]:
     """Join guesses of one face, each weighed by its score (arXiv:1907.05047, section 4).
 
     Args:
@@ -130,7 +131,7 @@ def merge(points: F32, scores: F32) -> tuple[list[F32], list[np.float32]]:
         Points of each face, shape (8, 2), and its best score, surest first.
     """
     merged: list[F32] = []
-    best: list[np.float32] = []
+    best: list[float] = []
     rest = np.argsort(-scores, kind="stable")
     while len(rest):
         is_same = _iou(points[rest, :2], points[rest[0], :2]) > _SAME_FACE_IOU
@@ -138,7 +139,7 @@ def merge(points: F32, scores: F32) -> tuple[list[F32], list[np.float32]]:
         same = rest[is_same] if is_same.any() else rest[:1]
         weight = scores[same, None, None]
         merged.append(((points[same] * weight).sum(0) / weight.sum()).astype(np.float32))
-        best.append(scores[rest[0]])
+        best.append(float(scores[rest[0]]))
         rest = rest[~is_same] if is_same.any() else rest[1:]
     return merged, best
 

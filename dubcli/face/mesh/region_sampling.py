@@ -35,15 +35,12 @@ def sample(image: U8, region: Region, size: int, is_black_outside: bool) -> U8:
         Shape (size, size, 3).
     """
     columns, rows = places(region, size)
-    whole = np.empty((size, size, 2), np.int16)
     limits = np.iinfo(np.int16)
-    for axis, place in enumerate((columns, rows)):
-        np.clip(place >> _BITS, limits.min, limits.max, out=whole[..., axis], casting="unsafe")
-    part = (rows & (_STEPS - 1)) * _STEPS + (columns & (_STEPS - 1))
+    whole = np.stack([columns >> _BITS, rows >> _BITS], -1)
+    whole = np.clip(whole, limits.min, limits.max).astype(np.int16)
+    part = ((rows & (_STEPS - 1)) * _STEPS + (columns & (_STEPS - 1))).astype(np.uint16)
     border = cv2.BORDER_CONSTANT if is_black_outside else cv2.BORDER_REPLICATE
-    taken = cv2.remap(
-        image, whole, part.astype(np.uint16), cv2.INTER_LINEAR, borderMode=border, borderValue=0
-    )
+    taken = cv2.remap(image, whole, part, cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(taken, np.uint8)
 
 

@@ -43,7 +43,8 @@ class GraphBuilder:
 
     def floats(self, *values: float) -> str:
         """A float32 constant. Shape (len(values),), or () for a single one."""
-        return self.constant(np.array(values if len(values) > 1 else values[0], np.float32))
+        array = np.array(values, np.float32)
+        return self.constant(array if len(values) > 1 else array.reshape(()))
 
     def ints(self, *values: int) -> str:
         """An int64 constant. Shape (len(values),)."""

@@ -107,7 +107,7 @@ def _convolve(lowering: Lowering, operator: Operator) -> str:
     if is_depthwise and options.DepthMultiplier() != 1:
         raise ValueError("Depth multipliers are not converted here.")
     height, width, channels = lowering.shape(operator.inputs[0])[1:]
-    stride, window = options.StrideH(), weight.shape[1:3]
+    stride, window = options.StrideH(), (weight.shape[1], weight.shape[2])
     value = lowering.builder.add(
         "Conv",
         lowering.value(operator.inputs[0]),
