@@ -36,8 +36,9 @@ def sample(image: U8, region: Region, size: int, is_black_outside: bool) -> U8:
     """
     columns, rows = places(region, size)
     limits = np.iinfo(np.int16)
-    whole = np.stack([columns >> _BITS, rows >> _BITS], -1)
-    whole = np.clip(whole, limits.min, limits.max).astype(np.int16)
+    whole = np.empty((size, size, 2), np.int16)
+    for axis, place in enumerate((columns, rows)):
+        whole[..., axis] = np.clip(place >> _BITS, limits.min, limits.max)
     part = ((rows & (_STEPS - 1)) * _STEPS + (columns & (_STEPS - 1))).astype(np.uint16)
     border = cv2.BORDER_CONSTANT if is_black_outside else cv2.BORDER_REPLICATE
     taken = cv2.remap(image, whole, part, cv2.INTER_LINEAR, borderMode=border)

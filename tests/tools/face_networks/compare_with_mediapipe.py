@@ -134,12 +134,15 @@ def _environment(folder: Path) -> Path:
 
 def _run(python: Path | str, kind: str, folder: Path) -> None:
     script = Path(__file__).with_name("detect_scenes.py")
-    subprocess.run(
+    # mediapipe logs from C++, so what is said is shown only where the run fails.
+    run = subprocess.run(
         [str(python), str(script), kind, str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        check=True,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
+    if run.returncode:
+        raise SystemExit(f"{script.name} {kind} failed:\n{run.stderr}")
 
 
 def _row(name: str, row: dict[str, float]) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tflite  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 from onnx_graph import GraphBuilder
 from tflite_graph import Graph, Operator
 
+# Channels that ONNX Runtime keeps together where it has the widest vectors.
+_BLOCK = 16
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _Lower = Callable[["Lowering", Operator], str]
 
@@ -146,28 +149,42 @@ def _rectify(lowering: Lowering, operator: Operator) -> str:
 
 
 def _rectify_with_slope(lowering: Lowering, operator: Operator) -> str:
-    """max(x, 0) + a min(x, 0), as a x + (1 - a) max(x, 0).
+    """max(x, 0) + a min(x, 0), as x + max((a - 1) x, 0), or x - max((1 - a) x, 0) where a > 1.
 
-    Both products are depthwise convolutions: ONNX Runtime runs those, and their sum, in the
-    blocked layout of the convolutions around them. It has no fast PRelu.
+    The products are depthwise convolutions: ONNX Runtime runs those in the blocked layout of the
+    convolutions around them, the rectifier and the sum with them. It has no fast PRelu.
     """
     build = lowering.builder
     slope = lowering.constant(operator.inputs[1])
     if slope.shape[:2] != (1, 1):
         raise ValueError("Slopes that differ by place are not converted here.")
     value, channels = lowering.value(operator.inputs[0]), slope.shape[2]
-    below = build.constant(slope.reshape(-1, 1, 1, 1))
-    above = build.add("Sub", build.floats(1.0), below)
-    positive = build.add("Relu", value)
-    parts = (
-        build.add("Conv", source, weight, kernel_shape=[1, 1], group=channels)
-        for source, weight in ((value, below), (positive, above))
+    slope = slope.reshape(-1, 1, 1, 1)
+    sign = np.where(slope > 1, -1, 1).astype(np.float16)
+    weight = build.add(
+        "Mul",
+        build.constant(sign),
+        build.add("Sub", build.constant(slope), build.floats(1.0)),
     )
-    return build.add("Add", *parts)
+    below = build.add("Conv", value, weight, kernel_shape=[1, 1], group=channels)
+    below = build.add("Relu", below)
+    below = build.add("Conv", below, build.constant(sign), kernel_shape=[1, 1], group=channels)
+    return build.add("Add", value, below)
 
 
 def _pad(lowering: Lowering, operator: Operator) -> str:
     before, after = lowering.constant(operator.inputs[1])[list(_TO_NCHW)].T
+    channels = lowering.shape(operator.inputs[0])[3]
+    is_blocked = channels % _BLOCK == 0 and int(after[1]) % _BLOCK == 0
+    if is_blocked and after.nonzero()[0].tolist() == [1] and not before.any():
+        # As a convolution it stays in the blocked layout, and the sum after it is one with it.
+        weight = np.eye(channels + int(after[1]), channels, dtype=np.float16)[..., None, None]
+        return lowering.builder.add(
+            "Conv",
+            lowering.value(operator.inputs[0]),
+            lowering.builder.constant(weight),
+            kernel_shape=[1, 1],
+        )
     return lowering.builder.add(
         "Pad",
         lowering.value(operator.inputs[0]),
