@@ -29,8 +29,8 @@ from dubcli.core.types import F32, F64, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import (
     COVERED_SHARE,
+    PARTIALLY_OCCLUDED_SHARE,
     SEEN_SIZE,
-    TOUCHED_SHARE,
     cover_shares,
     lower_region,
 )
@@ -186,11 +186,11 @@ def _faces(folder: Path, name: str, clips: list[str], most: int) -> Faces:
 
 def _packed(model: OccluderNet) -> bytes:
     """The weights in half precision, as a safetensors file."""
-    halves = {
+    halved = {
         name: value.half() if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    return save(halves)
+    return save(halved)
 
 
 class OccluderBatches(Dataset[Batch]):
@@ -376,7 +376,7 @@ def _score_uncovered(model: OccluderNet, person: Faces) -> dict[str, float]:
     lips, lower = np.array(shares).T
     return {
         "covered": round(float((lips >= COVERED_SHARE).mean()), 4),
-        "touched": round(float((lower >= TOUCHED_SHARE).mean()), 4),
+        "touched": round(float((lower >= PARTIALLY_OCCLUDED_SHARE).mean()), 4),
         "largest": round(float(lips.max()), 3),
     }
 

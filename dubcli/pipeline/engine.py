@@ -24,10 +24,10 @@ from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
-from dubcli.occlusion.ranges import Segment
+from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.device import choose_device
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.sync.source_sync import SourceSync
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.load import load_entry
@@ -199,20 +199,20 @@ class Engine:
             "speech encoder", lambda: SpeechEncoder(part_path("speech-encoder", self.manifest))
         )
 
-    def sync_expert(self, role: str, device: torch.device) -> SyncJudge | None:
+    def sync_expert(self, role: str, device: torch.device) -> SyncScorer | None:
         """The sync expert `train` or `judge`; None where it is not in the package.
 
         Raises:
             WeightsError: Its weights are damaged.
         """
         key = ("sync", role, str(device))
-        return self._once(key, lambda: SyncJudge.load(role, device, self.manifest))
+        return self._once(key, lambda: SyncScorer.load(role, device, self.manifest))
 
     def source_sync(self, info: MediaInfo, device: torch.device) -> SourceSync:
         """What compares mouths of a source with its own sound."""
         return SourceSync(info, lambda: self.sync_expert("train", device), self.features)
 
-    def segmenter(self) -> Segment | None:
+    def segmenter(self) -> Segmenter | None:
         """What tells what lies in front of a face; None where the package has no such network.
 
         Raises:

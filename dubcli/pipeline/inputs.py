@@ -18,7 +18,7 @@ from dubcli.pipeline.context import Clock
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.model_pair import ModelPair, one_model, require_pairable
-from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
+from dubcli.pipeline.soundtrack import Levels, choose_levels, read_audio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         recordings = [speech.voice.audio for speech in speeches]
         lowered_db = mix_recordings(recordings, sound, scratch / "voices.mka")
         sound_info = probe(sound)
-    levels = plan_levels(config, job.info, sound)
+    levels = choose_levels(config, job.info, sound)
     if lowered_db:
         note = f"The voices were made {lowered_db:.1f} dB quieter: together they would clip."
         levels = replace(levels, notes=(note, *levels.notes))

@@ -107,7 +107,9 @@ def make_renderers(
                 strength=one.speaker.strength,
                 device=job.device,
                 second=one.second,
-                segment=context.engine.segmenter() if one.face.track.touched.any() else None,
+                segmenter=context.engine.segmenter()
+                if one.face.track.partially_occluded.any()
+                else None,
             ),
             clock or context.clock,
         )

@@ -180,7 +180,7 @@ def _settings(config: TrainConfig, stage: Stage, device: torch.device) -> LoopSe
         minutes=config.minutes,
         accumulate=config.accumulate,
         workers=config.workers,
-        is_half=use_bfloat16(config.precision, device),
+        is_bfloat16=use_bfloat16(config.precision, device),
         average_decay=stage.config.average_decay,
         checkpoint_every=config.checkpoint_every,
         preview_every=config.sample_every,

@@ -4,10 +4,10 @@ Every variation leaves one thing out (or puts one in), is trained at equal cost 
 that it has not seen. Cost is processor time of one thread: a few steps are timed, and the run gets
 as many as fit into `--minutes`, so its learning rate falls to the end as in any run.
 
-* `--stage geometry`: the sound half from nothing. Scored on the clips of `--dev` with sound of
+* `--stage geometry`: the motion part from nothing. Scored on the clips of `--dev` with sound of
   their own, by the mouth opening that the sound asks for.
-* `--stage render`: the picture half at half size from `--init`, with other losses. Scored on drawn
-  samples of the clips of `--dev` with true landmarks, in the part of the mouth that is generated.
+* `--stage render`: the rendering part at half size from `--init`, with other losses. Scored on
+  drawn samples of the clips of `--dev` with true landmarks, in the generated part of the mouth.
 * `--stage picture`: the rows of IPTalker's Table III, each the preset `small-paper` at half size
   from nothing with eq. 13's losses, sound to picture. Scored on the clips of `--dev` with sound of
   their own, in the pictures.
@@ -144,7 +144,7 @@ def main() -> None:
 
 
 def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
-    """The sound half with everything, and with one thing changed."""
+    """The motion part with everything, and with one thing changed."""
 
     def in_step(clips: list[TrainClip]) -> list[TrainClip]:
         return [replace(x, offset_steps=offsets.get(x.clip_id, x.offset_steps)) for x in clips]
@@ -172,7 +172,7 @@ def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
 
 
 def render_variations() -> list[Variation]:
-    """The picture half with other losses."""
+    """The rendering part with other losses."""
     default = LOSS_PRESETS["default"]
     return [
         Variation(name="default"),
@@ -287,7 +287,7 @@ def _seconds_a_step(config: TrainConfig, overrides: Overrides) -> float:
 
 
 def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
-    """What the picture half scores before it is trained further."""
+    """What the rendering part scores before it is trained further."""
     if job.stage != "render":
         return []
     model = IPTalker(half_size(NAMED_CONFIGS[PRESETS["render"]]))
@@ -349,7 +349,7 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     for index in range(SAMPLES):
         batch = as_batch(stacked([samples[index]]), torch.device("cpu"))
         scene = set_scene(model, batch)
-        coefficients = coefficients_of(batch["departure"][0], model.alignment.basis)
+        coefficients = coefficients_of(batch["mouth_offset"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
         share = model._mouth_share(speaking)[:, None]

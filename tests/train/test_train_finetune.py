@@ -124,8 +124,8 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
 def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
     monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
     monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
-    monkeypatch.setattr(module, "gather_footage", lambda request, num, tell: footage[0])
-    monkeypatch.setattr(module, "SyncJudge", SimpleNamespace(load=lambda role, device: None))
+    monkeypatch.setattr(module, "gather_footage", lambda request, num, progress: footage[0])
+    monkeypatch.setattr(module, "SyncScorer", SimpleNamespace(load=lambda role, device: None))
     monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
@@ -272,7 +272,7 @@ def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None
 def test_footage_that_cannot_be_learned_leaves_nothing_behind(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(request: Any, num: int, tell: Any) -> Footage:
+    def none(request: Any, num: int, progress: Any) -> Footage:
         raise TrainingError("Too little footage.")
 
     monkeypatch.setattr(module, "gather_footage", none)

@@ -259,7 +259,7 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
         )
     lengths: list[int] = []
     for part in parts:
-        ((steps, heard),), without = hear_parts([part], whole=False, tell=lambda *step: None)
+        ((steps, heard),), without = hear_parts([part], whole=False, progress=lambda *step: None)
         assert without == {}
         assert abs(int(steps[0]) - 80) <= 2
         lengths.append(heard.voices.shape[1])

@@ -23,7 +23,7 @@ from dubcli.core.errors import ConfigError, TrainingError, WeightsError
 from dubcli.occlusion import training as occluder_run
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE
-from dubcli.occlusion.segmenter import as_segment, load_segmenter
+from dubcli.occlusion.segmenter import as_segmenter, load_segmenter
 from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, FaceScene, cover, disturb, worn_out
 from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
 from dubcli.weights import manifest as manifests
@@ -90,7 +90,7 @@ def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path
     net.load_state_dict(load_file(path), strict=True)
     assert path.stat().st_size < 1_000_000
     crops = np.random.default_rng(0).integers(0, 255, (2, *SEEN_SIZE, 3), np.uint8)
-    said = as_segment(net)(crops)
+    said = as_segmenter(net)(crops)
     assert said.shape == (2, *SEEN_SIZE)
     assert 0 <= said.min() <= said.max() <= 1
 

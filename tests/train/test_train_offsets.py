@@ -22,7 +22,7 @@ from dubcli.models.common.mouth_map import INNER_BOTTOM
 from dubcli.models.iptalker.network import NAMED_CONFIGS, NUM_POINTS
 from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, correct_offsets, lag_of
 from dubcli.sync.offset import OffsetColumns, measure_offset
-from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.sync.scorer import MouthClip, SyncScore, SyncScorer
 from dubcli.training.data import prepare as prepare_module
 from dubcli.training.data.prepared_clip import INDEX_NAME, PreparedClip
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
@@ -84,7 +84,7 @@ def _train_clip(lag_frames: int, **changes: Any) -> TrainClip:
         clip=clip,
         frames=np.flatnonzero(clip.valid),
         neutral=neutral,
-        departure=clip.canonical[:, SPEAKING] - neutral,
+        mouth_offset=clip.canonical[:, SPEAKING] - neutral,
         opening=mouth_open(clip.canonical),
     )
 
@@ -191,7 +191,7 @@ def _prepared(folder: Path, judge: Any, monkeypatch: pytest.MonkeyPatch) -> Path
     def made(source: object) -> PreparedClip:
         return made_clip(1)
 
-    monkeypatch.setattr(SyncJudge, "load", load)
+    monkeypatch.setattr(SyncScorer, "load", load)
     monkeypatch.setattr(prepare_module, "prepare_clip", made)
     (folder / "clips").mkdir()
     (folder / "clips" / "one.mp4").write_text("")

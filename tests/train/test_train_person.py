@@ -103,7 +103,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     assert isinstance(last, nn.Linear)
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert changed == {"alignment.to_coefficients.3.weight", "alignment.to_coefficients.3.bias"}
-    true = torch.from_numpy(clip.departure).flatten(1) @ torch.linalg.pinv(
+    true = torch.from_numpy(clip.mouth_offset).flatten(1) @ torch.linalg.pinv(
         model.alignment.basis.flatten(1)
     )
     assert (now - true).square().mean() < (was - true).square().mean()

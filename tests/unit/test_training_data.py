@@ -72,7 +72,7 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         clip=clip,
         frames=np.arange(num),
         neutral=neutral,
-        departure=canonical[:, SPEAKING] - neutral,
+        mouth_offset=canonical[:, SPEAKING] - neutral,
         opening=mouth_open(canonical),
     )
 
@@ -114,7 +114,7 @@ def test_a_sample_has_the_shapes_it_promises() -> None:
     assert sample.landmarks.shape == (3, 133, 2)
     assert sample.reference_points.shape == (4, 102, 2)
     assert sample.audio.shape == (3, WIDTH, 80)
-    assert sample.departure.shape == (3, 102, 3)
+    assert sample.mouth_offset.shape == (3, 102, 3)
 
 
 @pytest.mark.parametrize("index", range(12))
@@ -136,7 +136,7 @@ def test_landmarks_lie_on_their_picture_however_it_was_turned_and_mirrored(index
 def test_pose_and_departure_give_back_the_landmarks(index: int) -> None:
     """What the network is asked for is what the picture shows."""
     sample = _samples()[index]
-    canonical = sample.neutral + sample.departure
+    canonical = sample.neutral + sample.mouth_offset
     turned = np.einsum("tsj,tij->tsi", canonical, sample.rotation)
     placed = turned * sample.scale[:, None, None] + sample.translation[:, None]
     np.testing.assert_allclose(placed[..., :2], sample.landmarks[:, SPEAKING], atol=1e-2)
@@ -182,11 +182,13 @@ def test_the_basis_explains_the_departures_and_has_unit_coefficients() -> None:
     rng = np.random.default_rng(8)
     shapes = rng.standard_normal((2, 102, 3)).astype(np.float32) * 0.05
     truth = rng.standard_normal((400, 2)).astype(np.float32)
-    departure = np.einsum("tp,psc->tsc", truth, shapes)
-    clip = replace(_clip(0, 20), frames=np.arange(400), departure=departure)
+    mouth_offset = np.einsum("tp,psc->tsc", truth, shapes)
+    clip = replace(_clip(0, 20), frames=np.arange(400), mouth_offset=mouth_offset)
     basis = fit_basis([clip], 2)
-    coefficients = project(departure, basis)
-    np.testing.assert_allclose(np.einsum("tp,psc->tsc", coefficients, basis), departure, atol=1e-4)
+    coefficients = project(mouth_offset, basis)
+    np.testing.assert_allclose(
+        np.einsum("tp,psc->tsc", coefficients, basis), mouth_offset, atol=1e-4
+    )
     np.testing.assert_allclose((coefficients**2).mean(0), 1, atol=0.02)
 
 

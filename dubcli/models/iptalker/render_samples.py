@@ -31,7 +31,7 @@ class RenderSample:
         rotation: Of the head. Shape (T, 3, 3).
         translation: Crop px. Shape (T, 3).
         neutral: Shape (S, 3).
-        departure: True speaking points minus rest. Shape (T, S, 3).
+        mouth_offset: True speaking points minus neutral. Shape (T, S, 3).
         audio: Audio windows. Shape (T, A, D).
         has_audio: The windows belong to the pictures.
     """
@@ -45,7 +45,7 @@ class RenderSample:
     rotation: F64
     translation: F64
     neutral: F32
-    departure: F32
+    mouth_offset: F32
     audio: F32
     has_audio: bool
 
@@ -145,7 +145,9 @@ class RenderSamples:
             rotation=rotation,
             translation=translation,
             neutral=self._flip(clip.neutral) if mirrored else clip.neutral,
-            departure=self._flip(clip.departure[frames]) if mirrored else clip.departure[frames],
+            mouth_offset=self._flip(clip.mouth_offset[frames])
+            if mirrored
+            else clip.mouth_offset[frames],
             audio=self._audio(clip, frames, rng),
             has_audio=clip.has_audio,
         )

@@ -33,7 +33,7 @@ class SyncRun:
 
     Attributes:
         audio: Augmented windows of the model. Shape (T, A, D).
-        departure: True speaking points minus rest. Shape (T, S, 3), canonical units.
+        mouth_offset: True speaking points minus neutral. Shape (T, S, 3), canonical units.
         times_s: When the sound that belongs to each frame is heard. Shape (T,), float64.
         references: Crops for E_v. Shape (N, H, W, 3), uint8; N is 0 where it sees none.
         heard: What the expert hears, one step after the other. Shape (L, D).
@@ -41,7 +41,7 @@ class SyncRun:
     """
 
     audio: F32
-    departure: F32
+    mouth_offset: F32
     times_s: np.ndarray
     references: U8
     heard: F32
@@ -86,7 +86,7 @@ class SyncRuns:
         heard, first = self._sound(clip, times)
         run = SyncRun(
             audio=audio,
-            departure=clip.departure[frames],
+            mouth_offset=clip.mouth_offset[frames],
             times_s=times,
             references=random_references(clip, num, rng)
             if num
@@ -128,8 +128,8 @@ def run_losses(model: IPTalker, expert: SyncExpert, run: dict[str, Tensor]) -> d
         expert: Frozen.
         run: `SyncRun` by name, each with a leading dimension of 1, on the model's device.
     """
-    real = run["departure"][0]
-    both = torch.stack([_departures(model, run), real])
+    real = run["mouth_offset"][0]
+    both = torch.stack([_mouth_offsets(model, run), real])
     windows, middles = mouth_windows(both, run["times_s"].expand(2, -1), expert.config.window)
     audio = _around(run, middles[0], expert.config.audio_width)
     made, real = windows
@@ -139,7 +139,7 @@ def run_losses(model: IPTalker, expert: SyncExpert, run: dict[str, Tensor]) -> d
     }
 
 
-def _departures(model: IPTalker, run: dict[str, Tensor]) -> Tensor:
+def _mouth_offsets(model: IPTalker, run: dict[str, Tensor]) -> Tensor:
     """What the sound makes of the mouth at rest. Shape (T, S, 3)."""
     alignment, config = model.alignment, model.config
     audio, references = run["audio"][0], run["references"][0]

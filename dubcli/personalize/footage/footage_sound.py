@@ -29,7 +29,7 @@ _MARGIN_S = 1
 
 
 def hear_parts(
-    parts: Sequence[FootagePart], *, whole: bool, tell: Progress
+    parts: Sequence[FootagePart], *, whole: bool, progress: Progress
 ) -> tuple[list[PartSound], dict[str, str]]:
     """Sound of each stretch in several versions; nothing from where its video is cut off on.
 
@@ -38,7 +38,7 @@ def hear_parts(
     Args:
         parts: By video and time.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
-        tell: Is told of the videos done, as `hear`.
+        progress: Is told of the videos done, as `hear`.
 
     Returns:
         Steps and sound of each part, and why files have none.
@@ -53,7 +53,7 @@ def hear_parts(
             without[str(of_video[0].video.path)] = heard
             heard = [_nothing(part) for part in of_video]
         sounds += heard
-        tell("hear", len(sounds), len(parts))
+        progress("hear", len(sounds), len(parts))
     return sounds, without
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dubcli.core.errors import ConfigError, DecodeError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.pose import Pose, compose, crop_alignment
@@ -149,7 +149,7 @@ class _Pictures:
 
 
 def gather_footage(
-    request: FootageRequest, num_references: int, progress: Progress | None = None
+    request: FootageRequest, num_references: int, progress: Progress = no_progress
 ) -> Footage:
     """Find one person in some videos, and all that is needed to learn them.
 
@@ -164,7 +164,6 @@ def gather_footage(
         ConfigError: The first video has no face of the wanted number.
         TrainingError: The person is seen for less than 4 seconds (1 second of a half).
     """
-    tell = progress or (lambda stage, done, total: None)
     left_out: dict[str, str] = {}
     videos = open_videos(
         request.videos,
@@ -175,10 +174,11 @@ def gather_footage(
     )
     available = sum((video.length_s for video in videos), Fraction(0))
     sampled = available > request.limit_s
-    people, shown = _find_person(request, videos, sampled, left_out, tell)
+    people, shown = _find_person(request, videos, sampled, left_out, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
-    pictures = _cut_pictures(shown, num_references, tell)
-    sounds, without_sound = hear_parts([item.part for item in shown], whole=not sampled, tell=tell)
+    pictures = _cut_pictures(shown, num_references, progress)
+    parts = [item.part for item in shown]
+    sounds, without_sound = hear_parts(parts, whole=not sampled, progress=progress)
     clips = tuple(
         PersonClip(
             source=item.part.video.path,
@@ -226,14 +226,14 @@ def _find_person(
     videos: Sequence[Video],
     sampled: bool,
     left_out: dict[str, str],
-    tell: Progress,
+    progress: Progress,
 ) -> tuple[list[Person], list[_Shown]]:
     """Everybody that is seen, and where the one to learn is."""
     parts: list[FootagePart] = []
     people: list[Person] = []
     shown: list[_Shown] = []
     for phase in _PHASES if sampled else _PHASES[:1]:
-        parts += view(videos, request.limit_s, phase, parts, left_out, tell)
+        parts += view(videos, request.limit_s, phase, parts, left_out, progress)
         people = group_people([seen for part in parts for seen in part.appearances])
         person = _choose(request.face, parts, people) if people else []
         shown = _where_shown(parts, person)
@@ -342,7 +342,7 @@ def _why_unused(parts: Sequence[FootagePart]) -> str:
     return "shows another person"
 
 
-def _cut_pictures(shown: Sequence[_Shown], num_references: int, tell: Progress) -> _Pictures:
+def _cut_pictures(shown: Sequence[_Shown], num_references: int, progress: Progress) -> _Pictures:
     """Choose references over all stretches, then cut them and the crops in one pass."""
     track = chain_tracks([item.track for item in shown])
     pose = smooth_pose(track)
@@ -362,7 +362,7 @@ def _cut_pictures(shown: Sequence[_Shown], num_references: int, tell: Progress) 
                 cut.append(cut_picture(native, matrices[native.index]))
                 if start + native.index in chosen:
                     full[start + native.index] = _upright(native, item.part.video, to_display)
-                tell("crops", start + native.index + 1, starts[-1])
+                progress("crops", start + native.index + 1, starts[-1])
         if len(cut) != len(item.track):
             raise DecodeError(
                 f"'{item.part.video.path}' cannot be read again.",

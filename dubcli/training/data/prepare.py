@@ -24,7 +24,7 @@ from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
@@ -46,7 +46,7 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import analyse, choose_face
 from dubcli.sync.offset import OffsetColumns, measure_offset
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.training.data.prepared_clip import (
     CROP_SIZE,
     INDEX_NAME,
@@ -193,7 +193,7 @@ def _offset(clip: PreparedClip | None) -> OffsetColumns:
     """How far picture and sound of a clip are apart."""
     if clip is None or not len(clip.voices):
         return OffsetColumns()
-    return measure_offset(SyncJudge.load("train", torch.device("cpu")), clip)
+    return measure_offset(SyncScorer.load("train", torch.device("cpu")), clip)
 
 
 def _reuse(path: Path) -> PreparedClip | None:
@@ -213,7 +213,7 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
     info = probe(source.path)
     with FrameReader(source.path, info) as reader:
         with MediaPipeDetector() as detector:
-            found = analyse(reader, detector, 0, lambda stage, done, total: None)
+            found = analyse(reader, detector, 0, no_progress)
         track = choose_face(found, 1)
         pose = smooth_pose(track)
         matrices = stored_matrices(pose)

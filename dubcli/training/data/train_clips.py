@@ -1,4 +1,4 @@
-"""Prepared clips and what training derives from them: rest, departures, the mouth basis, sound."""
+"""Prepared clips and what training derives from them: mouth offsets, the mouth basis, sound."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainClip:
         clip: The prepared data.
         frames: Usable frame numbers. Shape (U,).
         neutral: Rest shape. Shape (S, 3), canonical units.
-        departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
+        mouth_offset: Speaking points minus neutral. Shape (T, S, 3), canonical units.
         opening: Mouth opening. Shape (T,).
         offset_steps: How many audio steps the picture lags the sound.
         is_in_step: That was measured when the set was prepared.
@@ -50,7 +50,7 @@ class TrainClip:
     clip: PreparedClip
     frames: Int
     neutral: F32
-    departure: F32
+    mouth_offset: F32
     opening: F32
     offset_steps: int = 0
     is_in_step: bool = False
@@ -142,7 +142,7 @@ def derive_clip(clip_id: str, identity: str, clip: PreparedClip, neutral: F32) -
         clip=clip,
         frames=np.flatnonzero(clip.valid),
         neutral=neutral,
-        departure=clip.canonical[:, SPEAKING] - neutral,
+        mouth_offset=clip.canonical[:, SPEAKING] - neutral,
         opening=mouth_open(clip.canonical),
     )
 
@@ -169,15 +169,15 @@ def identity_weights(clips: list[TrainClip]) -> F64:
 
 
 def fit_basis(clips: list[TrainClip], num: int) -> F32:
-    """Principal components of departures from rest, scaled to unit variance of coefficients.
+    """Principal components of mouth offsets from neutral, scaled to unit variance of coefficients.
 
     Returns:
-        Shape (num, S, 3); `departure = coefficients @ basis`.
+        Shape (num, S, 3); `mouth_offset = coefficients @ basis`.
     """
     weights = identity_weights(clips)
     rows, shares = [], []
     for clip, weight in zip(clips, weights, strict=True):
-        flat = clip.departure[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
+        flat = clip.mouth_offset[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
         rows.append(flat)
         shares.append(np.full(len(flat), weight / len(flat)))
     data, share = np.concatenate(rows), np.concatenate(shares)
@@ -188,10 +188,10 @@ def fit_basis(clips: list[TrainClip], num: int) -> F32:
     return basis.reshape(num, -1, 3).astype(np.float32)
 
 
-def project(departure: F32, basis: F32) -> F32:
-    """Coefficients (T, P) of departures (T, S, 3)."""
+def project(mouth_offset: F32, basis: F32) -> F32:
+    """Coefficients (T, P) of mouth offsets (T, S, 3)."""
     flat = basis.reshape(len(basis), -1)
-    return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
+    return mouth_offset.reshape(len(mouth_offset), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
 
 
 def audio_windows(
