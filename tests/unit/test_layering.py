@@ -29,11 +29,11 @@ def _rule(third_party: str | None, layers: str) -> Rule:
 
 STAGES = "core config media face audio composite weights provenance metrics models occlusion sync"
 RULES = {
-    "core": _rule("numpy platformdirs", ""),
+    "core": _rule("numpy platformdirs onnxruntime", ""),
     "config": _rule("numpy", "core"),
     "media": _rule("numpy av ffmpeg imageio_ffmpeg", "core config"),
-    "face": _rule("numpy cv2 mediapipe", "core occlusion"),
-    "audio": _rule("numpy onnxruntime", "core"),
+    "face": _rule("numpy cv2 mediapipe", "core occlusion weights"),
+    "audio": _rule("numpy", "core"),
     "composite": _rule("numpy cv2", "core face"),
     "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),
     "identities": _rule("numpy torch safetensors cv2", "core face weights"),

@@ -34,17 +34,17 @@ def main() -> None:
     parser.add_argument("kind", choices=("onnx", "mediapipe"))
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    make, near, far = (_onnx if arguments.kind == "onnx" else _mediapipe)()
+    make, near, far = (onnx_parts if arguments.kind == "onnx" else mediapipe_parts)()
     for path in sorted(arguments.folder.glob("*.npy")):
         frames = np.load(path, mmap_mode="r")
         detector = make()
-        found = _landmarks(detector, frames)
+        found = find_landmarks(detector, frames)
         detector.close()
         found |= _boxes("near", near, frames) | _boxes("far", far, frames)
         np.savez(path.with_suffix(f".{arguments.kind}.npz"), **found)
 
 
-def _landmarks(detector: Any, frames: U8) -> dict[str, NDArray[Any]]:
+def find_landmarks(detector: Any, frames: U8) -> dict[str, NDArray[Any]]:
     """Frame number and landmarks of each face, and seconds of processor time a frame."""
     numbers: list[int] = []
     landmarks: list[NDArray[np.float32]] = []
@@ -73,7 +73,7 @@ def _boxes(name: str, find: Boxes, frames: U8) -> dict[str, NDArray[Any]]:
     return {name: np.array(rows, np.float64).reshape(-1, 6)}
 
 
-def _onnx() -> tuple[Callable[[], Any], Boxes, Boxes]:
+def onnx_parts() -> tuple[Callable[[], Any], Boxes, Boxes]:
     from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork
     from dubcli.face.onnx_detector import OnnxFaceDetector
     from dubcli.weights.resolve import part_path
@@ -96,7 +96,7 @@ def _onnx() -> tuple[Callable[[], Any], Boxes, Boxes]:
     return OnnxFaceDetector, of(near), of(far)
 
 
-def _mediapipe() -> tuple[Callable[[], Any], Boxes, Boxes]:
+def mediapipe_parts() -> tuple[Callable[[], Any], Boxes, Boxes]:
     os.environ["GLOG_minloglevel"] = "2"  # noqa: SIM112
     import mediapipe as mp
 
