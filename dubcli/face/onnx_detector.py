@@ -1,6 +1,6 @@
 """The default face detector: MediaPipe 0.10.21's networks, run by ONNX Runtime.
 
-It finds what `MediaPipeDetector` finds, without mediapipe: see docs/faces.md.
+It finds what mediapipe finds, without that package: see docs/faces.md.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_only_the_detector_imports_mediapipe() -> None:
         for path in _sources()
         if any(name.split(".")[0] == "mediapipe" for name in _imports(path))
     ]
-    assert set(users) <= {"face/detect.py"}
+    assert set(users) <= {"face/mediapipe_detector.py"}
 
 
 # Files whose names mean the same in every folder.

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "cv2", "av", "mediapipe", "huggingface_hub", "safetensors")
+HEAVY = ("torch", "cv2", "av", "mediapipe", "onnxruntime", "huggingface_hub", "safetensors")
 
 
 def _loaded(code: str) -> set[str]:

@@ -25,9 +25,9 @@ from dubcli.config import PrepareConfig
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
-from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
+from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.pose import (
     Pose,
     apply_matrix,
@@ -53,6 +53,7 @@ from dubcli.training.data.prepared_clip import (
     MARGIN,
     STORED_SIZE,
     PreparedClip,
+    detector_of,
     encode_picture,
     load_clip,
     save_clip,
@@ -197,11 +198,13 @@ def _offset(clip: PreparedClip | None) -> OffsetColumns:
 
 
 def _reuse(path: Path) -> PreparedClip | None:
-    """The clip of an earlier run, None where there is none or a damaged one."""
+    """The clip of an earlier run, None where there is none, a damaged one or another detector's."""
     try:
-        return load_clip(path) if path.exists() else None
+        clip = load_clip(path) if path.exists() else None
     except TrainingError:
         return None
+    # Landmarks of two detectors differ by parts of a pixel: no set holds both.
+    return None if clip is None or detector_of(path) != DETECTORS[0] else clip
 
 
 def prepare_clip(source: SourceClip) -> PreparedClip:
@@ -212,7 +215,7 @@ def prepare_clip(source: SourceClip) -> PreparedClip:
     """
     info = probe(source.path)
     with FrameReader(source.path, info) as reader:
-        with MediaPipeDetector() as detector:
+        with open_detector() as detector:
             found = analyse(reader, detector, 0, no_progress)
         track = choose_face(found, 1)
         pose = smooth_pose(track)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import F32, F64, U8, AudioFeatures, Bool, Int
+from dubcli.core.types import DETECTORS, F32, F64, U8, AudioFeatures, Bool, Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.sync.scorer import MouthClip
 
@@ -103,7 +103,8 @@ def save_clip(clip: PreparedClip, path: Path) -> None:
     """
     partial = path.with_suffix(".part.npz")
     try:
-        np.savez(partial, **{item.name: getattr(clip, item.name) for item in fields(clip)})
+        arrays = {item.name: getattr(clip, item.name) for item in fields(clip)}
+        np.savez(partial, detector=np.array(DETECTORS[0]), **arrays)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -128,6 +129,12 @@ def load_clip(path: Path) -> PreparedClip:
             f"Prepared clip '{path}' cannot be read: {reason}.",
             "Delete it and run 'dub prepare' again.",
         ) from error
+
+
+def detector_of(path: Path) -> str:
+    """What found the faces of a prepared clip that can be read; empty where it does not say."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        return str(data["detector"]) if "detector" in data.files else ""
 
 
 def _check_lengths(clip: PreparedClip) -> None:

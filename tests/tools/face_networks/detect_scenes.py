@@ -98,9 +98,9 @@ def onnx_parts() -> tuple[Callable[[], Any], Boxes, Boxes]:
 
 def mediapipe_parts() -> tuple[Callable[[], Any], Boxes, Boxes]:
     os.environ["GLOG_minloglevel"] = "2"  # noqa: SIM112
-    import mediapipe as mp
+    import mediapipe as mp  # pyright: ignore[reportMissingImports]
 
-    from dubcli.face.detect import MediaPipeDetector
+    from dubcli.face.mediapipe_detector import MediaPipeDetector
 
     solutions: Any = mp.solutions  # pyright: ignore[reportAttributeAccessIssue]
 
