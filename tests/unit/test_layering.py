@@ -31,7 +31,7 @@ STAGES = "core config media face audio composite weights provenance metrics mode
 RULES = {
     "core": _rule("numpy platformdirs onnxruntime", ""),
     "config": _rule("numpy", "core"),
-    "media": _rule("numpy av ffmpeg imageio_ffmpeg", "core config"),
+    "media": _rule("numpy av ffmpeg imageio_ffmpeg soundfile", "core config"),
     "face": _rule("numpy cv2 mediapipe", "core occlusion weights"),
     "audio": _rule("numpy", "core"),
     "composite": _rule("numpy cv2", "core face"),
