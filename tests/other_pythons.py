@@ -1,4 +1,4 @@
-"""A quick suite on every other Python that is installed: the wheel, the demo, unit and contract tests.
+"""A quick suite on every other Python that is installed: demo, unit and contract tests.
 
     python tests/other_pythons.py
 

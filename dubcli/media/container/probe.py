@@ -225,7 +225,7 @@ def _source_stream(container: InputContainer, stream: Any) -> SourceStream:
         codec=_role(container, stream) or codec_name(stream),
         disposition=marks,
         tags=tuple(stream.metadata.items()),
-        duration_s=None if duration is None else duration * stream.time_base,
+        duration_s=None if duration is None else duration * Fraction(stream.time_base),
     )
 
 
@@ -258,7 +258,7 @@ def _audio_info(stream: AudioStream) -> AudioStreamInfo:
         sample_rate=rate,
         channels=context.channels,
         start_pts=stream.start_time or 0,
-        time_base=stream.time_base or Fraction(1, rate or 1),
+        time_base=Fraction(stream.time_base or Fraction(1, rate or 1)),
     )
 
 
@@ -282,7 +282,7 @@ def _video_info(path: Path, container: InputContainer, stream: VideoStream) -> V
         width=size[0],
         height=size[1],
         frame_rate=_frame_rate(stream),
-        time_base=stream.time_base or Fraction(1, 90_000),
+        time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
         start_pts=start_pts if start_pts is not None else stream.start_time or 0,
         num_frames_from_header=stream.frames or None,
         sar=_plausible_sar(stream.sample_aspect_ratio),

@@ -213,7 +213,8 @@ def _decoded(stream: AudioStream, packet: Packet | None) -> list[AudioFrame]:
 def _start_s(frame: AudioFrame) -> Fraction:
     if frame.pts is None or frame.time_base is None:
         return Fraction(0)
-    return frame.pts * frame.time_base
+    # PyAV 19 has rationals of its own.
+    return frame.pts * Fraction(frame.time_base)
 
 
 def _mono(path: Path, frame: AudioFrame, strict: bool) -> AudioFrame:
