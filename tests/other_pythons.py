@@ -25,6 +25,8 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 # What the tests need besides the package and its extras.
 _TOOLS = ("hatchling", "jsonschema", "pytest", "pytest-xdist")
 _EXTRAS = "c2pa,evaluate"
+# PyAV's newest release differs by Python: its frames' metadata and libsndfile's sound besides.
+_TESTS = ("unit", "contract", "media/test_hdr.py", "media/test_sound_file.py")
 
 
 def find_python(version: str) -> Path | None:
@@ -74,7 +76,7 @@ def check(python: Path, wheel: Path, scratch: Path) -> bool:
     if not result.is_file():
         return False
     workers = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile")
-    tests = (ROOT / "tests" / "unit", ROOT / "tests" / "contract")
+    tests = [ROOT / "tests" / name for name in _TESTS]
     command = [python, "-P", "-m", "pytest", "-q", *workers, "--basetemp", scratch / "t", *tests]
     return _run(*command, is_checked=False) == 0
 
