@@ -122,7 +122,7 @@ def test_the_schema_refuses(name: str, change: dict[str, Any]) -> None:
 
 
 def _schema() -> dict[str, Any]:
-    path = manifests.manifest_path().parent / "dubcli" / "assets" / "weights_manifest.schema.json"
+    path = manifests.PACKAGE_DIR / "assets" / "weights_manifest.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     return schema
