@@ -6,18 +6,18 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from dubcli.core.closing import Closeable
 from dubcli.core.errors import DeviceError
 from dubcli.core.types import F32, F64, U8, FaceObservation, Frame
 from dubcli.face.detect import MAX_FACES, look_closer, observe
 from dubcli.face.landmarks import KEPT
 
 
-class MediaPipeDetector:
+class MediaPipeDetector(Closeable):
     """Face mesh in video mode; where it sees nothing, far faces are looked for and cut out.
 
     Args:
@@ -48,17 +48,6 @@ class MediaPipeDetector:
             blank = np.zeros((64, 64, 3), np.uint8)
             for graph in (self._mesh, self._far, self._still_mesh):
                 graph.process(blank)
-
-    def __enter__(self) -> MediaPipeDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the graphs."""

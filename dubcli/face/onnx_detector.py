@@ -5,10 +5,9 @@ It finds what mediapipe finds, without that package: see docs/faces.md.
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 
+from dubcli.core.closing import Closeable
 from dubcli.core.types import F32, FaceObservation, Frame
 from dubcli.face.detect import MAX_FACES, look_closer, observe
 from dubcli.face.landmarks import KEPT
@@ -20,7 +19,7 @@ from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
 _LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
 
 
-class OnnxFaceDetector:
+class OnnxFaceDetector(Closeable):
     """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
 
     Args:
@@ -50,17 +49,6 @@ class OnnxFaceDetector:
             _LEAST_PRESENCE,
             follows=False,
         )
-
-    def __enter__(self) -> OnnxFaceDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget the faces; the networks are freed with the detector."""

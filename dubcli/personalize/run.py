@@ -34,6 +34,7 @@ from dubcli.personalize.personal_clips import keep_apart, person_clips
 from dubcli.personalize.run_history import History, ValidationCheck, WorkFolder, as_figures
 from dubcli.personalize.validation import Validation
 from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.stored_identity import require_one_role
 from dubcli.sync.scorer import SyncScorer
 from dubcli.training.checkpoint import TrainState
 from dubcli.training.loop import TIME_IS_OVER, Loop, LoopSettings
@@ -189,6 +190,7 @@ def _begin(
     device = choose_device(config.device)
     model = base_model(entry, device)
     adapter = _adapter_of(entry)
+    require_one_role(model.spec)
     (references,) = model.spec.static_roles().values()
     footage = gather_footage(_footage_request(config), references.count, progress)
     gathered = time.monotonic()

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from torch import nn
 from dubcli.audio.features import extract_features
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.config import DubConfig, PlanConfig
+from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import DETECTORS, AudioFeatures, MediaInfo, Waveform
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Engine:
+class Engine(Closeable):
     """What jobs of one process share: weights in memory, read from the disk once.
 
     Nothing is loaded before a job needs it. Jobs of one engine run one after the other; loading
@@ -58,17 +58,6 @@ class Engine:
         self._loaded: dict[Hashable, Any] = {}
         self._detectors: dict[str, list[VideoFaceDetector]] = {}
         self._lock = threading.RLock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of everything that was loaded; the next job loads it again."""

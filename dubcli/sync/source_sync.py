@@ -87,6 +87,11 @@ class SourceSync:
         return expert.score(mouth, self._extract(heard, expert.audio_kind))
 
 
+def is_in_step(score: SyncScore | None) -> bool:
+    """Whether a mouth surely speaks its video's own sound, at the same time."""
+    return score is not None and score.is_sure and abs(score.offset_frames) <= _TOLERATED_FRAMES
+
+
 def source_warning(score: SyncScore | None) -> str | None:
     """What to tell of a source whose own picture and sound are surely out of step."""
     if score is None or not score.is_sure or abs(score.offset_frames) <= _TOLERATED_FRAMES:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import U8
 
@@ -73,7 +74,6 @@ def drop_rows_after(folder: Path, step: int) -> None:
         TrainingError: The disk is full or the folder cannot be written.
     """
     path = folder / LOG_NAME
-    partial = folder / f".{LOG_NAME}.part"
     try:
         if not path.exists():
             return
@@ -83,8 +83,7 @@ def drop_rows_after(folder: Path, step: int) -> None:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines[1:] if _step_of(line) <= step]
         if len(kept) < len(lines) - 1:
-            partial.write_text("".join([*lines[:1], *kept]), encoding="utf-8", newline="")
-            partial.replace(path)
+            replace_bytes(path, "".join([*lines[:1], *kept]).encode())
     except OSError as error:
         raise _unwritable(path, str(error.strerror)) from error
 
