@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,19 @@ def _seed() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = socket.socket.connect
-
-    def guarded(self: socket.socket, address: Any) -> None:
+def _local_only(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
         is_local = self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost")
         assert is_local, f"a test reached for the network: {address}"
-        connect(self, address)
+        return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    return guarded
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _local_only(getattr(socket.socket, name)))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

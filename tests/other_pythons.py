@@ -22,9 +22,6 @@ from pathlib import Path
 from check import ENVIRONMENT, ROOT
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-# What the tests need besides the package and its extras.
-_TOOLS = ("hatchling", "jsonschema", "pytest", "pytest-xdist")
-_EXTRAS = "c2pa,evaluate"
 # PyAV's newest release differs by Python: its frames' metadata and libsndfile's sound besides.
 _TESTS = ("unit", "contract", "media/test_hdr.py", "media/test_sound_file.py")
 
@@ -56,7 +53,7 @@ def environment(python: Path, folder: Path) -> Path:
         return inside
     shutil.rmtree(folder, ignore_errors=True)
     _run(python, "-m", "venv", folder)
-    _pip(inside, f".[{_EXTRAS}]", *_TOOLS)
+    _pip(inside, ".[dev]")
     stamp.write_text(wanted, encoding="utf-8")
     return inside
 

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from dubcli.cli.command_group import MAIN_JOB, TRAIN_OCCLUDER, TRAIN_SYNC, DubGroup
+from dubcli.cli.config_command import config_app
+from dubcli.cli.configured_command import OTHER_PANEL, ConfiguredCommand
 from dubcli.cli.doctor_command import examine_machine
 from dubcli.cli.dub_command import dub_demo, dub_video
 from dubcli.cli.evaluate_command import evaluate_models
@@ -31,7 +33,6 @@ from dubcli.cli.view import emit
 
 app = typer.Typer(
     cls=DubGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     subcommand_metavar="| COMMAND ...",
@@ -41,16 +42,17 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(identities_app, name="identities")
+app.add_typer(config_app, name="config")
 app.command("inspect")(inspect_file)
-app.command(MAIN_JOB, hidden=True)(dub_video)
-app.command("plan")(plan_dub)
-app.command("finetune")(finetune_person)
-app.command("demo")(dub_demo)
-app.command("prepare")(prepare_set)
-app.command("train")(train_model)
-app.command("evaluate")(evaluate_models)
-app.command(TRAIN_SYNC)(train_sync_expert)
-app.command(TRAIN_OCCLUDER)(train_occluder_network)
+app.command(MAIN_JOB, hidden=True, cls=ConfiguredCommand)(dub_video)
+app.command("plan", cls=ConfiguredCommand)(plan_dub)
+app.command("finetune", cls=ConfiguredCommand)(finetune_person)
+app.command("demo", cls=ConfiguredCommand)(dub_demo)
+app.command("prepare", cls=ConfiguredCommand)(prepare_set)
+app.command("train", cls=ConfiguredCommand)(train_model)
+app.command("evaluate", cls=ConfiguredCommand)(evaluate_models)
+app.command(TRAIN_SYNC, cls=ConfiguredCommand)(train_sync_expert)
+app.command(TRAIN_OCCLUDER, cls=ConfiguredCommand)(train_occluder_network)
 app.command("doctor")(examine_machine)
 
 
@@ -66,6 +68,12 @@ def _show_version(value: bool) -> None:
 def _group(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version.",
+            rich_help_panel=OTHER_PANEL,
+        ),
     ] = False,
 ) -> None: ...

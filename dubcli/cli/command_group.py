@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from dubcli.cli.configured_command import in_other_panel
 from dubcli.cli.view import open_closed_streams, say
 from dubcli.core.errors import INTERRUPTED_EXIT_CODE, DubError, of_system
 from dubcli.doctor import library_error
@@ -21,6 +22,7 @@ TERMINATED_EXIT_CODE = 143
 USAGE_EXIT_CODE = 2
 # The main job has no name of its own on the command line; what trains beside models has two words.
 MAIN_JOB = "VIDEO --audio AUDIO"  # not one word, so no shell argument can be mistaken for it
+_OF_THE_GROUP = ("--help", "--version", "--install-completion", "--show-completion")
 TRAIN_SYNC, TRAIN_OCCLUDER = "train sync", "train occluder"
 
 
@@ -54,11 +56,11 @@ class DubGroup(TyperGroup):
 
     def _route(self, ctx: typer.Context, args: list[str]) -> list[str]:
         if not args:
-            return ["--help"]
+            return args if ctx.resilient_parsing else ["--help"]
         first = args[0]
         if " ".join(args[:2]) in (TRAIN_SYNC, TRAIN_OCCLUDER):
             return [" ".join(args[:2]), *args[2:]]
-        if first in self.commands or first in ("--help", "--version"):
+        if first in self.commands or first in _OF_THE_GROUP:
             return args
         before_names = args[: args.index("--")] if "--" in args else args
         if "--help" in before_names:
@@ -66,18 +68,30 @@ class DubGroup(TyperGroup):
         is_bare_word = Path(first).name == first and not first.startswith("-")
         commands = [name for name in self.commands if name != MAIN_JOB]
         close = get_close_matches(first, commands, n=1, cutoff=0.75)
-        if close and is_bare_word and not Path(first).exists():
+        if close and is_bare_word and not Path(first).exists() and not ctx.resilient_parsing:
             ctx.fail(f"'{first}' is neither a file nor a command. Did you mean '{close[0]}'?")
         return [MAIN_JOB, *args]
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:
         """The main job's options stand in the group's help: users look there for them."""
         own = self.params
-        self.params = [*self.commands[MAIN_JOB].params, *own]
+        self.params = [*self.commands[MAIN_JOB].params, *map(in_other_panel, own)]
         try:
             super().format_help(ctx, formatter)
         finally:
             self.params = own
+
+    def get_help_option(self, ctx: typer.Context) -> Any:
+        """`--help`, below what the command does."""
+        return in_other_panel(super().get_help_option(ctx))
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
+        """Names of commands, and the main job's options beside the group's own."""
+        main_job = self.commands[MAIN_JOB]
+        with main_job.make_context(MAIN_JOB, [], parent=ctx, resilient_parsing=True) as context:
+            of_main_job = main_job.shell_complete(context, incomplete)
+        own = super().shell_complete(ctx, incomplete)
+        return list({item.value: item for item in [*own, *of_main_job]}.values())
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run; what is wrong with the words themselves is one line."""

@@ -10,13 +10,14 @@ from dubcli.cli.finetune_command import learn
 from dubcli.cli.plan_command import dry_run
 from dubcli.cli.view import View
 from dubcli.config import DubConfig, FinetuneConfig
+from dubcli.config.commands import DEMO, DUB
 from dubcli.config.option_parsing import face_number
 from dubcli.core.errors import ConfigError
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
 
-@options_of(DubConfig, "quiet", "verbose", "json", "dry_run")
+@options_of(DUB)
 def dub_video(config: DubConfig, view: View) -> None:
     """Put new speech on a video and move the lips with it."""
     _dub_and_report(config, view)
@@ -30,17 +31,13 @@ def _dub_and_report(config: DubConfig, view: View) -> None:
 
     if config.finetune:
         config = _learn_first(config, view)
-    with view.progress("frames") as progress:
+    with view.progress_in("frames") as progress:
         report = dub(config, progress=progress, announce=view.say)
     view.report(report)
 
 
 @options_of(
-    DubConfig,
-    "quiet",
-    "verbose",
-    "json",
-    "dry_run",
+    DEMO,
     preset={"video": _ASSETS / "demo.mp4", "audio": _ASSETS / "demo_speech.wav"},
     defaults={"output": Path("dub-demo.mp4")},
 )

@@ -7,10 +7,11 @@ from rich.table import Table
 from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View, as_json, emit, emit_table
 from dubcli.config import EvaluateConfig
+from dubcli.config.commands import EVALUATE
 from dubcli.core.errors import ConfigError
 
 
-@options_of(EvaluateConfig, "quiet", "verbose", "json")
+@options_of(EVALUATE)
 def evaluate_models(config: EvaluateConfig, view: View) -> None:
     """Score models and baselines on clips, by the pipeline that you run."""
     try:
@@ -23,7 +24,7 @@ def evaluate_models(config: EvaluateConfig, view: View) -> None:
         raise ConfigError(
             f"'dub evaluate' needs {library}.", "Run: pip install 'dubcli[evaluate]'"
         ) from error
-    with view.progress("results") as progress:
+    with view.progress_in("results") as progress:
         result = evaluate(config, progress=progress)
     for what, why in result.failures.items():
         view.say(f"warning: {what} was not scored: {why}")

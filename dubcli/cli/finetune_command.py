@@ -10,13 +10,14 @@ import typer
 from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View, as_json, emit, is_asked_by_a_person
 from dubcli.config import FinetuneConfig
+from dubcli.config.commands import FINETUNE
 from dubcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from dubcli.core.reports import FinetuneReport
 
 
-@options_of(FinetuneConfig, "quiet", "verbose", "json")
+@options_of(FINETUNE)
 def finetune_person(config: FinetuneConfig, view: View) -> None:
     """Learn one person from their own video; use it with --identity."""
     report = learn(config, view)
@@ -34,7 +35,7 @@ def learn(config: FinetuneConfig, view: View) -> FinetuneReport:
         config = replace(config, consent=True)
     from dubcli.personalize.run import finetune
 
-    with view.progress("steps") as progress:
+    with view.progress_in("steps") as progress:
         report = finetune(config, progress, announce=view.say, asked=asked)
     view.learned(report)
     return report

@@ -10,7 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from dubcli.cli.command_options import options_of
+from dubcli.cli.configured_command import ConfiguredCommand
 from dubcli.cli.view import View, as_json, emit, emit_table, is_asked_by_a_person, say
+from dubcli.config.commands import MODELS_PULL
+from dubcli.config.pull_config import PullConfig
 from dubcli.core.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -31,11 +35,6 @@ _For = Annotated[
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-_Accept = Annotated[
-    bool,
-    typer.Option("--accept-licence", help="Agree to licences that do not allow every use."),
-]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _YES_NO = {True: "yes", False: "no", None: "-"}
 _ALLOWED = {True: "yes", False: "no", None: "not stated"}
@@ -99,31 +98,24 @@ def _chosen(names: list[str] | None, everything: bool, purpose: str | None) -> l
     return list({entry.name: entry for entry in entries}.values())
 
 
-@models_app.command("pull")
-def _pull(
-    names: _Names = None,
-    everything: _All = False,
-    purpose: _For = None,
-    accept_licence: _Accept = False,
-    quiet: _Quiet = False,
-    json: _Json = False,
-) -> None:
+@models_app.command("pull", cls=ConfiguredCommand)
+@options_of(MODELS_PULL)
+def _pull(config: PullConfig, view: View) -> None:
     """Download weights, and prove them by their sha256."""
-    view = View(quiet=quiet, json=json)
-    with view.logging():
-        wanted = [e for e in _chosen(names, everything, purpose) if e.needs_weights]
-        agreed = [entry for entry in wanted if _agree(entry, accept_licence)]
-        rows: list[dict[str, Any]] = []
-        failed: list[WeightsError] = []
-        for entry in agreed:
-            try:
-                rows.append(_get(entry, view))
-            except WeightsError as error:
-                if len(wanted) == 1:
-                    raise
-                failed.append(error)
-                say(f"dub: {error}")
-    if json:
+    names = list(config.names)
+    wanted = [e for e in _chosen(names, config.everything, config.purpose) if e.needs_weights]
+    agreed = [entry for entry in wanted if _agree(entry, config.accept_licence)]
+    rows: list[dict[str, Any]] = []
+    failed: list[WeightsError] = []
+    for entry in agreed:
+        try:
+            rows.append(_get(entry, view))
+        except WeightsError as error:
+            if len(wanted) == 1:
+                raise
+            failed.append(error)
+            say(f"dub: {error}")
+    if view.json:
         emit(as_json(rows))
     if failed:
         raise typer.Exit(failed[0].exit_code)
@@ -162,7 +154,7 @@ def _get(entry: WeightEntry, view: View) -> dict[str, Any]:
 
     if entry.sources:
         view.say(f"{entry.name} ({size_in_words(entry)})")
-    with view.progress("MB") as progress:
+    with view.progress_in("MB") as progress:
         proof, is_new = pull(entry, progress)
     done = "downloaded" if is_new else "here already"
     view.say(f"{entry.name}: {done}, sha256 {proof.sha256[:12]} is right, {proof.path}")

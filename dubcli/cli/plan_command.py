@@ -13,6 +13,7 @@ from rich.text import Text
 from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View, as_json, emit, emit_table, say
 from dubcli.config import DubConfig, PlanConfig
+from dubcli.config.commands import PLAN
 from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def dry_run(config: DubConfig, view: View) -> None:
     show_plan(PlanConfig(**values, picture=False), view)
 
 
-@options_of(PlanConfig, "quiet", "verbose", "json")
+@options_of(PLAN)
 def plan_dub(config: PlanConfig, view: View) -> None:
     """Show what a dub would do: faces, shots, what stays as it is, time and disk."""
     show_plan(config, view)
@@ -54,7 +55,7 @@ def show_plan(config: PlanConfig, view: View) -> None:
     """
     from dubcli.preview.plan_report import make_plan
 
-    with view.progress("frames") as progress:
+    with view.progress_in("frames") as progress:
         report = make_plan(config, progress)
     if view.json:
         emit(as_json(asdict(report)))

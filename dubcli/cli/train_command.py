@@ -5,43 +5,44 @@ from __future__ import annotations
 from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View
 from dubcli.config import OccluderTrainConfig, PrepareConfig, SyncTrainConfig, TrainConfig
+from dubcli.config.commands import PREPARE, TRAIN, TRAIN_OCCLUDER, TRAIN_SYNC
 
 
-@options_of(PrepareConfig, "quiet", "verbose")
+@options_of(PREPARE)
 def prepare_set(config: PrepareConfig, view: View) -> None:
     """Build a training set from a folder of clips."""
     from dubcli.training.data.prepare import prepare
 
-    with view.progress("clips") as progress:
+    with view.progress_in("clips") as progress:
         prepare(config, progress=progress)
     view.say(f"the training set is in {config.output}")
 
 
-@options_of(TrainConfig, "quiet", "verbose")
+@options_of(TRAIN)
 def train_model(config: TrainConfig, view: View) -> None:
     """Train a model on a prepared set."""
     from dubcli.training.run import train
 
-    with view.progress("steps") as progress:
+    with view.progress_in("steps") as progress:
         train(config, progress=progress)
     view.say(f"the run is in {config.output}")
 
 
-@options_of(SyncTrainConfig, "quiet", "verbose", preset={"model": "sync"})
+@options_of(TRAIN_SYNC, preset={"model": "sync"})
 def train_sync_expert(config: SyncTrainConfig, view: View) -> None:
     """Train an expert that tells whether lips and sound are in step."""
     from dubcli.sync.training import train_sync
 
-    with view.progress("steps") as progress:
+    with view.progress_in("steps") as progress:
         train_sync(config, progress=progress)
     view.say(f"the run is in {config.output}")
 
 
-@options_of(OccluderTrainConfig, "quiet", "verbose", preset={"model": "occluder"})
+@options_of(TRAIN_OCCLUDER, preset={"model": "occluder"})
 def train_occluder_network(config: OccluderTrainConfig, view: View) -> None:
     """Train the network that tells what lies in front of a face."""
     from dubcli.occlusion.training import train_occluder
 
-    with view.progress("steps") as progress:
+    with view.progress_in("steps") as progress:
         path = train_occluder(config, progress=progress)
     view.say(f"the weights are in {path}, their scores beside them")

@@ -6,33 +6,22 @@ import json
 import logging
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
+
+from dubcli.cli.progress_view import Callback, shown_as
+from dubcli.config.view_config import ViewConfig
 
 if TYPE_CHECKING:
     from dubcli.core.reports import DubReport, FinetuneReport
 
-LINE_INTERVAL_S = 5.0
 _STDERR_DESCRIPTOR = 2
-Callback = Callable[[str, int, int], None]
 
 
 def say(text: str) -> None:
@@ -79,75 +68,6 @@ def emit_table(table: Table) -> None:
     emit(capture.get().rstrip("\n"))
 
 
-class _Rate(ProgressColumn):
-    """Units per second of the running stage."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.label = _rate_label(unit)
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {self.label}" if speed else "")
-
-
-def _rate_label(unit: str) -> str:
-    return "fps" if unit == "frames" else f"{unit}/s"
-
-
-class _StderrConsole(Console):
-    """Keeps working, silently, when the reader of stderr went away."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
-@contextmanager
-def _bars(unit: str) -> Iterator[Callback]:
-    """A bar a stage, for terminals."""
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        _Rate(unit),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_StderrConsole(stderr=True)) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def update(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=None)
-            progress.update(tasks[stage], completed=done, total=total or None)
-
-        yield update
-
-
-@contextmanager
-def _lines(unit: str) -> Iterator[Callback]:
-    """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
-    started: dict[str, tuple[float, int]] = {}  # when, and what an earlier run had done by then
-    shown: dict[str, float] = {}
-
-    def update(stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        began, before = started.setdefault(stage, (now, max(0, done - 1)))
-        if done != total and now - shown.setdefault(stage, now) < LINE_INTERVAL_S:
-            return
-        shown[stage] = now
-        speed = (done - before) / max(now - began, 1e-3)
-        eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
-        say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
-
-    yield update
-
-
-@contextmanager
-def _silent() -> Iterator[Callback]:
-    yield lambda stage, done, total: None
-
-
 @contextmanager
 def _without_native_chatter() -> Iterator[None]:
     """Python keeps its stderr; what native libraries print on descriptor 2 goes nowhere.
@@ -182,19 +102,18 @@ def _figure(value: float | None, digits: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """How much a command says, and in which form."""
+class View(ViewConfig):
+    """The options of a command's output, and the output itself."""
 
-    quiet: bool = False
-    verbose: bool = False
-    json: bool = False
-    dry_run: bool = False
+    def progress_in(self, unit: str) -> AbstractContextManager[Callback]:
+        """A context whose value is the callback `(stage, done, total)`.
 
-    def progress(self, unit: str) -> AbstractContextManager[Callback]:
-        """A context whose value is the callback `(stage, done, total)`."""
-        if self.quiet:
-            return _silent()
-        return _bars(unit) if sys.stderr.isatty() else _lines(unit)
+        `--quiet` alone silences it; a style that was asked for is shown nevertheless.
+        """
+        style = self.progress
+        if style == "auto":
+            style = "none" if self.quiet else "bar" if sys.stderr.isatty() else "plain"
+        return shown_as(style, unit, say)
 
     def say(self, text: str) -> None:
         """A line on stderr, unless the user wants quiet."""

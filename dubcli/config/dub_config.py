@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config.option_parsing import check, check_face, decibels, face_number, moment
-from dubcli.config.settings_common import DEVICES, about, as_json, check_device
+from dubcli.config.settings_common import DEVICES, Panel, about, as_json, check_device
 from dubcli.core.types import DETECTORS
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
@@ -61,50 +61,67 @@ def _voice(word: str) -> Voice | None:
 class DubConfig:
     """Everything that `dub VIDEO --audio AUDIO` can be told."""
 
-    video: Path = field(metadata=about("The video to dub."))
+    video: Path = field(metadata=about("The video to dub.", panel=Panel.INPUT))
     audio: Path | tuple[Voice, ...] = field(
         metadata=about(
             "The new speech: any file with an audio stream. For several people, once for "
-            "each: FACE=FILE, such as 1=anna.wav or left=ben.wav; they sound together."
+            "each: FACE=FILE, such as 1=anna.wav or left=ben.wav; they sound together.",
+            metavar="FILE",
+            panel=Panel.FIRST,
         )
     )
     output: Path | None = field(
         default=None,
-        metadata=about("Where the result goes. Default: VIDEO.dubbed.EXT beside the video."),
+        metadata=about(
+            "Where the result goes. Default: VIDEO.dubbed.EXT beside the video.", panel=Panel.FIRST
+        ),
     )
-    overwrite: bool = field(default=False, metadata=about("Replace the output if it exists."))
+    overwrite: bool = field(
+        default=False, metadata=about("Replace the output if it exists.", panel=Panel.FIRST)
+    )
     model: str = field(
         default="iptalker",
         metadata=about(
             "Model or model.tag, as in `dub models list`; hf:ORG/REPO\\[@REV]\\[:FILE] of"
-            " the hub; or a checkpoint of your own: a folder, a run, a .safetensors file."
+            " the hub; or a checkpoint of your own: a folder, a run, a .safetensors file.",
+            panel=Panel.RUN,
         ),
     )
     motion: str | None = field(
         default=None,
-        metadata=about("Model that predicts the mouth, where another one than --model paints it."),
+        metadata=about(
+            "Model that predicts the mouth, where another one than --model paints it.",
+            panel=Panel.RUN,
+        ),
     )
     render: str | None = field(
         default=None,
-        metadata=about("Model that paints the mouth, where another one than --model predicts it."),
+        metadata=about(
+            "Model that paints the mouth, where another one than --model predicts it.",
+            panel=Panel.RUN,
+        ),
     )
     device: str = field(
         default="auto",
-        metadata=about(f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+        metadata=about(
+            f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
+        ),
     )
     face: str | int = field(
         default="auto",
         metadata=about(
             "Which face: a number from 1 by size; left, right, centre, top or bottom; a "
             "picture of the person; or auto: whose lips follow the video's own sound, "
-            "else the largest."
+            "else the largest.",
+            panel=Panel.FIRST,
         ),
     )
     detector: str = field(
         default=DETECTORS[0],
         metadata=about(
             "What finds faces: onnx, or mediapipe, the package that the networks come from, where "
-            "the extra of that name is installed."
+            "the extra of that name is installed.",
+            panel=Panel.FACES,
         ),
     )
     sync_mode: str = field(
@@ -112,90 +129,127 @@ class DubConfig:
         metadata=about(
             f"When the lengths differ: {', '.join(SYNC_MODES)}. The first three extend the"
             " video under longer audio; cut ends with the shorter; pad keeps the video's "
-            "length."
+            "length.",
+            panel=Panel.FIRST,
+            choices=SYNC_MODES,
         ),
     )
     crf: int = field(
-        default=16, metadata=about("Quality of the video: 0 is lossless, 51 the worst.")
+        default=16,
+        metadata=about("Quality of the video: 0 is lossless, 51 the worst.", panel=Panel.OUTPUT),
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random."))
-    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
+    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
+    threads: int = field(
+        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
+    )
     allow_silence: bool = field(
-        default=False, metadata=about("Dub although the audio is silent: the mouth stays closed.")
+        default=False,
+        metadata=about(
+            "Dub although the audio is silent: the mouth stays closed.", panel=Panel.SOUND
+        ),
     )
     identity: str | None = field(
         default=None,
-        metadata=about("What `dub finetune` learned of this person: a name, or a folder."),
+        metadata=about(
+            "What `dub finetune` learned of this person: a name, or a folder.", panel=Panel.FACES
+        ),
     )
     finetune: bool = field(
         default=False,
         metadata=about(
             "Learn the person from the video first, and keep it as --identity, or under "
-            "the video's name. Takes minutes."
+            "the video's name. Takes minutes.",
+            panel=Panel.FACES,
         ),
     )
     consent: bool = field(
         default=False,
-        metadata=about("With --finetune: the person agreed to be learned; no question is asked."),
+        metadata=about(
+            "With --finetune: the person agreed to be learned; no question is asked.",
+            panel=Panel.FACES,
+            command_line_only=True,
+        ),
     )
     audio_offset: float = field(
         default=0.0,
         metadata=about(
             "Seconds by which the audio starts later, lips and sound alike; below 0 its "
-            "beginning is cut."
+            "beginning is cut.",
+            panel=Panel.SOUND,
         ),
     )
     match_loudness: bool = field(
         default=False,
-        metadata=about("Make the audio as loud as the video's own sound, short of clipping."),
+        metadata=about(
+            "Make the audio as loud as the video's own sound, short of clipping.", panel=Panel.SOUND
+        ),
     )
     mix_original: str | None = field(
         default=None,
         metadata=about(
-            "Mix the video's own sound below the new one at a level such as -20dB, -60dB to 0dB."
+            "Mix the video's own sound below the new one at a level such as -20dB, -60dB to 0dB.",
+            panel=Panel.SOUND,
         ),
     )
     keep_silent_frames: bool = field(
         default=False,
-        metadata=about("Leave the original picture while nobody speaks in the new audio."),
+        metadata=about(
+            "Leave the original picture while nobody speaks in the new audio.", panel=Panel.SOUND
+        ),
     )
     deinterlace: bool = field(
         default=False,
-        metadata=about("Make interlaced video progressive, frame by frame; refused otherwise."),
+        metadata=about(
+            "Make interlaced video progressive, frame by frame; refused otherwise.",
+            panel=Panel.INPUT,
+        ),
     )
     start: str | None = field(
         default=None,
         metadata=about(
             "Dub only from here on, and leave the rest as it is: seconds or [H:]M:S from "
-            "the first frame; the audio begins here."
+            "the first frame; the audio begins here.",
+            panel=Panel.LENGTH,
         ),
     )
     end: str | None = field(
         default=None,
         metadata=about(
             "Dub only up to here. Default: with --start, the end of the audio or of the "
-            "video, whichever is first."
+            "video, whichever is first.",
+            panel=Panel.LENGTH,
         ),
     )
     no_mark: bool = field(
         default=False,
         metadata=about(
-            "Leave out the marks that tell that the lips were dubbed; the law may ask for them."
+            "Leave out the marks that tell that the lips were dubbed; the law may ask for them.",
+            panel=Panel.MARKS,
+            command_line_only=True,
         ),
     )
     visible_mark: bool = field(
         default=False,
-        metadata=about("Show small words in a corner of every frame, away from mouths."),
+        metadata=about(
+            "Show small words in a corner of every frame, away from mouths.",
+            panel=Panel.MARKS,
+            command_line_only=True,
+        ),
     )
     c2pa_cert: Path | None = field(
         default=None,
         metadata=about(
             "PEM certificate chain that signs Content Credentials in place of the "
-            "development one; needs the extra c2pa."
+            "development one; needs the extra c2pa.",
+            panel=Panel.MARKS,
+            command_line_only=True,
         ),
     )
     c2pa_key: Path | None = field(
-        default=None, metadata=about("Private key of that certificate, PEM.")
+        default=None,
+        metadata=about(
+            "Private key of that certificate, PEM.", panel=Panel.MARKS, command_line_only=True
+        ),
     )
 
     # Of the models in use, by name; each model declares its own, see `models.model_options`.

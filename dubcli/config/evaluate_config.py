@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import DEVICES, about, as_json, check_device
+from dubcli.config.option_parsing import check, listed_names
+from dubcli.config.settings_common import DEVICES, Panel, about, as_json, check_device
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
 BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
@@ -17,59 +17,81 @@ BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
 class EvaluateConfig:
     """Everything that `dub evaluate` can be told. Lists are comma-separated names."""
 
-    clips: Path = field(metadata=about("Folder of videos, or a CSV with the column 'clip'."))
-    output: Path = field(metadata=about("Folder of the scores: tables, plots, contact sheets."))
+    clips: Path = field(
+        metadata=about("Folder of videos, or a CSV with the column 'clip'.", panel=Panel.INPUT)
+    )
+    output: Path = field(
+        metadata=about("Folder of the scores: tables, plots, contact sheets.", panel=Panel.FIRST)
+    )
     settings: str = field(
         default="reconstruction,cross,silence",
-        metadata=about("What is dubbed: reconstruction, cross, silence."),
+        metadata=about("What is dubbed: reconstruction, cross, silence.", panel=Panel.FIRST),
     )
     models: str = field(
         default="iptalker",
         metadata=about(
-            "Models that are scored, as --model of the main job takes them; '' for none."
+            "Models that are scored, as --model of the main job takes them; '' for none.",
+            panel=Panel.FIRST,
         ),
     )
     identities: str = field(
         default="",
         metadata=about(
             "Identities that are scored beside them: names, paths, or a folder with one "
-            "for each clip."
+            "for each clip.",
+            panel=Panel.FIRST,
         ),
     )
     baselines: str = field(
         default="passthrough,best-reference,audio-reference,ground-truth",
         metadata=about(
             "What they are compared with: passthrough, best-reference, audio-reference, "
-            "ground-truth; '' for none."
+            "ground-truth; '' for none.",
+            panel=Panel.FIRST,
         ),
     )
     half: bool = field(
         default=False,
-        metadata=about("Lend references from the first half of each clip and score the second."),
+        metadata=about(
+            "Lend references from the first half of each clip and score the second.",
+            panel=Panel.INPUT,
+        ),
     )
     catalogue: Path | None = field(
-        default=None, metadata=about("CSV that names people and whether a clip's sound is theirs.")
+        default=None,
+        metadata=about(
+            "CSV that names people and whether a clip's sound is theirs.", panel=Panel.INPUT
+        ),
     )
     speech: Path | None = field(
-        default=None, metadata=about("Folder of foreign recordings for the setting cross.")
+        default=None,
+        metadata=about("Folder of foreign recordings for the setting cross.", panel=Panel.INPUT),
     )
     weights: Path | None = field(
         default=None,
         metadata=about(
             "Folder with networks of other projects; those of `dub models pull --for "
-            "evaluate` are found without it."
+            "evaluate` are found without it.",
+            panel=Panel.INPUT,
         ),
     )
-    limit: int = field(default=0, metadata=about("Score the first clips only; 0 for all."))
+    limit: int = field(
+        default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
+    )
     device: str = field(
         default="auto",
-        metadata=about(f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+        metadata=about(
+            f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
+        ),
     )
-    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
-    seed: int = field(default=0, metadata=about("Seed of everything random."))
-    keep: bool = field(default=False, metadata=about("Keep the dubbed videos."))
+    threads: int = field(
+        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
+    )
+    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
+    keep: bool = field(default=False, metadata=about("Keep the dubbed videos.", panel=Panel.OUTPUT))
     overwrite: bool = field(
-        default=False, metadata=about("Score again what an earlier run has scored.")
+        default=False,
+        metadata=about("Score again what an earlier run has scored.", panel=Panel.OUTPUT),
     )
 
     def __post_init__(self) -> None:
@@ -96,28 +118,23 @@ class EvaluateConfig:
     @property
     def setting_names(self) -> tuple[str, ...]:
         """The chosen settings."""
-        return _names(self.settings)
+        return listed_names(self.settings)
 
     @property
     def model_names(self) -> tuple[str, ...]:
         """The models that are scored."""
-        return _names(self.models)
+        return listed_names(self.models)
 
     @property
     def identity_names(self) -> tuple[str, ...]:
         """The identities that are scored beside the models: names, paths, folders of several."""
-        return _names(self.identities)
+        return listed_names(self.identities)
 
     @property
     def baseline_names(self) -> tuple[str, ...]:
         """The chosen baselines."""
-        return _names(self.baselines)
+        return listed_names(self.baselines)
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""
         return as_json(self)
-
-
-def _names(listed: str) -> tuple[str, ...]:
-    """The different names of a comma-separated list, in order."""
-    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import DEVICES, about, as_json, check_device, check_precision
+from dubcli.config.settings_common import (
+    DEVICES,
+    PRECISIONS,
+    Panel,
+    about,
+    as_json,
+    check_device,
+    check_precision,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,53 +23,78 @@ class FinetuneConfig:
     """Everything that `dub finetune` can be told."""
 
     videos: tuple[Path, ...] = field(
-        metadata=about("Videos of the person; 4 seconds are enough, more is better.")
+        metadata=about(
+            "Videos of the person; 4 seconds are enough, more is better.", panel=Panel.INPUT
+        )
     )
     name: str = field(
-        metadata=about("What the identity is called, or the folder where it is to lie.")
+        metadata=about(
+            "What the identity is called, or the folder where it is to lie.", panel=Panel.FIRST
+        )
     )
     model: str = field(
-        default="iptalker", metadata=about("Model that learns, as in `dub models list`.")
+        default="iptalker",
+        metadata=about("Model that learns, as in `dub models list`.", panel=Panel.LEARNING),
     )
     consent: bool = field(
-        default=False, metadata=about("The person agreed to be learned; no question is asked.")
+        default=False,
+        metadata=about(
+            "The person agreed to be learned; no question is asked.",
+            panel=Panel.FIRST,
+            command_line_only=True,
+        ),
     )
-    steps: int = field(default=200, metadata=about("Steps in all."))
+    steps: int = field(default=200, metadata=about("Steps in all.", panel=Panel.LEARNING))
     minutes: float = field(
-        default=0.0, metadata=about("Stop after this many minutes in all; 0 for no limit.")
+        default=0.0,
+        metadata=about("Stop after this many minutes in all; 0 for no limit.", panel=Panel.FIRST),
     )
     half: bool = field(
         default=False,
         metadata=about(
-            "Learn from the first half of each video, and leave the second for scoring."
+            "Learn from the first half of each video, and leave the second for scoring.",
+            panel=Panel.INPUT,
         ),
     )
     face: int = field(
         default=0,
         metadata=about(
-            "Which face of the first video, counted from 1 by size; 0 takes who is seen most."
+            "Which face of the first video, counted from 1 by size; 0 takes who is seen most.",
+            panel=Panel.FACES,
         ),
     )
     learn_sound: bool = field(
         default=False,
         metadata=about(
             "Also learn how the lips follow the sound, guarded by the sync expert. By "
-            "default only the mouth's shape and range are taken."
+            "default only the mouth's shape and range are taken.",
+            panel=Panel.LEARNING,
         ),
     )
     overwrite: bool = field(
         default=False,
-        metadata=about("Replace the identity if it exists, and drop an unfinished run."),
+        metadata=about(
+            "Replace the identity if it exists, and drop an unfinished run.", panel=Panel.FIRST
+        ),
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random."))
+    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
     device: str = field(
         default="auto",
-        metadata=about(f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+        metadata=about(
+            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
+        ),
     )
     precision: str = field(
-        default="auto", metadata=about("Number format while learning: auto, float32 or bfloat16.")
+        default="auto",
+        metadata=about(
+            "Number format while learning: auto, float32 or bfloat16.",
+            panel=Panel.RUN,
+            choices=PRECISIONS,
+        ),
     )
-    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
+    threads: int = field(
+        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
+    )
 
     def __post_init__(self) -> None:
         check(bool(self.videos), "No video to learn from.", "Name one or more videos.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.dub_config import DubConfig, Voice
-from dubcli.config.settings_common import about
+from dubcli.config.settings_common import Panel, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,20 +17,26 @@ class PlanConfig(DubConfig):
     """
 
     overwrite: bool = field(
-        default=False, metadata=about("Replace the picture of the faces if it exists.")
+        default=False,
+        metadata=about("Replace the picture of the faces if it exists.", panel=Panel.FIRST),
     )
     audio: Path | tuple[Voice, ...] = field(
         default=(),
         metadata=about(
             "The new speech, as for the dub: a file, or FACE=FILE for each of several "
-            "people. Without it the faces alone are looked at."
+            "people. Without it the faces alone are looked at.",
+            metavar="FILE",
+            panel=Panel.FIRST,
         ),
     )
     faces: Path | None = field(
         default=None,
-        metadata=about("PNG that shows every face with its number. Default: VIDEO.faces.png."),
+        metadata=about(
+            "PNG that shows every face with its number. Default: VIDEO.faces.png.",
+            panel=Panel.OUTPUT,
+        ),
     )
-    picture: bool = field(default=True, metadata=about("Draw that picture."))
+    picture: bool = field(default=True, metadata=about("Draw that picture.", panel=Panel.OUTPUT))
 
     def _check_voices(self) -> None:
         if self.audio:

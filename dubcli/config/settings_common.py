@@ -1,25 +1,85 @@
-"""What the configurations share: checks, and help beside each field."""
+"""What the configurations share: checks, and what each field says of itself as an option."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
 from dubcli.config.option_parsing import check
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-_HELP = "help"
+PRECISIONS = ("auto", "float32", "bfloat16")
+_OPTION = "option"
 
 
-def about(text: str) -> dict[str, str]:
-    """Metadata of a field: what the option is for, as users read it."""
-    return {_HELP: text}
+class Panel(StrEnum):
+    """Where `--help` shows an option, in this order."""
+
+    FIRST = "What you need first"
+    INPUT = "Input"
+    FACES = "Faces"
+    SOUND = "Sound"
+    LENGTH = "Length"
+    OUTPUT = "Output"
+    MARKS = "Marks"
+    LEARNING = "Learning"
+    RUN = "How it runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionInfo:
+    """What a field of a configuration says of itself as an option of a command.
+
+    Attributes:
+        help: What it is for, as users read it.
+        panel: Where `--help` shows it.
+        choices: The words that it takes; empty where others are possible.
+        command_line_only: Neither a configuration file nor a variable may set it.
+        flag: Its name on the command line, where that is not the field's.
+        metavar: What stands for its value in `--help`.
+    """
+
+    help: str
+    panel: Panel
+    choices: tuple[str, ...]
+    command_line_only: bool
+    flag: str | None
+    metavar: str | None
+
+
+def about(
+    text: str,
+    *,
+    panel: Panel = Panel.RUN,
+    choices: Sequence[str] = (),
+    command_line_only: bool = False,
+    flag: str | None = None,
+    metavar: str | None = None,
+) -> dict[str, OptionInfo]:
+    """Metadata of a field; see `OptionInfo`."""
+    info = OptionInfo(
+        help=text,
+        panel=panel,
+        choices=tuple(choices),
+        command_line_only=command_line_only,
+        flag=flag,
+        metavar=metavar,
+    )
+    return {_OPTION: info}
+
+
+def option_info(metadata: Any) -> OptionInfo | None:
+    """What a field's metadata says of the option; None where the field is none."""
+    return metadata.get(_OPTION)
 
 
 def help_of(metadata: Any) -> str:
     """What a field's metadata says of the option; empty where it says nothing."""
-    return metadata.get(_HELP, "")
+    info = option_info(metadata)
+    return "" if info is None else info.help
 
 
 def check_device(device: str) -> None:
@@ -34,7 +94,7 @@ def check_device(device: str) -> None:
 def check_precision(precision: str) -> None:
     """Refuse what is no number format. Raises ConfigError."""
     check(
-        precision in ("auto", "float32", "bfloat16"),
+        precision in PRECISIONS,
         f"Unknown precision '{precision}'.",
         "Use auto, float32 or bfloat16.",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import DEVICES, about, check_device
+from dubcli.config.settings_common import DEVICES, Panel, about, check_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,36 +14,53 @@ class SyncTrainConfig:
     """Everything that `dub train sync` can be told."""
 
     model: str = "sync"
-    data: Path = field(metadata=about("Folder that `dub prepare` made."))
-    output: Path = field(metadata=about("Folder of the run: offsets, checkpoints, log."))
+    data: Path = field(metadata=about("Folder that `dub prepare` made.", panel=Panel.FIRST))
+    output: Path = field(
+        metadata=about("Folder of the run: offsets, checkpoints, log.", panel=Panel.FIRST)
+    )
     preset: str = field(
         default="expert",
-        metadata=about("Which expert: expert (finds offsets, teaches) or judge (scores)."),
+        metadata=about(
+            "Which expert: expert (finds offsets, teaches) or judge (scores).",
+            panel=Panel.FIRST,
+            choices=("expert", "judge"),
+        ),
     )
     steps: int = field(
         default=500,
         metadata=about(
-            "Optimizer steps of the last expert; those before it take 1.6 times as many."
+            "Optimizer steps of the last expert; those before it take 1.6 times as many.",
+            panel=Panel.FIRST,
         ),
     )
     minutes: float = field(
         default=0.0,
         metadata=about(
-            "About how long it may take in all, in place of --steps; 0 to go by --steps."
+            "About how long it may take in all, in place of --steps; 0 to go by --steps.",
+            panel=Panel.FIRST,
         ),
     )
-    batch_clips: int = field(default=16, metadata=about("Clips in a batch."))
+    batch_clips: int = field(default=16, metadata=about("Clips in a batch.", panel=Panel.LEARNING))
     moments_per_clip: int = field(
-        default=32, metadata=about("Moments of each clip in a batch, 25 a second.")
+        default=32,
+        metadata=about("Moments of each clip in a batch, 25 a second.", panel=Panel.LEARNING),
     )
-    learning_rate: float = field(default=1e-3, metadata=about("Step size of the optimizer."))
-    seed: int = field(default=0, metadata=about("Seed of everything random."))
+    learning_rate: float = field(
+        default=1e-3, metadata=about("Step size of the optimizer.", panel=Panel.LEARNING)
+    )
+    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
     device: str = field(
         default="auto",
-        metadata=about(f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+        metadata=about(
+            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
+        ),
     )
-    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
-    checkpoint_every: int = field(default=200, metadata=about("Steps between checkpoints."))
+    threads: int = field(
+        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
+    )
+    checkpoint_every: int = field(
+        default=200, metadata=about("Steps between checkpoints.", panel=Panel.OUTPUT)
+    )
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, f"{self.steps} steps.", "Use 1 or more.")

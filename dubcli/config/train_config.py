@@ -6,71 +6,113 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import DEVICES, about, check_device, check_precision
+from dubcli.config.settings_common import (
+    DEVICES,
+    PRECISIONS,
+    Panel,
+    about,
+    check_device,
+    check_precision,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that `dub train` can be told."""
 
-    model: str = field(metadata=about("Architecture to train."))
-    data: Path = field(metadata=about("Folder that `dub prepare` made."))
-    output: Path = field(metadata=about("Folder of the run: checkpoints, log, sample pictures."))
+    model: str = field(metadata=about("Architecture to train.", panel=Panel.INPUT))
+    data: Path = field(metadata=about("Folder that `dub prepare` made.", panel=Panel.FIRST))
+    output: Path = field(
+        metadata=about("Folder of the run: checkpoints, log, sample pictures.", panel=Panel.FIRST)
+    )
     stage: str | None = field(
         default=None,
         metadata=about(
-            "What is trained, a stage of the model; iptalker: geometry, render or joint."
+            "What is trained, a stage of the model; iptalker: geometry, render or joint.",
+            panel=Panel.FIRST,
         ),
     )
-    preset: str | None = field(default=None, metadata=about("Named model configuration."))
+    preset: str | None = field(
+        default=None, metadata=about("Named model configuration.", panel=Panel.LEARNING)
+    )
     losses: str | None = field(
         default=None,
         metadata=about(
-            "Named loss weights of a stage; iptalker: default, no-gan, paper, lip-identity."
+            "Named loss weights of a stage; iptalker: default, no-gan, paper, lip-identity.",
+            panel=Panel.LEARNING,
         ),
     )
     perceptual: str = field(
         default="auto",
         metadata=about(
             "What perceptual losses compare: vgg19 (downloaded), substitute, or auto: "
-            "vgg19 where it is downloaded already."
+            "vgg19 where it is downloaded already.",
+            panel=Panel.LEARNING,
+            choices=("auto", "vgg19", "substitute"),
         ),
     )
     init: Path | None = field(
         default=None,
         metadata=about(
-            "What to start from: a run, a checkpoint, a .safetensors file or a model's name."
+            "What to start from: a run, a checkpoint, a .safetensors file or a model's name.",
+            panel=Panel.FIRST,
         ),
     )
-    steps: int = field(default=20_000, metadata=about("Optimizer steps in all."))
+    steps: int = field(default=20_000, metadata=about("Optimizer steps in all.", panel=Panel.FIRST))
     minutes: float = field(
-        default=0.0, metadata=about("Stop after this many minutes; 0 for no limit.")
+        default=0.0,
+        metadata=about("Stop after this many minutes; 0 for no limit.", panel=Panel.FIRST),
     )
-    batch_clips: int = field(default=2, metadata=about("Clips in a batch."))
-    frames_per_clip: int = field(default=4, metadata=about("Frames of each clip in a batch."))
-    accumulate: int = field(default=1, metadata=about("Batches whose gradients make one step."))
+    batch_clips: int = field(default=2, metadata=about("Clips in a batch.", panel=Panel.LEARNING))
+    frames_per_clip: int = field(
+        default=4, metadata=about("Frames of each clip in a batch.", panel=Panel.LEARNING)
+    )
+    accumulate: int = field(
+        default=1, metadata=about("Batches whose gradients make one step.", panel=Panel.LEARNING)
+    )
     workers: int = field(
         default=0,
-        metadata=about("Processes that read batches ahead; 0 reads each when it is needed."),
+        metadata=about(
+            "Processes that read batches ahead; 0 reads each when it is needed.", panel=Panel.RUN
+        ),
     )
     half_size: bool = field(
         default=False,
-        metadata=about("Train at half the crop's height and width: faster, for a first stage."),
+        metadata=about(
+            "Train at half the crop's height and width: faster, for a first stage.",
+            panel=Panel.LEARNING,
+        ),
     )
-    learning_rate: float = field(default=2e-4, metadata=about("Step size of the optimizer."))
-    seed: int = field(default=0, metadata=about("Seed of everything random."))
+    learning_rate: float = field(
+        default=2e-4, metadata=about("Step size of the optimizer.", panel=Panel.LEARNING)
+    )
+    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
     device: str = field(
         default="auto",
-        metadata=about(f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU."),
+        metadata=about(
+            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
+        ),
     )
     precision: str = field(
-        default="auto", metadata=about("Number format while training: auto, float32 or bfloat16.")
+        default="auto",
+        metadata=about(
+            "Number format while training: auto, float32 or bfloat16.",
+            panel=Panel.RUN,
+            choices=PRECISIONS,
+        ),
     )
-    threads: int = field(default=0, metadata=about("CPU threads; 0 takes all cores."))
-    checkpoint_every: int = field(default=500, metadata=about("Steps between checkpoints."))
-    sample_every: int = field(default=500, metadata=about("Steps between sample pictures."))
+    threads: int = field(
+        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
+    )
+    checkpoint_every: int = field(
+        default=500, metadata=about("Steps between checkpoints.", panel=Panel.OUTPUT)
+    )
+    sample_every: int = field(
+        default=500, metadata=about("Steps between sample pictures.", panel=Panel.OUTPUT)
+    )
     resume: bool = field(
-        default=True, metadata=about("Go on from the last checkpoint in the output folder.")
+        default=True,
+        metadata=about("Go on from the last checkpoint in the output folder.", panel=Panel.OUTPUT),
     )
 
     def __post_init__(self) -> None:

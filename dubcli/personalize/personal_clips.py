@@ -22,7 +22,7 @@ _HELD_SHARE, _LEAST_HELD, _MOST_HELD, _GAP_FRAMES = 0.2, 10, 250, 5
 def rest_of(clips: list[PreparedClip]) -> F32:
     """The resting mouth over all clips. Shape (S, 3), canonical units."""
     return rest_shape(
-        np.concatenate([clip.canonical for clip in clips]),
+        np.concatenate([clip.canonical[:] for clip in clips]),
         np.concatenate([clip.valid for clip in clips]),
     )
 
@@ -43,7 +43,7 @@ def person_clips(
         found = measure_offset(scorer, clip)
         if found.sound_dropped:
             notes.append(f"Sound of part {number + 1} is not used: {found.sound_dropped}.")
-            clip = replace(clip, voices=clip.voices[:0], heard=clip.heard[:0])
+            clip = clip.without_sound()
         derived = derive_clip(f"{name}-{number + 1}", name, clip, neutral)
         late = round(float(found.offset_ms or 0) / 1000 * float(STEPS_HZ))
         made.append(replace(derived, offset_steps=late, is_in_step=bool(found.offset_ms)))

@@ -28,6 +28,7 @@ from dubcli.face.detect import FaceDetector, open_detector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent
 from dubcli.identities.store import locate, require_free
+from dubcli.models.api import ModelSpec
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.personalize.identity_output import Person, base_model, cannot_learn, store_identity
 from dubcli.personalize.personal_clips import keep_apart, person_clips
@@ -190,9 +191,7 @@ def _begin(
     device = choose_device(config.device)
     model = base_model(entry, device)
     adapter = _adapter_of(entry)
-    require_one_role(model.spec)
-    (references,) = model.spec.static_roles().values()
-    footage = gather_footage(_footage_request(config), references.count, progress)
+    footage = _footage(config, model.spec, progress)
     gathered = time.monotonic()
     scorer = SyncScorer.load("train", device)
     clips, notes = person_clips(path.name, [part.clip for part in footage.clips], scorer)
@@ -209,16 +208,17 @@ def _begin(
         frames=_FRAMES,
     )
     loop = _loop(config, entry, adapter, setup, work, began)
+    person = Person(
+        entry=entry,
+        device=device,
+        footage=footage,
+        learned=learned,
+        held=Validation(held, footage.references, adapter, _find_faces),
+        consent=consent,
+    )
     run = _FinetuneRun(
         config=config,
-        person=Person(
-            entry=entry,
-            device=device,
-            footage=footage,
-            learned=learned,
-            held=Validation(held, footage.references, adapter, _find_faces),
-            consent=consent,
-        ),
+        person=person,
         path=path,
         work=work,
         adapter=adapter,
@@ -234,10 +234,18 @@ def _begin(
     return run
 
 
-def _footage_request(config: FinetuneConfig) -> FootageRequest:
-    return FootageRequest(
-        videos=config.videos, face=config.face, half=config.half, threads=config.threads
+def _footage(config: FinetuneConfig, spec: ModelSpec, progress: Progress) -> Footage:
+    """The person's footage in crops of the model's size."""
+    require_one_role(spec)
+    (references,) = spec.static_roles().values()
+    request = FootageRequest(
+        videos=config.videos,
+        face=config.face,
+        half=config.half,
+        size=spec.crop.size,
+        threads=config.threads,
     )
+    return gather_footage(request, references.count, progress)
 
 
 def _loop(

@@ -38,9 +38,9 @@ def measure_offset(scorer: SyncScorer | None, clip: PreparedClip) -> OffsetColum
         scorer: The expert, None where its weights do not ship.
         clip: A prepared clip.
     """
-    if scorer is None or not len(clip.voices):
+    if scorer is None or not clip.has_sound or scorer.audio_kind not in clip.sounds:
         return OffsetColumns()
-    score = scorer.score(mouth_of(clip), features_of(clip))
+    score = scorer.score(mouth_of(clip), features_of(clip, kind=scorer.audio_kind))
     if not score.num_windows:
         return OffsetColumns()
     confidence = f"{score.confidence:.3f}"

@@ -95,7 +95,7 @@ def sync_clips(clips: list[TrainClip], window: int) -> list[SyncClip]:
 
 def offset_of(scorer: SyncScorer, clip: SyncClip) -> SyncScore:
     """How far picture and sound of a clip are apart, whatever offset it was given before."""
-    cosines = scorer.cosines(clip.mouth, features_of(clip.clip.clip))
+    cosines = scorer.cosines(clip.mouth, features_of(clip.clip.clip, kind=scorer.audio_kind))
     return summarise(1 - cosines.mean(0), len(cosines))
 
 
@@ -166,8 +166,8 @@ class SyncBatches(Dataset[Batch]):
         start = int(rng.integers(0, max(1, len(known) - num + 1)))
         samples = np.clip(np.arange(start, start + num + around), 0, len(known) + around - 1)
         mouth_offsets = self._vary(clip.mouth.mouth_offsets[samples], rng)
-        version = int(rng.integers(len(clip.clip.clip.voices)))
-        features = features_of(clip.clip.clip, version)
+        version = int(rng.integers(clip.clip.clip.num_versions))
+        features = features_of(clip.clip.clip, version, kind=config.audio_kind)
         centre = start + config.window // 2
         moments = np.arange(centre - MAX_OFFSET, centre + num + MAX_OFFSET)
         first_s = clip.mouth.first_s - clip.offset_frames / SYNC_RATE_HZ

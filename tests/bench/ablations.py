@@ -53,6 +53,7 @@ from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
 from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state
+from dubcli.training.data.prepared_clip import ClipSound
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.device_utils import evaluating
 from dubcli.training.init_weights import start_from
@@ -201,8 +202,7 @@ def _heard(clips: list[TrainClip], num: int | None) -> list[TrainClip]:
     for clip in clips:
         prepared = clip.clip
         kept = np.flatnonzero(prepared.heard.min(1) >= 1) if num is None else np.arange(num)
-        prepared = replace(prepared, voices=prepared.voices[kept], heard=prepared.heard[kept])
-        out.append(replace(clip, clip=prepared))
+        out.append(replace(clip, clip=prepared.with_versions(kept)))
     return out
 
 
@@ -329,10 +329,16 @@ def _spread(opening: F32) -> float:
 
 def _silenced(clip: TrainClip) -> TrainClip:
     """The clip with silence and low noise in place of its sound."""
-    voices = clip.clip.voices[:1].astype(np.float32)
-    noise = np.random.default_rng(DRAW_SEED).standard_normal(voices.shape, np.float32)
-    silence = clip.clip.fill + SILENCE_NOISE * voices.std(1, keepdims=True) * noise
-    return replace(clip, clip=replace(clip.clip, voices=silence.astype(np.float16)))
+    rng = np.random.default_rng(DRAW_SEED)
+    sounds = {kind: _noise_of(sound, rng) for kind, sound in clip.clip.sounds.items()}
+    return replace(clip, clip=replace(clip.clip, sounds=sounds, heard=clip.clip.heard[:1]))
+
+
+def _noise_of(sound: ClipSound, rng: np.random.Generator) -> ClipSound:
+    values = sound.version(0).astype(np.float32)
+    noise = rng.standard_normal(values.shape, np.float32)
+    silence = sound.fill + SILENCE_NOISE * values.std(0) * noise
+    return ClipSound(versions=silence.astype(np.float16)[None], fill=sound.fill)
 
 
 def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:

@@ -77,6 +77,21 @@ def _few_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(occluder_run, "_SCORED_OF_KIND", 2)
 
 
+def test_faces_are_seen_alike_whatever_the_size_of_the_prepared_crops(tmp_path: Path) -> None:
+    found = [
+        load_faces(write_set(tmp_path / str(size[0]), {"a": made_clip(0, size=size)}, {}), 2)[0]
+        for size in ((208, 160), (416, 320))
+    ]
+    small, large = (person.pictures.astype(np.float32) for person in found)
+    assert small.shape == large.shape
+    assert np.abs(small - large).mean() < 4
+    np.testing.assert_allclose(found[0].points, found[1].points, atol=0.2)
+    square = write_set(tmp_path / "square", {"a": made_clip(0, size=(160, 160))}, {})
+    with pytest.raises(TrainingError, match="160x160 px") as raised:
+        load_faces(square, 2)
+    assert "--size 208x160" in raised.value.next_step
+
+
 def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path) -> None:
     path = train_occluder(config(data, tmp_path / "run"))
     left = sorted(item.name for item in path.parent.iterdir())

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dubcli.cli import view as cli_view
+from dubcli.cli import progress_view
 from dubcli.cli.app import app
+from dubcli.cli.view import say
 from dubcli.core import errors
 from dubcli.core.reports import DubReport
 from dubcli.doctor import Check, exit_code, library_error
@@ -110,8 +111,8 @@ def test_what_an_earlier_run_has_done_does_not_make_a_stage_look_faster(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = iter([0.0, 10.0])
-    monkeypatch.setattr(cli_view.time, "monotonic", lambda: next(now))
-    with cli_view._lines("frames") as progress:
+    monkeypatch.setattr(progress_view.time, "monotonic", lambda: next(now))
+    with progress_view.lines("frames", say) as progress:
         progress("dub", 901, 1000)
         progress("dub", 910, 1000)
     assert capsys.readouterr().err == "dub: dub 910/1000 frames, 1.0 fps, 90 s left\n"
@@ -119,9 +120,9 @@ def test_what_an_earlier_run_has_done_does_not_make_a_stage_look_faster(
 
 def test_bars_on_a_terminal_count_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    console = cli_view._StderrConsole(record=True, force_terminal=True, stderr=True)
-    monkeypatch.setattr(cli_view, "_StderrConsole", lambda stderr: console)
-    with cli_view._bars("frames") as progress:
+    console = progress_view._StderrConsole(record=True, force_terminal=True, stderr=True)
+    monkeypatch.setattr(progress_view, "_StderrConsole", lambda stderr: console)
+    with progress_view.bars("frames") as progress:
         progress("track", 5, 5)
         progress("encode", 1, 0)
     text = console.export_text()

@@ -50,8 +50,11 @@ RULES = {
     "personalize": _rule(None, f"{STAGES} identities training pipeline"),
     "evaluation": _rule(None, f"{STAGES} identities pipeline"),
     "doctor": _rule("torch cv2 av huggingface_hub", "core config media identities weights"),
+    "user_settings": _rule("", "core config models"),
     "cli": _rule(
-        "typer rich", f"{STAGES} identities training pipeline preview personalize evaluation doctor"
+        "typer rich",
+        f"{STAGES} identities training pipeline preview personalize evaluation doctor"
+        " user_settings",
     ),
     "__init__": _rule("", f"{STAGES} pipeline"),
     "__main__": _rule("", "cli"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import email
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_WHEEL_BYTES = 60_000_000
+LARGEST_WHEEL_BYTES = 95_000_000
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,79 @@ def test_an_installed_wheel_finds_its_manifest(wheel: Path, tmp_path: Path) -> N
         check=True,
     )
     assert Path(run.stdout.strip()) == tmp_path / "site" / "dubcli" / "weights_manifest.json"
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """What a package index shows of the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_an_index_takes_the_wheel_and_shows_its_readme(wheel: Path) -> None:
+    for argv in (
+        ["twine", "check", "--strict", str(wheel)],
+        ["check_wheel_contents", "--config", str(ROOT / "pyproject.toml"), str(wheel)],
+    ):
+        run = subprocess.run(
+            [sys.executable, "-m", *argv], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+# What the manifest says of weights inside the package, as SPDX writes it, and its text.
+LICENCES = {
+    "Apache-2.0": ("Apache-2.0", "LICENSE", "Apache License"),
+    "MIT": ("MIT", "licenses/speech-encoder.txt", "MIT License"),
+    "CC BY-NC-SA 4.0": (
+        "CC-BY-NC-SA-4.0",
+        "licenses/CC-BY-NC-SA-4.0.txt",
+        "Attribution-NonCommercial-ShareAlike 4.0 International Public License",
+    ),
+}
+
+
+def test_the_licence_expression_names_everything_inside(wheel: Path, metadata: Message) -> None:
+    manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
+    inside = {
+        entry["license"] for entry in manifest["weights"].values() if entry["package"] is not None
+    }
+    wanted = {"Apache-2.0", *(LICENCES[name][0] for name in inside)}
+    assert set(metadata["License-Expression"].split(" AND ")) == wanted
+    files = metadata.get_all("License-File") or []
+    with zipfile.ZipFile(wheel) as archive:
+        for name in inside:
+            _, file, words = LICENCES[name]
+            assert file in files
+            (path,) = (one for one in archive.namelist() if one.endswith(f"/licenses/{file}"))
+            assert words in " ".join(archive.read(path).decode().split())
+
+
+def test_the_wheel_is_typed_and_brings_the_manual(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (manual,) = (name for name in names if name.endswith("/share/man/man1/dub.1"))
+        assert archive.read(manual) == (ROOT / "docs" / "dub.1").read_bytes()
+    assert "dubcli/py.typed" in names
+
+
+def test_an_index_shows_where_the_project_lives(metadata: Message) -> None:
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL") or [])
+    assert set(urls) >= {"Homepage", "Documentation", "Changelog", "Issues"}
+    assert all(url.startswith("https://") for url in urls.values())
+
+
+def test_links_of_the_readme_work_on_a_package_index(metadata: Message) -> None:
+    home = dict(line.split(", ") for line in metadata.get_all("Project-URL") or [])["Homepage"]
+    shown = re.findall(r"\]\((.+?)\)", str(metadata.get_payload()))
+    written = re.findall(r"\]\((.+?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(shown) == len(written) > 5
+    for link in shown:
+        assert link.startswith(("https://", "#")), link
+        if link.startswith(f"{home}/blob/main/"):
+            path = link.removeprefix(f"{home}/blob/main/").split("#")[0]
+            assert (ROOT / path).is_file(), link
 
 
 def _readme_commands() -> list[str]:

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from dubcli.audio.speech_encoder import NUM_SPEECH
-from dubcli.core.types import F32
+from dubcli.core.types import F32, FEATURE_SIZES
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import mean_face
 from dubcli.models.iptalker.render_samples import RenderSample, RenderSamples
 from dubcli.training.data.prepared_clip import (
-    CROP_SIZE,
-    MARGIN,
-    STORED_SIZE,
+    DEFAULT_SIZE,
+    ClipSound,
     PreparedClip,
     encode_picture,
+    margin_of,
+    stored_size,
+    without_margin,
 )
 from dubcli.training.data.train_clips import (
     TrainClip,
@@ -28,10 +30,10 @@ from dubcli.training.data.train_clips import (
     fit_basis,
     identity_weights,
     project,
-    stored_to_crop,
 )
 
 NUM_FRAMES, WIDTH = 30, 16
+CROP_SIZE, MARGIN, STORED_SIZE = DEFAULT_SIZE, margin_of(DEFAULT_SIZE), stored_size(DEFAULT_SIZE)
 _ORIGIN = np.array([79.5 + MARGIN[1], 51.5 + MARGIN[0], 0])
 _SCALE = 0.28 * CROP_SIZE[0]
 
@@ -61,9 +63,14 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         valid=np.ones(num, bool),
         shot=np.repeat([0, 1], [num // 2, num - num // 2]),
         steps=2 * np.arange(num),
-        voices=voices.astype(np.float16),
+        sounds={
+            kind: ClipSound(
+                versions=voices[..., :width].astype(np.float16),
+                fill=np.full(width, -1, np.float32),
+            )
+            for kind, width in FEATURE_SIZES.items()
+        },
         heard=np.ones(voices.shape[:2], np.float16),
-        fill=np.full(NUM_SPEECH, -1, np.float32),
     )
     neutral = rest_shape(canonical, clip.valid)
     return TrainClip(
@@ -221,7 +228,9 @@ def test_another_voice_keeps_the_moment() -> None:
 
 
 def test_the_margin_is_cut_off_on_all_sides() -> None:
-    stored = np.zeros((*STORED_SIZE, 3), np.uint8)
-    stored[MARGIN[0] : -MARGIN[0], MARGIN[1] : -MARGIN[1]] = 7
-    assert stored_to_crop(stored).shape == (*CROP_SIZE, 3)
-    assert np.all(stored_to_crop(stored) == 7)
+    for size in (DEFAULT_SIZE, (416, 320), (90, 75)):
+        rows, columns = margin_of(size)
+        stored = np.zeros((*stored_size(size), 3), np.uint8)
+        stored[rows:-rows, columns:-columns] = 7
+        assert without_margin(stored).shape == (*size, 3)
+        assert np.all(without_margin(stored) == 7)

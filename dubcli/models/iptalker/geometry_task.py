@@ -24,7 +24,6 @@ from dubcli.training.data.train_clips import (
     heard_share,
     hide_audio,
     identity_weights,
-    stored_to_crop,
 )
 from dubcli.training.losses.pictures import correlation_loss
 from dubcli.training.stage import MODEL, Batch, Optimization
@@ -95,7 +94,7 @@ class GeometryBatches(Dataset[Batch]):
         config, num = self._config, self._size.frames
         start = int(rng.integers(0, max(1, len(clip.frames) - num)))
         frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
-        version = int(rng.integers(len(clip.clip.voices)))
+        version = int(rng.integers(clip.clip.num_versions))
         shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
         kind = config.audio_kind
         audio = audio_windows(clip, frames, config.audio_width, shift, kind=kind, version=version)
@@ -176,7 +175,7 @@ class GeometryTask:
 def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:
     """Crops of random usable frames of a clip. Shape (N, H, W, 3)."""
     chosen = rng.choice(clip.frames, num)
-    return np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
+    return np.stack([clip.clip.crop(int(i)) for i in chosen])
 
 
 def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def _needs(*, has_sound: bool) -> Callable[[IPTalkerConfig], DataNeeds]:
     def needs(config: IPTalkerConfig) -> DataNeeds:
         return DataNeeds(
             size=(config.height, config.width),
-            features=(config.audio_kind,) if has_sound else (),
+            features=(config.audio_kind,),
             has_sound=has_sound,
         )
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dubcli.audio.windows import gather_windows
-from dubcli.core.types import F32, FEATURE_SIZES, U8, Int
+from dubcli.core.types import F32, U8, Int
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.geometry_task import random_references, reference_boxes
 from dubcli.models.iptalker.network import IPTalker
@@ -56,6 +56,9 @@ class SyncRuns:
         config: Of the network, which has a mouth map.
         expert: Of the sync expert.
         seed: With the run's number, all randomness.
+
+    Raises:
+        TrainingError: The clips were prepared without what the expert hears.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class SyncRuns:
         length_s = (expert.window + _NUM_MOMENTS - 2) / SYNC_RATE_HZ
         self._num_steps = int(np.ceil(length_s * float(STEPS_HZ))) + 1
         found = [(clip, self._starts(clip)) for clip in clips if clip.has_audio]
+        for clip, _ in found:
+            clip.clip.sound(expert.audio_kind)
         self._runs = [(clip, starts) for clip, starts in found if len(starts)]
         self._chances = identity_weights([clip for clip, _ in self._runs]) if self._runs else None
 
@@ -98,11 +103,10 @@ class SyncRuns:
 
     def _sound(self, clip: TrainClip, times: np.ndarray) -> tuple[F32, int]:
         """All steps that the expert may hear, (L, D), and the number of the first."""
-        size, width = FEATURE_SIZES[self._expert.audio_kind], self._expert.audio_width
+        sound, width = clip.clip.sound(self._expert.audio_kind), self._expert.audio_width
         first = int(np.floor(times[0] * float(STEPS_HZ))) - width
         last = int(np.ceil(times[-1] * float(STEPS_HZ))) + width
-        values, fill = clip.clip.voices[0][:, -size:], clip.clip.fill[-size:]
-        return gather_windows(values, fill, np.arange(first, last), 1)[:, 0], first
+        return gather_windows(sound.version(0), sound.fill, np.arange(first, last), 1)[:, 0], first
 
     def _starts(self, clip: TrainClip) -> Int:
         """Places in `clip.frames` from which a run of usable frames of one shot begins."""

@@ -1,0 +1,161 @@
+"""How progress is shown: bars for people, lines for logs, JSON for programs. All on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+LINE_INTERVAL_S = 5.0
+JSON_INTERVAL_S = 0.5
+Callback = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+def shown_as(style: str, unit: str, say: Say) -> AbstractContextManager[Callback]:
+    """A context whose value is the callback `(stage, done, total)`.
+
+    Args:
+        style: bar, plain, jsonl or none.
+        unit: What is counted, such as frames.
+        say: Writes one line on stderr.
+    """
+    if style == "none":
+        return _silent()
+    if style == "bar":
+        return bars(unit)
+    return json_lines(unit, say) if style == "jsonl" else lines(unit, say)
+
+
+class _Rate(ProgressColumn):
+    """Units per second of the running stage."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.label = _rate_label(unit)
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self.label}" if speed else "")
+
+
+def _rate_label(unit: str) -> str:
+    return "fps" if unit == "frames" else f"{unit}/s"
+
+
+class _StderrConsole(Console):
+    """Keeps working, silently, when the reader of stderr went away."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+@contextmanager
+def bars(unit: str) -> Iterator[Callback]:
+    """A bar a stage, for terminals."""
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_StderrConsole(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=None)
+            progress.update(tasks[stage], completed=done, total=total or None)
+
+        yield update
+
+
+@dataclass
+class _Pace:
+    """When each stage began and was shown last, and how fast it goes."""
+
+    interval_s: float
+    began: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+    shown: dict[str, float] = field(default_factory=dict[str, float])
+
+    def rate(self, stage: str, done: int, now: float) -> float:
+        """Units per second; what an earlier run had done counts for nothing."""
+        start, before = self.began.setdefault(stage, (now, max(0, done - 1)))
+        return (done - before) / max(now - start, 1e-3)
+
+    def is_due(self, stage: str, is_last: bool, now: float, *, is_first_shown: bool) -> bool:
+        """Whether the stage is shown now: at its end, and now and then on the way."""
+        if stage not in self.shown and not is_first_shown:
+            self.shown[stage] = now
+        waited = now - self.shown.get(stage, -self.interval_s + now)
+        is_due = is_last or waited >= self.interval_s
+        if is_due:
+            self.shown[stage] = now
+        return is_due
+
+
+@contextmanager
+def lines(unit: str, say: Say) -> Iterator[Callback]:
+    """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
+    pace = _Pace(LINE_INTERVAL_S)
+
+    def update(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        speed = pace.rate(stage, done, now)
+        if not pace.is_due(stage, done == total, now, is_first_shown=False):
+            return
+        eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
+        say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
+
+    yield update
+
+
+@contextmanager
+def json_lines(unit: str, say: Say) -> Iterator[Callback]:
+    """One JSON object a line, for programs: at each stage's begin and end, and twice a second.
+
+    Keys: `stage`, `done`, `total` (null where nobody knows it), `unit`, `fps` (units a second),
+    `eta` (seconds, null where nobody knows it).
+    """
+    pace = _Pace(JSON_INTERVAL_S)
+
+    def update(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        speed = pace.rate(stage, done, now)
+        if not pace.is_due(stage, done == total, now, is_first_shown=True):
+            return
+        left = max(0, total - done) / speed if speed and total else None
+        content: dict[str, Any] = {
+            "stage": stage,
+            "done": done,
+            "total": total or None,
+            "unit": unit,
+            "fps": round(speed, 3),
+            "eta": None if left is None else round(left, 1),
+        }
+        say(json.dumps(content, ensure_ascii=False))
+
+    yield update
+
+
+@contextmanager
+def _silent() -> Iterator[Callback]:
+    yield lambda stage, done, total: None
