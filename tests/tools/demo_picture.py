@@ -272,7 +272,7 @@ def _output_to_face(pose: Pose, size: int) -> F64:
     # The whole head turns about the neck; shoulders and wall stay.
     away = np.linalg.norm((xy - HEAD_CENTRE) / np.array([88.0, 108.0]), axis=-1)
     weight = 1 - _smoothstep(cast("F64", (away - 0.72) / 0.75))
-    neck = 1 - _smoothstep((xy[..., 1] - 160.0) / 40.0)
+    neck = 1 - _smoothstep(cast("F64", (xy[..., 1] - 160.0) / 40.0))
     return xy + (weight * neck)[..., None] * ((xy - NECK) @ turn.T + NECK - xy)
 
 
