@@ -19,6 +19,7 @@ from dubcli.core.errors import (
     WeightsError,
 )
 from dubcli.core.progress import Progress, no_progress
+from dubcli.core.types import DETECTORS
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
@@ -275,6 +276,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     fingerprint = {
         "format": FORMAT,
         "version": __version__,
+        "detector": DETECTORS[0],
         "clip": stamp(task.clip.path),
         "driver": task.driver if task.run == SILENCE else stamp(Path(task.driver)),
         "own": task.clip.audio_is_own,

@@ -143,7 +143,7 @@ def load_portrait(photo: U8) -> Portrait:
 
 def find_landmarks(photo: U8) -> F64:
     """MediaPipe's face mesh of the head, found on an enlarged cut-out. Shape (478, 3)."""
-    import mediapipe as mp
+    import mediapipe as mp  # pyright: ignore[reportMissingImports]
 
     x, y, side, scale = 120, 0, 200, 5
     cut = np.ascontiguousarray(photo[y : y + side, x : x + side])

@@ -33,7 +33,7 @@ def test_the_wheel_holds_manifest_and_assets(wheel: Path) -> None:
         names = archive.namelist()
         in_archive = {name: archive.getinfo(name).file_size for name in names}
     assert names.count("dubcli/weights_manifest.json") == 1
-    kinds = (".py", ".npy", ".safetensors", ".json", ".mp4", ".wav")
+    kinds = (".py", ".npy", ".safetensors", ".onnx", ".ort", ".json", ".mp4", ".wav")
     for path in (ROOT / "dubcli").rglob("*"):
         if path.is_file() and path.suffix in kinds:
             assert in_archive[path.relative_to(ROOT).as_posix()] == path.stat().st_size
@@ -165,7 +165,9 @@ def test_every_dependency_is_locked_and_justified() -> None:
     explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
     assert names <= locked
     assert all(f"`{name}" in explained.replace("_", "-") for name in names)
-    assert not [name for name in locked if name.startswith("opencv") and "contrib" not in name]
+    # No libGL, no second OpenCV that overwrites the first one's files, no mediapipe.
+    assert [name for name in locked if name.startswith("opencv")] == ["opencv-python-headless"]
+    assert "mediapipe" not in locked
 
 
 def test_the_lock_names_no_machine() -> None:
