@@ -93,7 +93,9 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     rms = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
     tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
     values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
-    values[:, :NUM_TOKENS] = rows_at(tokens, np.arange(len(values)) * (HOP / _TOKEN_HOP))
+    values[:, :NUM_TOKENS] = rows_at(
+        tokens, np.arange(len(values), dtype=np.float64) * (HOP / _TOKEN_HOP)
+    )
     values[:, NUM_TOKENS:] = mel.values
     return AudioFeatures(
         values=values,
@@ -110,4 +112,4 @@ def rows_at(values: F32, places: NDArray[np.float64]) -> F32:
     left = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
     share = (place - left).astype(np.float32)[:, None]
     right = np.minimum(left + 1, len(values) - 1)
-    return values[left] * (1 - share) + values[right] * share
+    return np.asarray(values[left] * (1 - share) + values[right] * share, np.float32)

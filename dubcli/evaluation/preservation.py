@@ -156,4 +156,4 @@ def _on_plane(pixels: Bool, shape: tuple[int, ...]) -> Bool:
     high, wide = -(-pixels.shape[0] // shape[0]), -(-pixels.shape[1] // shape[1])
     padding = ((0, shape[0] * high - pixels.shape[0]), (0, shape[1] * wide - pixels.shape[1]))
     cells = np.pad(pixels, padding, constant_values=True)
-    return cells.reshape(shape[0], high, shape[1], wide).all((1, 3))
+    return np.asarray(cells.reshape(shape[0], high, shape[1], wide).all((1, 3)), np.bool_)

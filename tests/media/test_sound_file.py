@@ -85,7 +85,7 @@ def test_files_open_with_a_pyav_that_knows_no_metadata_errors(
 ) -> None:
     path = tmp_path / "a.wav"
     write_wave(path, np.zeros(1600, np.float32), 16_000)
-    real = av.open
+    real: Any = av.open
 
     def open_of_19(file: str, mode: str) -> Any:
         return real(file, mode=mode)

@@ -54,7 +54,8 @@ class Region:
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
         turn = np.array([[cosine, sine], [-sine, cosine]], np.float32)
         centre = np.array([self.centre_x, self.centre_y], np.float32)
-        return (points - np.float32(0.5)) @ turn * np.float32(self.side) + centre
+        turned = (points - np.float32(0.5)) @ turn
+        return np.asarray(turned * np.float32(self.side) + centre, np.float32)
 
 
 def around(low: F32, high: F32, left: F32, right: F32) -> Region:

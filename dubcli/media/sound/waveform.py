@@ -256,7 +256,7 @@ def _readable(frame: AudioFrame) -> AudioFrame:
 def _unit_floats(samples: np.ndarray) -> F32:
     """Any PCM samples as float32 in [-1, 1], NaN and infinity as 0. Shape kept."""
     if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
+        return np.asarray((samples.astype(np.float32) - 128) / 128, np.float32)
     if samples.dtype.kind == "i":
         return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
     return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)

@@ -38,7 +38,7 @@ def main() -> None:
     for path in sorted(arguments.folder.glob("*.npy")):
         frames = np.load(path, mmap_mode="r")
         detector = make()
-        found = find_landmarks(detector, frames)
+        found: dict[str, Any] = dict(find_landmarks(detector, frames))
         detector.close()
         found |= _boxes("near", near, frames) | _boxes("far", far, frames)
         np.savez(path.with_suffix(f".{arguments.kind}.npz"), **found)
