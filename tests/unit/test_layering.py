@@ -32,7 +32,7 @@ RULES = {
     "core": _rule("numpy platformdirs", ""),
     "config": _rule("numpy", "core"),
     "media": _rule("numpy av ffmpeg imageio_ffmpeg", "core config"),
-    "face": _rule("numpy cv2 mediapipe", "core occlusion"),
+    "face": _rule("numpy cv2 mediapipe onnxruntime", "core occlusion"),
     "audio": _rule("numpy onnxruntime", "core"),
     "composite": _rule("numpy cv2", "core face"),
     "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),

@@ -85,8 +85,8 @@ def test_the_shipped_manifest_is_whole() -> None:
             weights.verify(entry)
             path = weights.weight_path(entry)
             assert path.stat().st_size == entry.num_bytes
-            is_encoder = entry.architecture == "speech-encoder"
-            assert path.suffix == (".ort" if is_encoder else ".safetensors")
+            suffixes = {"speech-encoder": ".ort", "recogniser": ".onnx"}
+            assert path.suffix == suffixes.get(entry.architecture, ".safetensors")
         for source in entry.sources:
             # A branch moves: the commit is recorded, and the hash or the record proves the file.
             assert isinstance(source, UrlSource) or source.is_pinned or source.revision == "main"
