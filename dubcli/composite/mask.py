@@ -114,7 +114,7 @@ def paste_mask(
     return PasteMask(alpha=np.minimum(alpha, 1))
 
 
-def behind(patch: FramePatch, probability: F32, to_coded: F64) -> FramePatch:
+def occlude(patch: FramePatch, probability: F32, to_coded: F64) -> FramePatch:
     """Hold a patch back where something lies in front of the face, so that its pixels stay.
 
     Args:

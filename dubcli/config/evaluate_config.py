@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dubcli.config.option_parsing import check
+from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import DEVICES, about, as_json, check_device
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
@@ -96,28 +96,23 @@ class EvaluateConfig:
     @property
     def setting_names(self) -> tuple[str, ...]:
         """The chosen settings."""
-        return _names(self.settings)
+        return listed_names(self.settings)
 
     @property
     def model_names(self) -> tuple[str, ...]:
         """The models that are scored."""
-        return _names(self.models)
+        return listed_names(self.models)
 
     @property
     def identity_names(self) -> tuple[str, ...]:
         """The identities that are scored beside the models: names, paths, folders of several."""
-        return _names(self.identities)
+        return listed_names(self.identities)
 
     @property
     def baseline_names(self) -> tuple[str, ...]:
         """The chosen baselines."""
-        return _names(self.baselines)
+        return listed_names(self.baselines)
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON-ready values."""
         return as_json(self)
-
-
-def _names(listed: str) -> tuple[str, ...]:
-    """The different names of a comma-separated list, in order."""
-    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

@@ -77,3 +77,8 @@ def moment(text: str) -> Fraction:
         "Use seconds such as 75.5, or [H:]M:S such as 1:15.5.",
     )
     return 3600 * hours + 60 * minutes + seconds
+
+
+def listed_names(listed: str) -> tuple[str, ...]:
+    """The different names of a comma-separated list, in order."""
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dubcli.config.option_parsing import check
+from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import about
+from dubcli.core.types import FEATURE_SIZES
+
+_LEAST_SIDE, _MOST_SIDE = 32, 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,14 @@ class PrepareConfig:
     clips: Path = field(metadata=about("Folder of video clips."))
     output: Path = field(metadata=about("Folder of the training set."))
     overwrite: bool = field(default=False, metadata=about("Replace the training set if it exists."))
+    size: str = field(
+        default="208x160",
+        metadata=about("Height and width of the crops, px, such as 416x320."),
+    )
+    features: str = field(
+        default="mel,speech",
+        metadata=about("Kinds of sound features, separated by commas: mel, speech."),
+    )
     jobs: int = field(default=1, metadata=about("Clips prepared at the same time."))
     catalogue: Path | None = field(
         default=None,
@@ -24,3 +36,25 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
+        check(
+            _LEAST_SIDE <= min(self.crop_size) <= max(self.crop_size) <= _MOST_SIDE,
+            f"Crops of '{self.size}'.",
+            f"Use sides of {_LEAST_SIDE} to {_MOST_SIDE} px, such as 208x160 or 416x320.",
+        )
+        unknown = [kind for kind in self.kinds if kind not in FEATURE_SIZES]
+        check(
+            bool(self.kinds) and not unknown,
+            f"Unknown sound features '{self.features}'.",
+            f"Use one or more of {', '.join(FEATURE_SIZES)}, separated by commas.",
+        )
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the crops, px; zeros where `size` names none."""
+        found = re.fullmatch(r"(\d+)[x×](\d+)", self.size.strip())
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The different kinds of features, in order."""
+        return listed_names(self.features)

@@ -1,26 +1,50 @@
-"""Files that training leaves: there whole, or not at all."""
+"""Files that are there whole, or not at all."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dubcli.core.errors import TrainingError
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file, and rename it to the file's at the end.
+
+    Whatever happens inside, the file is the old one or the new one, and nothing is left beside it.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file in the way of `replacing`.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename; its folder is made.
+    """Write a file that training leaves; its folder is made.
 
     Raises:
         TrainingError: The disk is full, or the place cannot be written.
     """
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        replace_bytes(path, content)
     except OSError as error:
         raise TrainingError(
             f"'{path}' cannot be written: {error.strerror}.",

@@ -220,10 +220,10 @@ class FaceTrack:
         sharpness: Variance of the Laplacian inside the face, grey levels squared. Shape (T,).
         looks: Descriptors of `face.face_descriptor.describe` from a few frames, however long the
             track is. Shape (L, D), (0, 0) where none were kept.
-        hidden: Share of the lips' surroundings that something hides, 0 where nobody looked.
+        occluded_share: Share of the lips' surroundings that something hides, 0 where nobody looked.
             Shape (T,).
-        touched: Something may lie before the lower face: it is told apart pixel by pixel and
-            stays. Shape (T,).
+        partially_occluded: Something may lie before the lower face: it is segmented
+            and stays. Shape (T,).
     """
 
     start: int
@@ -235,12 +235,12 @@ class FaceTrack:
     reasons: tuple[str, ...]
     sharpness: F32
     looks: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    hidden: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    touched: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
+    occluded_share: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    partially_occluded: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         num = len(self.boxes)
-        for name, kind in (("hidden", np.float32), ("touched", np.bool_)):
+        for name, kind in (("occluded_share", np.float32), ("partially_occluded", np.bool_)):
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, np.zeros(num, kind))
             _require(len(getattr(self, name)) == num, f"{name} is not of {num} frames")

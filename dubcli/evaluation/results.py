@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DubError, EncodeError
 
 # Items of an evaluation that scored otherwise are scored again.
@@ -111,13 +112,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         EncodeError: The disk is full or the folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        replace_bytes(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise EncodeError(
             f"'{path}' cannot be written: {error.strerror}.",
             "Mend that and run the same command again: what was scored is kept.",

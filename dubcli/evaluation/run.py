@@ -18,7 +18,7 @@ from dubcli.core.errors import (
     NoFaceError,
     WeightsError,
 )
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
@@ -46,9 +46,9 @@ from dubcli.evaluation.settings import (
     write_silence,
 )
 from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
-from dubcli.evaluation.sync_confidence import OwnJudge
+from dubcli.evaluation.sync_confidence import OwnSyncScorer
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
-from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, plan_tasks
+from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, list_tasks
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import MouthSeries, measure_mouth
@@ -65,7 +65,7 @@ class _Work:
     clips: list[EvalClip]
     recordings: list[Path]
     networks: PerceptualScorer
-    judge: OwnJudge
+    judge: OwnSyncScorer
     models: list[str]
     identities: list[IdentitySystem]
     systems: dict[str, str | None]
@@ -144,9 +144,9 @@ def evaluate(
 def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | None) -> Evaluation:
     """As `evaluate`, once all is checked and loaded."""
     config = work.config
-    planned = plan_tasks(config, work.clips, work.recordings, work.models, work.identities)
-    tasks = [task for task in planned if only is None or task.clip.name in only]
-    items, failures = _score_all(tasks, work, progress or (lambda stage, done, total: None))
+    every = list_tasks(config, work.clips, work.recordings, work.models, work.identities)
+    tasks = [task for task in every if only is None or task.clip.name in only]
+    items, failures = _score_all(tasks, work, progress or no_progress)
     for system in work.identities:
         for name in system.lacking:
             if only is None or name in only:
@@ -175,13 +175,13 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
 
 
 def _score_all(
-    tasks: list[DubTask], work: _Work, tell: Progress
+    tasks: list[DubTask], work: _Work, progress: Progress
 ) -> tuple[list[Item], dict[str, str]]:
     """Items, and what could not be scored and why."""
     items: list[Item] = []
     failures: dict[str, str] = {}
     for done, task in enumerate(tasks):
-        tell("evaluate", done, len(tasks))
+        progress("evaluate", done, len(tasks))
         try:
             items.append(_item(task, work))
         except (ConfigError, WeightsError, DeviceError):
@@ -197,7 +197,7 @@ def _score_all(
         if is_last_of_clip:
             _draw(task.clip, items, work)
             work.sources = {k: v for k, v in work.sources.items() if isinstance(v, DubError)}
-    tell("evaluate", len(tasks), len(tasks))
+    progress("evaluate", len(tasks), len(tasks))
     return items, failures
 
 
@@ -229,7 +229,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         clips=clips,
         recordings=recordings,
         networks=PerceptualScorer(config.weights, device, engine.manifest),
-        judge=OwnJudge(engine.sync_expert("judge", device), engine.features),
+        judge=OwnSyncScorer(engine.sync_expert("judge", device), engine.features),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
         systems=systems,

@@ -14,10 +14,10 @@ from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import to_canonical
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.metrics.lips import MouthSeries
-from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.sync.scorer import MouthClip, SyncScore, SyncScorer
 
 
-class OwnJudge:
+class OwnSyncScorer:
     """The shipped judge, if it is there.
 
     Args:
@@ -26,7 +26,7 @@ class OwnJudge:
     """
 
     def __init__(
-        self, judge: SyncJudge | None, extract: Callable[[Waveform, str], AudioFeatures]
+        self, judge: SyncScorer | None, extract: Callable[[Waveform, str], AudioFeatures]
     ) -> None:
         self._judge, self._extract = judge, extract
 
@@ -72,7 +72,7 @@ class OwnJudge:
         }
 
     def _ask(
-        self, judge: SyncJudge, source: Source, mouth: MouthSeries, audio: Path, start: int
+        self, judge: SyncScorer, source: Source, mouth: MouthSeries, audio: Path, start: int
     ) -> SyncScore:
         known = np.isfinite(mouth.opening) & source.valid & (np.arange(len(source)) >= start)
         landmarks = np.where(known[:, None, None], mouth.landmarks, source.track.landmarks)

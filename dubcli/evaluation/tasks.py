@@ -59,7 +59,7 @@ class DubTask:
         return [replace(self, speaker=one, driver=str(one.audio)) for one in self.speakers]
 
 
-def plan_tasks(
+def list_tasks(
     config: EvaluateConfig,
     clips: Sequence[EvalClip],
     recordings: Sequence[Path],

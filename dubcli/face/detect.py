@@ -10,11 +10,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
+from dubcli.core.closing import Closeable
 from dubcli.core.errors import DeviceError
 from dubcli.core.types import F32, U8, FaceObservation, Frame
 from dubcli.face.landmarks import KEPT
@@ -39,7 +39,7 @@ class FaceDetector(Protocol):
         ...
 
 
-class MediaPipeDetector:
+class MediaPipeDetector(Closeable):
     """Face mesh in video mode; where it sees nothing, far faces are looked for and cut out.
 
     Args:
@@ -69,17 +69,6 @@ class MediaPipeDetector:
             blank = np.zeros((64, 64, 3), np.uint8)
             for graph in (self._mesh, self._far, self._still_mesh):
                 graph.process(blank)
-
-    def __enter__(self) -> MediaPipeDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the graphs."""

@@ -82,9 +82,9 @@ def select_by_opening(
 def _candidates(track: FaceTrack, pose: Pose, num: int, allowed: Bool | None) -> tuple[Int, F64]:
     """Good frames of the track, at least `num` where there are so many, and their worth."""
     usable = track.valid & ~track.interpolated
-    if (usable & ~track.touched).any():
+    if (usable & ~track.partially_occluded).any():
         # What lies in front of a mouth must not be lent as a part of it.
-        usable = usable & ~track.touched
+        usable = usable & ~track.partially_occluded
     if allowed is not None:
         usable = usable & allowed
     frames = np.flatnonzero(usable)

@@ -1,7 +1,7 @@
 """Who is where: observations of single frames become one dense track per person.
 
 Inside a shot a face is followed by place, size and looks. What belongs together across gaps and
-cuts is decided at the end, longest stretch first, by looks and place. Memory holds landmarks only.
+cuts is decided at the end, longest tracklet first, by looks and place. Memory holds landmarks only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from dubcli.face.face_descriptor import describe, likeness, sharpness
 from dubcli.face.landmarks import NUM_KEPT
 from dubcli.face.pose import Pose, fit_pose
 from dubcli.face.series import GrowingColumn, SpreadSample
-from dubcli.face.usability import MIN_FACE_PX, MIN_RUN_FRAMES, beside_known, judge, run_numbers
+from dubcli.face.usability import (
+    MIN_FACE_PX,
+    MIN_RUN_FRAMES,
+    beside_known,
+    frame_validity,
+    run_numbers,
+)
 from dubcli.occlusion.ranges import (
-    Segment,
+    Segmenter,
     blurred_frames,
     covered_frames,
     known_cover,
     look_for_cover,
-    touched_frames,
+    partially_occluded_frames,
 )
 
 MAX_TRACKS = 8
@@ -38,10 +44,10 @@ _PATIENCE_FRAMES = 12
 _TWICE_IOU = 0.6
 # Least closeness (1 same place and size, 0 a face apart) and likeness to go on with a face.
 _LEAST_CLOSENESS, _LEAST_LIKENESS = 0.3, 0.3
-# Likeness that makes two stretches one person, and how far the same place lowers it.
+# Likeness that makes two tracklets one person, and how far the same place lowers it.
 _SAME_PERSON, _SAME_PLACE_BONUS = 0.8, 0.1
 _EXEMPLARS = 8
-# Looks that are kept of a stretch and of a person.
+# Looks that are kept of a tracklet and of a person.
 _STRETCH_LOOKS, _PERSON_LOOKS = 4, 8
 
 
@@ -49,17 +55,17 @@ class Tracker:
     """Collects observations frame by frame; `finish` gives the people of the video.
 
     Args:
-        segment: Tells what lies in front of a face; None does not look.
+        segmenter: Tells what lies in front of a face; None does not look.
     """
 
-    def __init__(self, segment: Segment | None = None) -> None:
-        self._segment = segment
+    def __init__(self, segmenter: Segmenter | None = None) -> None:
+        self._segmenter = segmenter
         self._num_frames = self._num_looked = 0
         self._cuts: list[int] = []
         self._spoilt: list[str] = []
         self._size = (0.0, 0.0)
-        self._open: list[_Stretch] = []
-        self._closed: list[_Stretch] = []
+        self._open: list[_Tracklet] = []
+        self._closed: list[_Tracklet] = []
 
     def update(self, frame: Frame, observations: list[FaceObservation], is_cut: bool) -> None:
         """Take in the next frame: `look` and `add` in one."""
@@ -76,8 +82,8 @@ class Tracker:
         self._size = (width * frame.scale, height * frame.scale)
         now = self._num_looked
         self._num_looked += 1
-        segment = self._segment if now % _ASKED_EVERY == 0 else None
-        return [_look(now, frame, seen, segment) for seen in _without_doubles(observations)]
+        segmenter = self._segmenter if now % _ASKED_EVERY == 0 else None
+        return [_look(now, frame, seen, segmenter) for seen in _without_doubles(observations)]
 
     def add(self, sightings: list[Sighting], is_cut: bool, spoilt: str = "") -> None:
         """Follow the faces of the next frame.
@@ -94,11 +100,11 @@ class Tracker:
             self._cuts.append(now)
             self._close(self._open)
         self._close([s for s in self._open if now - s.last_frame > _PATIENCE_FRAMES])
-        for stretch, sighting in _match(self._open, [] if spoilt else sightings):
-            if stretch is None:
-                stretch = _Stretch(shot=len(self._cuts))
-                self._open.append(stretch)
-            stretch.add(sighting)
+        for tracklet, sighting in _match(self._open, [] if spoilt else sightings):
+            if tracklet is None:
+                tracklet = _Tracklet(shot=len(self._cuts))
+                self._open.append(tracklet)
+            tracklet.add(sighting)
 
     def finish(self) -> list[FaceTrack]:
         """One track per person over the whole video.
@@ -119,12 +125,12 @@ class Tracker:
         # sorted() keeps the order of size among those that can, and those that cannot, be used.
         return sorted(tracks, key=lambda track: not track.valid.any())[:MAX_TRACKS]
 
-    def _close(self, stretches: list[_Stretch]) -> None:
-        for stretch in stretches:
-            stretch.close()
-        done = {id(stretch) for stretch in stretches}
-        self._closed.extend(stretches)
-        self._open = [stretch for stretch in self._open if id(stretch) not in done]
+    def _close(self, tracklets: list[_Tracklet]) -> None:
+        for tracklet in tracklets:
+            tracklet.close()
+        done = {id(tracklet) for tracklet in tracklets}
+        self._closed.extend(tracklets)
+        self._open = [tracklet for tracklet in self._open if id(tracklet) not in done]
 
 
 def smooth_pose(track: FaceTrack, sigma_frames: float = 1.0) -> Pose:
@@ -201,7 +207,7 @@ class Sighting:
 
 
 @dataclass
-class _Stretch:
+class _Tracklet:
     """One face followed inside one shot."""
 
     shot: int
@@ -251,45 +257,45 @@ class _Stretch:
 class _Person:
     """Stretches that show one person; no two at the same time."""
 
-    stretches: list[_Stretch]
+    tracklets: list[_Tracklet]
 
     @property
     def num_seen(self) -> int:
-        return sum(len(stretch.frames) for stretch in self.stretches)
+        return sum(len(tracklet.frames) for tracklet in self.tracklets)
 
     @property
     def weight(self) -> float:
-        boxes = np.concatenate([stretch.boxes.values for stretch in self.stretches])
+        boxes = np.concatenate([tracklet.boxes.values for tracklet in self.tracklets])
         return float(np.median(boxes[:, 3] - boxes[:, 1])) * self.num_seen
 
     @property
     def few_looks(self) -> F32:
-        """Descriptors from all over its longest stretches. Shape (L, D)."""
-        every = [look for own in self.stretches[:_EXEMPLARS] for look in own.few_looks.values]
+        """Descriptors from all over its longest tracklets. Shape (L, D)."""
+        every = [look for own in self.tracklets[:_EXEMPLARS] for look in own.few_looks.values]
         chosen = np.linspace(0, len(every) - 1, min(_PERSON_LOOKS, len(every))).round()
         return np.stack([every[int(index)] for index in chosen])
 
-    def affinity(self, stretch: _Stretch) -> float:
-        """How well a stretch fits, likeness plus a bonus for the same place; < 0: it cannot."""
-        if any(_overlap_in_time(own, stretch) for own in self.stretches):
+    def affinity(self, tracklet: _Tracklet) -> float:
+        """How well a tracklet fits, likeness plus a bonus for the same place; < 0: it cannot."""
+        if any(_overlap_in_time(own, tracklet) for own in self.tracklets):
             return -1.0
-        nearest = min(self.stretches, key=lambda own: _time_between(own, stretch))
-        place = max(0.0, _closeness(_typical_box(nearest), _typical_box(stretch)))
+        nearest = min(self.tracklets, key=lambda own: _time_between(own, tracklet))
+        place = max(0.0, _closeness(_typical_box(nearest), _typical_box(tracklet)))
         # Stretches come longest first, so the first are the most trustworthy pictures.
-        alike = max(likeness(own.looks, stretch.looks) for own in self.stretches[:_EXEMPLARS])
+        alike = max(likeness(own.looks, tracklet.looks) for own in self.tracklets[:_EXEMPLARS])
         return alike + _SAME_PLACE_BONUS * place
 
 
 def _look(
-    frame_index: int, frame: Frame, seen: FaceObservation, segment: Segment | None
+    frame_index: int, frame: Frame, seen: FaceObservation, segmenter: Segmenter | None
 ) -> Sighting:
     # Pixel centres at integers in both spaces.
     in_image = (seen.landmarks[:, :2] + np.float32(0.5)) / np.float32(frame.scale) - np.float32(0.5)
     box = seen.box / np.float32(frame.scale)
     cover = np.full(2, np.nan, np.float32)
-    if segment is not None and _height(seen.box) >= MIN_FACE_PX:
+    if segmenter is not None and _height(seen.box) >= MIN_FACE_PX:
         points = np.concatenate([in_image, seen.landmarks[:, 2:] / np.float32(frame.scale)], 1)
-        cover[:] = look_for_cover(segment, frame.image, points)
+        cover[:] = look_for_cover(segmenter, frame.image, points)
     return Sighting(
         frame_index=frame_index,
         box=seen.box.astype(np.float32),
@@ -310,18 +316,18 @@ def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservatio
 
 
 def _match(
-    stretches: list[_Stretch], sightings: list[Sighting]
-) -> Iterator[tuple[_Stretch | None, Sighting]]:
-    """Pair faces with those followed so far, best pairs first; None starts a new stretch."""
+    tracklets: list[_Tracklet], sightings: list[Sighting]
+) -> Iterator[tuple[_Tracklet | None, Sighting]]:
+    """Pair faces with those followed so far, best pairs first; None starts a new tracklet."""
     scored: list[tuple[float, int, int]] = []
-    for i, stretch in enumerate(stretches):
+    for i, tracklet in enumerate(tracklets):
         for j, sighting in enumerate(sightings):
-            expected = stretch.expected_box(sighting.frame_index)
+            expected = tracklet.expected_box(sighting.frame_index)
             near = max(
                 _closeness(expected, sighting.box),
-                _closeness(stretch.boxes.values[-1], sighting.box),
+                _closeness(tracklet.boxes.values[-1], sighting.box),
             )
-            alike = likeness(stretch.looks, sighting.looks)
+            alike = likeness(tracklet.looks, sighting.looks)
             if near > _LEAST_CLOSENESS and alike > _LEAST_LIKENESS:
                 scored.append((near + 0.5 * alike, i, j))
     taken: dict[int, int] = {}
@@ -329,17 +335,17 @@ def _match(
         if j not in taken and i not in taken.values():
             taken[j] = i
     for j, sighting in enumerate(sightings):
-        yield (stretches[taken[j]] if j in taken else None), sighting
+        yield (tracklets[taken[j]] if j in taken else None), sighting
 
 
-def _group(stretches: list[_Stretch]) -> list[_Person]:
+def _group(tracklets: list[_Tracklet]) -> list[_Person]:
     people: list[_Person] = []
-    for stretch in sorted(stretches, key=lambda s: (-len(s.frames), s.frames[0])):
-        best = max(people, key=lambda person: person.affinity(stretch), default=None)
-        if best is not None and best.affinity(stretch) > _SAME_PERSON:
-            best.stretches.append(stretch)
+    for tracklet in sorted(tracklets, key=lambda s: (-len(s.frames), s.frames[0])):
+        best = max(people, key=lambda person: person.affinity(tracklet), default=None)
+        if best is not None and best.affinity(tracklet) > _SAME_PERSON:
+            best.tracklets.append(tracklet)
         else:
-            people.append(_Person([stretch]))
+            people.append(_Person([tracklet]))
     return people
 
 
@@ -347,11 +353,11 @@ def _dense(
     person: _Person, shot: Int, size: tuple[float, float], spoilt: NDArray[np.str_]
 ) -> FaceTrack:
     """Spread what was seen of a person over all frames."""
-    frames = np.concatenate([np.array(s.frames) for s in person.stretches])
+    frames = np.concatenate([np.array(s.frames) for s in person.tracklets])
     order = np.argsort(frames, kind="stable")
     seen = frames[order]
     columns = [
-        np.concatenate([getattr(s, name).values for s in person.stretches])[order]
+        np.concatenate([getattr(s, name).values for s in person.tracklets])[order]
         for name in ("boxes", "landmarks", "sharpness", "cover")
     ]
     columns[-1] = known_cover(seen, columns[-1])
@@ -377,7 +383,7 @@ def _dense(
         blurred_frames(sharp, landmarks, boxes, known, shot),
     )
     spoilt = np.where(beside_known(spoilt != "", known), spoilt, "")
-    valid, reasons = judge(known, boxes, landmarks, shot, size, hard, spoilt)
+    valid, reasons = frame_validity(known, boxes, landmarks, shot, size, hard, spoilt)
     return FaceTrack(
         start=0,
         boxes=boxes,
@@ -388,8 +394,8 @@ def _dense(
         reasons=reasons,
         sharpness=sharp,
         looks=person.few_looks,
-        hidden=np.where(known, cover[:, 0], np.float32(0)),
-        touched=touched_frames(cover[:, 1], known, shot),
+        occluded_share=np.where(known, cover[:, 0], np.float32(0)),
+        partially_occluded=partially_occluded_frames(cover[:, 1], known, shot),
     )
 
 
@@ -430,15 +436,15 @@ def _closeness(one: F32, other: F32) -> float:
     return 1 - apart - abs(float(np.log2(sides[0] / sides[1])))
 
 
-def _typical_box(stretch: _Stretch) -> F32:
-    return np.median(stretch.boxes.values, axis=0)
+def _typical_box(tracklet: _Tracklet) -> F32:
+    return np.median(tracklet.boxes.values, axis=0)
 
 
-def _time_between(one: _Stretch, other: _Stretch) -> int:
+def _time_between(one: _Tracklet, other: _Tracklet) -> int:
     return max(one.frames[0] - other.last_frame, other.frames[0] - one.last_frame)
 
 
-def _overlap_in_time(one: _Stretch, other: _Stretch) -> bool:
+def _overlap_in_time(one: _Tracklet, other: _Tracklet) -> bool:
     if _time_between(one, other) > 0:
         return False
     return not set(one.frames).isdisjoint(other.frames)

@@ -46,7 +46,7 @@ def where_seen(reasons: Sequence[str]) -> Bool:
     return np.array([reason not in _UNSEEN for reason in reasons], np.bool_)
 
 
-def judge(
+def frame_validity(
     present: Bool,
     boxes: F32,
     landmarks: F32,

@@ -1,6 +1,6 @@
 """What every architecture provides, and the values it takes and gives.
 
-A model splits into two halves that other models' halves can stand in for: `predict_motion` turns
+A model splits into two parts that other models' parts can stand in for: `predict_motion` turns
 sound into a mouth that moves, `render` turns a moving mouth into pictures. Both see windows of
 consecutive frames with as much context on either side as the model declares; `prepare` sees the
 whole subject once.

@@ -1,9 +1,9 @@
 """What lies in front of a face, and in which frames that, or a blur, forbids a dub.
 
-A segmenter looks at each face's small aligned crop (`Segment`; the network is of
+A segmenter looks at each face's small aligned crop (`Segmenter`; the network is of
 `occlusion.network`). Here its answer becomes two shares a frame, and the shares over time become
-ranges: covered (the lips cannot be seen: the frame is left alone) and touched (something reaches
-into the region that is replaced: it is dubbed, and the thing in front stays).
+ranges: covered (the lips cannot be seen: the frame is left alone) and partially occluded (something
+reaches into the region that is replaced: it is dubbed, and the thing in front stays).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dubcli.face.pose import apply_matrix, crop_alignment, fit_pose
 
 # Crops (N, H, W, 3), uint8, of `SEEN_SIZE` to the probability (N, H, W), float32, that something
 # lies in front of the face.
-Segment = Callable[[U8], F32]
+Segmenter = Callable[[U8], F32]
 # Height, width of what a segmenter sees, px.
 SEEN_SIZE = (104, 80)
 
@@ -32,11 +32,11 @@ _LIPS_GROWTH = 1.3
 # Share of the lips' surroundings from which on a frame is covered, and below which it no longer is.
 COVERED_SHARE, UNCOVERED_SHARE = 0.35, 0.2
 # Share of the lower face from which on the thing in front is segmented, pixel by pixel.
-TOUCHED_SHARE = 0.02
-# Frames around a touched one that are treated alike, so that nothing pops.
+PARTIALLY_OCCLUDED_SHARE = 0.02
+# Frames around a partially occluded one that are treated alike, so that nothing pops.
 _TOUCHED_REACH = 6
 # Shorter ranges are no ranges; shorter gaps between two are part of them. Frames.
-_LEAST_RUN, _LEAST_TOUCHED, _LARGEST_GAP = 4, 4, 8
+_LEAST_RUN, _LEAST_PARTIALLY_OCCLUDED, _LARGEST_GAP = 4, 4, 8
 # A frame is blurred below this share of the face's usual sharpness while its points move faster
 # than this, face heights a frame.
 _BLURRED_SHARE, _BLURRED_SPEED = 0.3, 0.03
@@ -46,11 +46,11 @@ _NOSE_TIP = position(1)
 _SHIFT = 4
 
 
-def look_for_cover(segment: Segment, image: U8, landmarks: F32) -> tuple[float, float]:
+def look_for_cover(segmenter: Segmenter, image: U8, landmarks: F32) -> tuple[float, float]:
     """How much of one face is hidden.
 
     Args:
-        segment: Tells what lies in front of a face.
+        segmenter: Tells what lies in front of a face.
         image: RGB. Shape (H, W, 3), uint8.
         landmarks: Kept points, px of `image`. Shape (K, 3).
 
@@ -60,7 +60,7 @@ def look_for_cover(segment: Segment, image: U8, landmarks: F32) -> tuple[float, 
     matrices = crop_alignment(fit_pose(landmarks[None]), SEEN_SIZE).frame_to_crop
     crop = cut_crop(image, matrices[0], SEEN_SIZE)
     points = apply_matrix(landmarks[None], matrices)[0]
-    return cover_shares(segment(crop[None])[0], points)
+    return cover_shares(segmenter(crop[None])[0], points)
 
 
 def cover_shares(probability: F32, points: F32) -> tuple[float, float]:
@@ -134,7 +134,7 @@ def covered_frames(lips: F32, seen: Bool, shot: Int) -> Bool:
     return without_gaps(covered, shot, _LARGEST_GAP) & seen
 
 
-def touched_frames(lower: F32, seen: Bool, shot: Int) -> Bool:
+def partially_occluded_frames(lower: F32, seen: Bool, shot: Int) -> Bool:
     """Frames in which something lies before the lower face, and some frames around them.
 
     Args:
@@ -145,9 +145,11 @@ def touched_frames(lower: F32, seen: Bool, shot: Int) -> Bool:
     Returns:
         Shape (T,).
     """
-    touched = without_short(seen & (lower >= TOUCHED_SHARE), shot, _LEAST_TOUCHED)
-    wide = touched.copy()
-    for start, stop in runs(touched, shot):
+    partly = without_short(
+        seen & (lower >= PARTIALLY_OCCLUDED_SHARE), shot, _LEAST_PARTIALLY_OCCLUDED
+    )
+    wide = partly.copy()
+    for start, stop in runs(partly, shot):
         begin, end = max(0, start - _TOUCHED_REACH), min(len(wide), stop + _TOUCHED_REACH)
         wide[begin:end] |= shot[begin:end] == shot[start]
     return wide

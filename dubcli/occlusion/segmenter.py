@@ -10,7 +10,7 @@ import torch
 from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
-from dubcli.occlusion.ranges import SEEN_SIZE, Segment
+from dubcli.occlusion.ranges import SEEN_SIZE, Segmenter
 from dubcli.weights.load import load_state
 from dubcli.weights.manifest import Manifest, load_manifest
 from dubcli.weights.resolve import resolve
@@ -20,7 +20,7 @@ _BARE = (slice(25, 55), slice(20, 60))
 _LEAST_GREEN = 0.9
 
 
-def load_segmenter(manifest: Manifest | None = None) -> Segment | None:
+def load_segmenter(manifest: Manifest | None = None) -> Segmenter | None:
     """The network that the manifest names, on the CPU, as `occlusion.ranges` wants it.
 
     Args:
@@ -45,7 +45,7 @@ def load_segmenter(manifest: Manifest | None = None) -> Segment | None:
             f"{entry.name} does not fit this version: {str(error).splitlines()[-1].strip()}",
             "Install dubcli again.",
         ) from error
-    return as_segment(net)
+    return as_segmenter(net)
 
 
 def _in_white_light(crop: U8) -> U8:
@@ -60,7 +60,7 @@ def _in_white_light(crop: U8) -> U8:
     return np.repeat(crop.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
 
 
-def as_segment(net: OccluderNet) -> Segment:
+def as_segmenter(net: OccluderNet) -> Segmenter:
     """A network as a function of crops (N, H, W, 3), uint8, to probabilities (N, H, W)."""
     net = net.eval().requires_grad_(False)
 

@@ -29,8 +29,8 @@ from dubcli.core.types import F32, F64, U8
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import (
     COVERED_SHARE,
+    PARTIALLY_OCCLUDED_SHARE,
     SEEN_SIZE,
-    TOUCHED_SHARE,
     cover_shares,
     lower_region,
 )
@@ -45,7 +45,8 @@ from dubcli.occlusion.synthetic import (
 )
 from dubcli.sync.training import held_out
 from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
-from dubcli.training.data.prepared_clip import INDEX_NAME, MARGIN, STORED_SIZE, load_clip
+from dubcli.training.data.clip_file import load_clip
+from dubcli.training.data.prepared_clip import INDEX_NAME, margin_of, stored_size
 from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Batch, Optimization
@@ -64,7 +65,7 @@ _SCORED_FRAMES, _SCORED_OF_KIND = 60, 120
 
 @dataclass(frozen=True, kw_only=True)
 class Faces:
-    """Pictures of one person's face, half the stored size.
+    """Pictures of one person's face, `SEEN_SIZE` with its margin.
 
     Attributes:
         name: Of the person.
@@ -139,7 +140,7 @@ def load_faces(folder: Path, most: int) -> list[Faces]:
     """Pictures of the people of a prepared set, about `most` in all, evenly spread over them.
 
     Raises:
-        TrainingError: No index, or a clip that is damaged.
+        TrainingError: No index, a clip that is damaged, or crops of another shape.
     """
     clips: dict[str, list[str]] = {}
     for clip, identity in _index(folder):
@@ -165,15 +166,23 @@ def _faces(folder: Path, name: str, clips: list[str], most: int) -> Faces:
     points: list[F32] = []
     origin: list[str] = []
     share = max(2, -(-most // len(clips)))
-    size = (STORED_SIZE[1] // 2, STORED_SIZE[0] // 2)
+    size = stored_size(SEEN_SIZE)[::-1]
     for clip_id in clips[:most]:
         clip = load_clip(folder / f"{clip_id}.npz")
+        if clip.size[0] * SEEN_SIZE[1] != clip.size[1] * SEEN_SIZE[0]:
+            height, width = clip.size
+            raise TrainingError(
+                f"Crops of '{folder}' are of {height}x{width} px, which is another shape.",
+                "Run 'dub prepare --size 208x160' into another folder.",
+            )
+        factor = np.array(size) / stored_size(clip.size)[::-1]
         frames = np.flatnonzero(clip.valid)
         chosen = np.unique(np.linspace(0, len(frames) - 1, min(share, len(frames))).astype(int))
         for frame in frames[chosen].tolist():
             small = cv2.resize(clip.picture(frame), size, interpolation=cv2.INTER_AREA)
             pictures.append(np.asarray(small, np.uint8))
-            points.append(((clip.landmarks[frame, :, :2] + 0.5) / 2 - 0.5).astype(np.float32))
+            seen = (clip.landmarks[frame][:, :2] + 0.5) * factor - 0.5
+            points.append(seen.astype(np.float32))
             origin.append(clip_id)
     empty = np.zeros((0, *size[::-1], 3), np.uint8)
     return Faces(
@@ -186,11 +195,11 @@ def _faces(folder: Path, name: str, clips: list[str], most: int) -> Faces:
 
 def _packed(model: OccluderNet) -> bytes:
     """The weights in half precision, as a safetensors file."""
-    halves = {
+    halved = {
         name: value.half() if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    return save(halves)
+    return save(halved)
 
 
 class OccluderBatches(Dataset[Batch]):
@@ -293,7 +302,7 @@ def _with(scene: FaceScene, face: F32) -> FaceScene:
 def _moved(rng: np.random.Generator | None) -> F64:
     """Stored picture to what is seen of it: turned, shifted, mirrored by chance. Shape (2, 3)."""
     height, width = SEEN_SIZE
-    margin = np.array([MARGIN[1] / 2, MARGIN[0] / 2])
+    margin = np.array(margin_of(SEEN_SIZE)[::-1])
     if rng is None:
         return np.array([[1.0, 0, -margin[0]], [0, 1.0, -margin[1]]])
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -376,7 +385,7 @@ def _score_uncovered(model: OccluderNet, person: Faces) -> dict[str, float]:
     lips, lower = np.array(shares).T
     return {
         "covered": round(float((lips >= COVERED_SHARE).mean()), 4),
-        "touched": round(float((lower >= TOUCHED_SHARE).mean()), 4),
+        "touched": round(float((lower >= PARTIALLY_OCCLUDED_SHARE).mean()), 4),
         "largest": round(float(lips.max()), 3),
     }
 

@@ -19,7 +19,6 @@ from dubcli.personalize.footage.gather import Footage
 from dubcli.personalize.person_subject import person_subject
 from dubcli.personalize.personal_clips import mouth_statistics
 from dubcli.personalize.validation import Validation
-from dubcli.training.data.prepared_clip import CROP_SIZE
 from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.recipes import learning_names
 from dubcli.training.run_folder import encode_rows
@@ -52,12 +51,9 @@ def base_model(entry: WeightEntry, device: torch.device) -> Any:
     """The weights as they ship: a network that fulfils `LipSyncModel`.
 
     Raises:
-        ConfigError: They are of a model that cannot learn a person.
         WeightsError: They are missing or damaged.
     """
     model, _ = load_model(entry.name, str(device))
-    if model.spec.crop.size != CROP_SIZE:
-        raise cannot_learn(entry)
     return model
 
 

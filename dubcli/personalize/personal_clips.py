@@ -10,7 +10,7 @@ from dubcli.core.types import F32
 from dubcli.face.landmarks import MOUTH_LEFT, MOUTH_RIGHT
 from dubcli.face.neutral import rest_shape
 from dubcli.sync.offset import measure_offset
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.training.data.prepared_clip import STEPS_HZ, PreparedClip
 from dubcli.training.data.train_clips import TrainClip, derive_clip
 
@@ -22,28 +22,28 @@ _HELD_SHARE, _LEAST_HELD, _MOST_HELD, _GAP_FRAMES = 0.2, 10, 250, 5
 def rest_of(clips: list[PreparedClip]) -> F32:
     """The resting mouth over all clips. Shape (S, 3), canonical units."""
     return rest_shape(
-        np.concatenate([clip.canonical for clip in clips]),
+        np.concatenate([clip.canonical[:] for clip in clips]),
         np.concatenate([clip.valid for clip in clips]),
     )
 
 
 def person_clips(
-    name: str, clips: list[PreparedClip], judge: SyncJudge | None
+    name: str, clips: list[PreparedClip], scorer: SyncScorer | None
 ) -> tuple[list[TrainClip], list[str]]:
     """Training clips of one person, picture and sound in step, and what is to be told of them.
 
     Args:
         name: Of the person.
         clips: The person's footage.
-        judge: The sync expert, None where its weights do not ship.
+        scorer: The sync expert, None where its weights do not ship.
     """
     neutral = rest_of(clips)
     made, notes = [], []
     for number, clip in enumerate(clips):
-        found = measure_offset(judge, clip)
+        found = measure_offset(scorer, clip)
         if found.sound_dropped:
             notes.append(f"Sound of part {number + 1} is not used: {found.sound_dropped}.")
-            clip = replace(clip, voices=clip.voices[:0], heard=clip.heard[:0])
+            clip = clip.without_sound()
         derived = derive_clip(f"{name}-{number + 1}", name, clip, neutral)
         late = round(float(found.offset_ms or 0) / 1000 * float(STEPS_HZ))
         made.append(replace(derived, offset_steps=late, is_in_step=bool(found.offset_ms)))

@@ -22,19 +22,21 @@ from torch import Tensor
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import FinetuneReport
 from dubcli.face.detect import FaceDetector, MediaPipeDetector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent
 from dubcli.identities.store import locate, require_free
+from dubcli.models.api import ModelSpec
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.personalize.identity_output import Person, base_model, cannot_learn, store_identity
 from dubcli.personalize.personal_clips import keep_apart, person_clips
 from dubcli.personalize.run_history import History, ValidationCheck, WorkFolder, as_figures
 from dubcli.personalize.validation import Validation
 from dubcli.pipeline.device import choose_device
-from dubcli.sync.scorer import SyncJudge
+from dubcli.pipeline.stored_identity import require_one_role
+from dubcli.sync.scorer import SyncScorer
 from dubcli.training.checkpoint import TrainState
 from dubcli.training.loop import TIME_IS_OVER, Loop, LoopSettings
 from dubcli.training.recipes import find_adapter
@@ -66,7 +68,7 @@ class _FinetuneRun:
     loop: Loop
     base: dict[str, Tensor]
     names: list[str]
-    tell: Progress
+    progress: Progress
     announce: Callable[[str], None]
     began: float
     notes: list[str] = field(default_factory=list[str])
@@ -182,18 +184,17 @@ def _begin(
 ) -> _FinetuneRun:
     """Gather the footage, load the base, split what is learned from and what decides."""
     began = time.monotonic()
-    tell = progress or (lambda stage, done, total: None)
+    progress = progress or no_progress
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     model = base_model(entry, device)
     adapter = _adapter_of(entry)
-    (references,) = model.spec.static_roles().values()
-    footage = gather_footage(_footage_request(config), references.count, tell)
+    footage = _footage(config, model.spec, progress)
     gathered = time.monotonic()
-    judge = SyncJudge.load("train", device)
-    clips, notes = person_clips(path.name, [part.clip for part in footage.clips], judge)
+    scorer = SyncScorer.load("train", device)
+    clips, notes = person_clips(path.name, [part.clip for part in footage.clips], scorer)
     learned, held = keep_apart(clips)
     model.to(memory_format=torch.channels_last)
     setup = PersonSetup(
@@ -201,29 +202,30 @@ def _begin(
         clips=learned,
         references=footage.references,
         learn_sound=config.learn_sound,
-        sync=judge.expert if judge is not None else None,
+        sync=scorer.expert if scorer is not None else None,
         schedule=_SCHEDULE,
         seed=config.seed,
         frames=_FRAMES,
     )
     loop = _loop(config, entry, adapter, setup, work, began)
+    person = Person(
+        entry=entry,
+        device=device,
+        footage=footage,
+        learned=learned,
+        held=Validation(held, footage.references, adapter, _find_faces),
+        consent=consent,
+    )
     run = _FinetuneRun(
         config=config,
-        person=Person(
-            entry=entry,
-            device=device,
-            footage=footage,
-            learned=learned,
-            held=Validation(held, footage.references, adapter, _find_faces),
-            consent=consent,
-        ),
+        person=person,
         path=path,
         work=work,
         adapter=adapter,
         loop=loop,
         base={name: value.detach().clone() for name, value in model.state_dict().items()},
         names=adapter.learned_names(loop.task),
-        tell=tell,
+        progress=progress,
         announce=announce or (lambda text: None),
         began=began,
         notes=[*_notes_on(footage), *notes],
@@ -232,10 +234,18 @@ def _begin(
     return run
 
 
-def _footage_request(config: FinetuneConfig) -> FootageRequest:
-    return FootageRequest(
-        videos=config.videos, face=config.face, half=config.half, threads=config.threads
+def _footage(config: FinetuneConfig, spec: ModelSpec, progress: Progress) -> Footage:
+    """The person's footage in crops of the model's size."""
+    require_one_role(spec)
+    (references,) = spec.static_roles().values()
+    request = FootageRequest(
+        videos=config.videos,
+        face=config.face,
+        half=config.half,
+        size=spec.crop.size,
+        threads=config.threads,
     )
+    return gather_footage(request, references.count, progress)
 
 
 def _loop(
@@ -253,7 +263,7 @@ def _loop(
         minutes=config.minutes or 0.0,
         is_time_course=True,
         began=began,
-        is_half=use_bfloat16(config.precision, choose_device(config.device)),
+        is_bfloat16=use_bfloat16(config.precision, choose_device(config.device)),
         average_decay=_AVERAGE_DECAY,
         keep=1,
         label="learn",
@@ -288,12 +298,12 @@ def _start(run: _FinetuneRun, checkpoint: Path | None) -> tuple[History, dict[st
         run.announce(f"going on after step {run.loop.step}")
         return history, best
     run.work.create()
-    run.tell("check", 0, 1)
+    run.progress("check", 0, 1)
     history = History(run.person.held.score(run.loop.model))
     _set_mouth(run)
     run.loop.begin_average()
     best = _look(run, history, 0, math.nan, {})
-    run.tell("check", 1, 1)
+    run.progress("check", 1, 1)
     drop_rows_after(run.work.path, 0)
     return history, best
 
@@ -326,7 +336,7 @@ def _learn(
             _snapshot(run, history, snapshots[step])
         return "the lips followed less well" if history.has_lost_sync and not snapshots else None
 
-    run.loop.run(run.tell, after_step)
+    run.loop.run(run.progress, after_step)
     if run.loop.stopped == TIME_IS_OVER:
         return f"the {run.config.minutes:g} minutes are over", best
     return run.loop.stopped, best

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.personalize.validation import ValidationScore
 from dubcli.training.checkpoint import list_checkpoints, read_state
@@ -136,7 +137,7 @@ class WorkFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write("request.json", json.dumps(self._request, indent=1).encode())
+            replace_bytes(self.path / "request.json", json.dumps(self._request, indent=1).encode())
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -156,8 +157,8 @@ class WorkFolder:
         }
         try:
             # The checkpoint comes later: until then the run may go back to the best before.
-            self._write(_best_name(history.best.step), save(best))
-            self._write("checks.json", json.dumps(content, indent=1).encode())
+            replace_bytes(self.path / _best_name(history.best.step), save(best))
+            replace_bytes(self.path / "checks.json", json.dumps(content, indent=1).encode())
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -193,14 +194,6 @@ class WorkFolder:
             return json.loads((self.path / "request.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-    def _write(self, name: str, content: bytes) -> None:
-        partial = self.path / f".{name}.part"
-        try:
-            partial.write_bytes(content)
-            partial.replace(self.path / name)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> TrainingError:
         return TrainingError(

@@ -22,8 +22,8 @@ from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, te
 from dubcli.models.api import FaceGeometry, ModelWindow
 from dubcli.models.conversion import to_images, to_tensor, whole_window
 from dubcli.personalize.person_subject import person_subject
-from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN
-from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
+from dubcli.training.data.prepared_clip import without_margin
+from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of, evaluating
 from dubcli.training.stage import Adapter
 
@@ -55,7 +55,7 @@ class Validation:
     """Footage kept apart.
 
     Args:
-        clips: Their frames are those kept apart, as crops of `CROP_SIZE`.
+        clips: Their frames are those kept apart, as prepared crops.
         references: The identity's.
         adapter: Of the model.
         find_faces: Makes a detector.
@@ -79,14 +79,14 @@ class Validation:
     def score(self, model: Any) -> ValidationScore:
         """Scores of a model's pictures."""
         decibels, energies, openings = [], [], []
-        box = mouth_box(CROP_SIZE)
         for clip, frames in self._parts:
             made = self._paint(model, clip, frames)
             for index, picture in zip(frames.tolist(), made, strict=True):
-                truth = stored_to_crop(clip.clip.picture(index))
+                truth, size = clip.clip.crop(index), clip.clip.size
+                box = mouth_box(size)
                 decibels.append(psnr(picture[box], truth[box]))
-                outline = _in_crop(clip.clip.landmarks[index])[LIPS_OUTER]
-                inside = fill_outline(outline, CROP_SIZE)
+                outline = clip.clip.crop_points(np.array([index]))[0, LIPS_OUTER]
+                inside = fill_outline(outline, size)
                 energies.append(
                     [texture_energy(fine_structure(x), inside) for x in (picture, truth)]
                 )
@@ -120,7 +120,7 @@ class Validation:
     def truth(self) -> list[U8]:
         """The real crops of `pictures`."""
         few = self._few()
-        return [stored_to_crop(clip.clip.picture(int(i))) for clip, frames in few for i in frames]
+        return [clip.clip.crop(int(i)) for clip, frames in few for i in frames]
 
     def _few(self) -> list[tuple[TrainClip, Int]]:
         return _spread([replace(clip, frames=frames) for clip, frames in self._parts], _SHOWN)
@@ -151,7 +151,7 @@ class Validation:
         try:
             for number, (index, picture) in enumerate(zip(frames.tolist(), made, strict=True)):
                 whole = clip.clip.picture(index).copy()
-                stored_to_crop(whole)[:] = picture
+                without_margin(whole)[:] = picture
                 faces = detector.detect(Frame(index=number, pts=number, image=whole))
                 if faces:
                     largest = max(faces, key=lambda face: float(face.box[3] - face.box[1]))
@@ -169,13 +169,13 @@ def _window(model: Any, clip: TrainClip, frames: Int) -> ModelWindow:
         return torch.from_numpy(np.asarray(values, np.float32)).to(device)
 
     translation = data.translation[frames].copy()
-    translation[:, :2] -= MARGIN[::-1]
+    translation[:, :2] -= data.margin[::-1]
     spec = model.spec
     sound = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
     return whole_window(
-        crops=to_tensor(np.stack([stored_to_crop(data.picture(int(i))) for i in frames]), device),
+        crops=to_tensor(np.stack([data.crop(int(i)) for i in frames]), device),
         audio=tensor(sound),
-        landmarks=tensor(_in_crop(data.landmarks[frames])),
+        landmarks=tensor(data.crop_points(frames)),
         geometry=FaceGeometry(
             scale=tensor(data.scale[frames]),
             rotation=tensor(data.rotation[frames]),
@@ -183,11 +183,6 @@ def _window(model: Any, clip: TrainClip, frames: Int) -> ModelWindow:
             neutral=tensor(clip.neutral),
         ),
     )
-
-
-def _in_crop(landmarks: F32) -> F32:
-    """Stored-crop px (..., K, 3) to crop px (..., K, 2)."""
-    return landmarks[..., :2] - np.array(MARGIN[::-1], np.float32)
 
 
 def _spread(clips: list[TrainClip], most: int) -> list[tuple[TrainClip, Int]]:

@@ -14,7 +14,7 @@ from dubcli.face.shots import ShotDetector, Verdict
 from dubcli.face.track import Sighting, Tracker
 from dubcli.face.usability import Reason
 from dubcli.media.video.frame_reader import FrameReader
-from dubcli.occlusion.ranges import Segment
+from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.analysis_cache import Analysis, load_analysis, save_analysis
 from dubcli.pipeline.context import RunContext
@@ -71,7 +71,7 @@ def analyse(
     detector: FaceDetector,
     expected_frames: int,
     progress: Progress,
-    segment: Segment | None = None,
+    segmenter: Segmenter | None = None,
     part: tuple[Fraction, Fraction] | None = None,
 ) -> Analysis:
     """Detect and track faces over the whole video, or a part of it; cuts are found everywhere.
@@ -81,7 +81,7 @@ def analyse(
         detector: Finds faces.
         expected_frames: What the file says, for `progress`; 0 where it does not.
         progress: Called as (stage, done, total).
-        segment: Tells what lies in front of a face; by default the network that the
+        segmenter: Tells what lies in front of a face; by default the network that the
             manifest names.
         part: From when to when faces are looked for, units of the video's clock; None for all.
 
@@ -89,7 +89,7 @@ def analyse(
         MediaError: The video breaks off.
         WeightsError: The network's weights are missing or damaged.
     """
-    tracker, shots = Tracker(segment or load_segmenter()), ShotDetector()
+    tracker, shots = Tracker(segmenter or load_segmenter()), ShotDetector()
     waiting: deque[list[Sighting]] = deque()
     with prefetch(reader.frames(MAX_SIDE)) as frames:
         for frame in frames:

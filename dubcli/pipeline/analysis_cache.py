@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from dubcli.core.atomic_io import replacing
 from dubcli.core.types import FaceTrack
 from dubcli.media.video.timeline import FrameTimes
 
@@ -46,13 +47,15 @@ def save_analysis(found: Analysis, path: Path) -> None:
         for entry in fields(track):
             value = getattr(track, entry.name)
             arrays[f"{number}.{entry.name}"] = np.array(value)
-    partial = path.with_name(f"{path.name}.part")
     # Not by `savez`, which leaves an archive open when the disk is full.
-    with partial.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+    with (
+        replacing(path) as partial,
+        partial.open("wb") as file,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-    partial.replace(path)
 
 
 def load_analysis(path: Path) -> Analysis | None:

@@ -16,7 +16,7 @@ from dubcli.pipeline.face_choice import Choice, Known, choose
 from dubcli.pipeline.inputs import LoadedJob, Speech
 from dubcli.pipeline.jumps import picture_jumps
 from dubcli.pipeline.part import faces_of_part, part_strength
-from dubcli.pipeline.soundtrack import Schedule, plan_sound, speech_strength
+from dubcli.pipeline.soundtrack import Schedule, schedule_sound, speech_strength
 from dubcli.sync.scorer import SyncScore
 from dubcli.sync.source_sync import SourceSync
 
@@ -79,7 +79,7 @@ def decide(
             video does not have.
     """
     times, size = found.times, job.video.display_size
-    schedule = plan_sound(job.config, job.info, job.audio_s, times)
+    schedule = schedule_sound(job.config, job.info, job.audio_s, times)
     found = faces_of_part(found, schedule.part, schedule.timeline)
     choices = [
         choose(

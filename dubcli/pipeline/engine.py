@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from torch import nn
 from dubcli.audio.features import extract_features
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.config import DubConfig, PlanConfig
+from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import AudioFeatures, MediaInfo, Waveform
@@ -25,10 +25,10 @@ from dubcli.face.recognition import FaceRecogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
-from dubcli.occlusion.ranges import Segment
+from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.device import choose_device
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.sync.source_sync import SourceSync
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.load import load_entry
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Engine:
+class Engine(Closeable):
     """What jobs of one process share: weights in memory, read from the disk once.
 
     Nothing is loaded before a job needs it. Jobs of one engine run one after the other; loading
@@ -59,17 +59,6 @@ class Engine:
         self._loaded: dict[Hashable, Any] = {}
         self._detectors: list[MediaPipeDetector] = []
         self._lock = threading.RLock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of everything that was loaded; the next job loads it again."""
@@ -200,20 +189,20 @@ class Engine:
             "speech encoder", lambda: SpeechEncoder(part_path("speech-encoder", self.manifest))
         )
 
-    def sync_expert(self, role: str, device: torch.device) -> SyncJudge | None:
+    def sync_expert(self, role: str, device: torch.device) -> SyncScorer | None:
         """The sync expert `train` or `judge`; None where it is not in the package.
 
         Raises:
             WeightsError: Its weights are damaged.
         """
         key = ("sync", role, str(device))
-        return self._once(key, lambda: SyncJudge.load(role, device, self.manifest))
+        return self._once(key, lambda: SyncScorer.load(role, device, self.manifest))
 
     def source_sync(self, info: MediaInfo, device: torch.device) -> SourceSync:
         """What compares mouths of a source with its own sound."""
         return SourceSync(info, lambda: self.sync_expert("train", device), self.features)
 
-    def segmenter(self) -> Segment | None:
+    def segmenter(self) -> Segmenter | None:
         """What tells what lies in front of a face; None where the package has no such network.
 
         Raises:

@@ -49,7 +49,7 @@ _IN_WORDS = {
 }
 
 OpenDetector = Callable[[], AbstractContextManager[FaceDetector]]
-Listen = Callable[[Sequence[FaceTrack]], Sequence[SyncScore | None]]
+ScoreTracks = Callable[[Sequence[FaceTrack]], Sequence[SyncScore | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def choose(
     face: str | int,
     size: tuple[int, int],
     known: Known | None,
-    listen: Listen,
+    score_tracks: ScoreTracks,
 ) -> Choice:
     """The face that the user asked for; with `auto` the identity's, the speaker's or the largest.
 
@@ -125,7 +125,7 @@ def choose(
         face: As `DubConfig.face` has it.
         size: Width and height of the video, display px.
         known: As `known_person` gives it.
-        listen: Tells how well lips follow the video's own sound; asked at most once.
+        score_tracks: Tells how well lips follow the video's own sound; asked at most once.
 
     Raises:
         NoFaceError: No face, or none that can be dubbed.
@@ -144,17 +144,17 @@ def choose(
         reason = "the only face" if alone else f"the only usable one of {len(found.tracks)}"
         return Choice(track=usable[0], number=1, reason=reason)
     if face == "auto":
-        return _automatic(usable, known, listen)
+        return _automatic(usable, known, score_tracks)
     return _placed(usable, str(face), size)
 
 
-def _automatic(usable: list[FaceTrack], known: Known | None, listen: Listen) -> Choice:
+def _automatic(usable: list[FaceTrack], known: Known | None, score_tracks: ScoreTracks) -> Choice:
     if known is not None:
         alike = [closest_likeness(track.looks, known.looks) for track in usable]
         best, lead = _first(alike)
         if alike[best] >= _LEAST_ALIKE and lead >= _LEAD_ALIKE:
             return _chosen(usable, best, f"most like {known.name} ({alike[best]:.2f})")
-    scores = listen(usable)
+    scores = score_tracks(usable)
     sure = [score.confidence if score and score.num_windows else 0.0 for score in scores]
     best, lead = _first(sure)
     score = scores[best]

@@ -18,7 +18,8 @@ from dubcli.pipeline.context import Clock
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.model_pair import ModelPair, one_model, require_pairable
-from dubcli.pipeline.soundtrack import Levels, plan_levels, read_audio
+from dubcli.pipeline.soundtrack import Levels, choose_levels, read_audio
+from dubcli.pipeline.stored_identity import require_one_role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         recordings = [speech.voice.audio for speech in speeches]
         lowered_db = mix_recordings(recordings, sound, scratch / "voices.mka")
         sound_info = probe(sound)
-    levels = plan_levels(config, job.info, sound)
+    levels = choose_levels(config, job.info, sound)
     if lowered_db:
         note = f"The voices were made {lowered_db:.1f} dB quieter: together they would clip."
         levels = replace(levels, notes=(note, *levels.notes))
@@ -105,11 +106,13 @@ def _load_models(job: Job, engine: Engine) -> ModelPair:
     """The models of a job with their options.
 
     Raises:
-        ConfigError: Two models that cannot be paired.
+        ConfigError: Two models that cannot be paired, or one that takes no identity.
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
     render = engine.model(job.entry, job.device, job.identity)
     render.configure(job.options.get(job.entry.architecture))
+    if job.identity is not None:
+        require_one_role(render.spec)
     if job.motion_entry.name == job.entry.name:
         return one_model(render)
     motion = engine.model(job.motion_entry, job.device)

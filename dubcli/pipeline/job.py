@@ -26,7 +26,7 @@ from dubcli.models.registry import model_names
 from dubcli.pipeline.resume import fingerprint_of
 from dubcli.pipeline.soundtrack import read_audio
 from dubcli.pipeline.stored_identity import read_identity
-from dubcli.provenance.mark_choice import Marks, plan_marks, sidecar_of
+from dubcli.provenance.mark_choice import Marks, choose_marks, sidecar_of
 from dubcli.weights.entry import WeightEntry
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
         identity=identity,
         device=engine.device(config.device),
         encode=encode or EncodeOptions(output=output, crf=config.crf, threads=config.threads),
-        marks=plan_marks(config, output),
+        marks=choose_marks(config, output),
     )
 
 

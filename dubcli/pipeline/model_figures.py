@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.types import Int
 from dubcli.media.video.timeline import Timeline
 from dubcli.models.api import FigureSpec, Patches
@@ -36,9 +37,7 @@ class FigureLog:
 
     def save(self, path: Path) -> None:
         """Write as JSON, as a whole or not at all."""
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(self.values), encoding="utf-8")
-        partial.replace(path)
+        replace_bytes(path, json.dumps(self.values).encode())
 
     def load(self, path: Path) -> None:
         """Add what `save` has written; nothing where there is no such file."""

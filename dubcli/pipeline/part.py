@@ -14,7 +14,7 @@ from dubcli.core.errors import ConfigError, NoFaceError
 from dubcli.core.types import F32, Bool, Int, VideoStreamInfo
 from dubcli.face.track import fade
 from dubcli.media.sound.audio_track import Part
-from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.media.video.timeline import FrameTimes, Timeline, build_timeline
 from dubcli.pipeline.analysis_cache import Analysis
 
 # Around the part faces are looked for too: they show the mouth in other shapes.
@@ -124,7 +124,7 @@ def part_timeline(times: FrameTimes, part: Part, audio_s: Fraction) -> Timeline:
         part: What is dubbed.
         audio_s: How much of the driving audio there is from the part's begin on, seconds.
     """
-    whole = plan_timeline(times, times.duration_s, "pad")
+    whole = build_timeline(times, times.duration_s, "pad")
     part_s = part.end_s - part.begin_s
     over_s = audio_s - part_s
     lengths = f"audio {float(audio_s):.2f} s, part {float(part_s):.2f} s"

@@ -14,7 +14,7 @@ import torch
 
 from dubcli.audio.windows import iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
-from dubcli.composite.mask import behind, paste_mask
+from dubcli.composite.mask import occlude, paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
 from dubcli.core.types import (
     F32,
@@ -35,7 +35,7 @@ from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
 from dubcli.models.api import ModelSpec, ModelWindow, Patches, Subject
 from dubcli.models.conversion import to_images
-from dubcli.occlusion.ranges import SEEN_SIZE, Segment
+from dubcli.occlusion.ranges import SEEN_SIZE, Segmenter
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
@@ -93,7 +93,7 @@ class RenderJob:
         strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
         device: Where the models run.
-        segment: Tells what lies in front of a face; None looks for nothing.
+        segmenter: Tells what lies in front of a face; None looks for nothing.
         second: People of other videos that the models' options name, by architecture.
     """
 
@@ -105,7 +105,7 @@ class RenderJob:
     origin_s: Fraction
     strength: F32
     device: torch.device
-    segment: Segment | None = None
+    segmenter: Segmenter | None = None
     second: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
 
 
@@ -130,7 +130,7 @@ class Renderer:
         self.figures = FigureLog()
         self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
         self._detail = self._reference_detail()
-        self._segment = job.segment
+        self._segmenter = job.segmenter
 
     @property
     def cuts(self) -> Int:
@@ -256,8 +256,8 @@ class Renderer:
         patch = self._with_detail(view, images[number], patches, number)
         region = view.part(box)
         placed = place_patch(patch, mask.alpha, to_coded, box, region, strength)
-        if self._segment is not None and face.track.touched[index]:
-            placed = self._behind(placed, view, self._segment)
+        if self._segmenter is not None and face.track.partially_occluded[index]:
+            placed = self._occlude(placed, view, self._segmenter)
         return native.blend(placed)
 
     def _mask(self, index: int, patches: Patches, number: int) -> PasteMask:
@@ -275,14 +275,14 @@ class Renderer:
         alpha = patches.alpha[number, 0].float().cpu().numpy()
         return PasteMask(alpha=np.minimum(mask.alpha, alpha))
 
-    def _behind(self, patch: FramePatch, view: _View, segment: Segment) -> FramePatch:
+    def _occlude(self, patch: FramePatch, view: _View, segmenter: Segmenter) -> FramePatch:
         """The patch without what lies in front of the face; only this frame is looked at."""
         pose = self._face.pose.at(np.array([view.index]))
         to_seen = crop_alignment(pose, SEEN_SIZE).frame_to_crop[0]
         to_seen = compose(to_seen, self._face.coded_to_display)
         shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
         crop = cut_crop(view.rgb, compose(to_seen, shift), SEEN_SIZE)
-        return behind(patch, segment(crop[None])[0], invert_matrix(to_seen))
+        return occlude(patch, segmenter(crop[None])[0], invert_matrix(to_seen))
 
     def _reference_detail(self) -> F32 | None:
         role = self._spec.detail_role()

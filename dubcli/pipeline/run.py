@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dubcli.config import DubConfig
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.remux import remux
@@ -29,7 +29,7 @@ from dubcli.pipeline.segments import render_picture
 from dubcli.pipeline.soundtrack import sound_edit
 from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
-from dubcli.preview.estimate import foresee, require_space
+from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.plan_types import Estimate
 
 
@@ -80,7 +80,7 @@ def dub(
                 config, job.info, engine, clock, progress, folder, segment_frames
             ) as context:
                 decision, speakers = look_and_decide(context, job, reference_frames)
-                needed = _foresee(context, job, decision, speakers)
+                needed = _estimate_needs(context, job, decision, speakers)
                 if announce is not None:
                     for line in summary(job, decision, needed):
                         announce(line)
@@ -121,7 +121,7 @@ def open_source(
             engine=engine,
             reader=reader,
             clock=clock,
-            progress=progress or (lambda stage, done, total: None),
+            progress=progress or no_progress,
             folder=folder,
             segment_frames=segment_frames,
         )
@@ -155,7 +155,7 @@ def look_and_decide(
     return decision, speakers
 
 
-def _foresee(
+def _estimate_needs(
     context: RunContext,
     job: LoadedJob,
     decision: Decision,
@@ -165,7 +165,7 @@ def _foresee(
     if context.folder.has_segments:
         return None  # of what an earlier run has left nothing is known
     began = time.perf_counter()
-    needed = foresee(context, job, decision, speakers)
+    needed = estimate_needs(context, job, decision, speakers)
     if needed is not None:
         context.clock.add("trial", began)
     require_space(needed, job.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from dubcli.media.container.probe import require_video
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.models.api import ModelSpec, Subject
 from dubcli.pipeline.analysis import analyse, choose_face, expected_frames
+from dubcli.pipeline.own_sound import own_sound_windows
 from dubcli.pipeline.subject import follow_face, model_subject
 
 if TYPE_CHECKING:
@@ -53,4 +55,6 @@ def _analysed(
                 context.engine.segmenter(),
             )
         face, _ = follow_face(reader, require_video(info), choose_face(found, 1), spec)
+        own_audio = own_sound_windows(context.engine, info, face.track, found.times, [spec], device)
+        face = replace(face, own_audio=own_audio)
         return model_subject(face, face.references, spec, device, found.times)

@@ -42,7 +42,7 @@ class Picture:
     model_ranges: list[dict[str, object]]
 
 
-def plan_segments(windows: Sequence[Window], least: int) -> list[list[Window]]:
+def group_windows(windows: Sequence[Window], least: int) -> list[list[Window]]:
     """Group windows into segments of at least so many frames, but for the last."""
     segments: list[list[Window]] = [[]]
     for window in windows:
@@ -72,7 +72,7 @@ def render_picture(
     """
     timeline, folder = decision.schedule.timeline, context.folder
     renderers = make_renderers(context, job, decision, speakers)
-    segments = plan_segments(renderers[0].windows(), context.segment_frames)
+    segments = group_windows(renderers[0].windows(), context.segment_frames)
     first = _num_finished(folder, segments)
     _, _, said = choose_encoder(job.video, job.encode)
     notes: list[str] = []

@@ -19,7 +19,7 @@ from dubcli.face.track import fade
 from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
 from dubcli.media.sound.loudness import Loudness, measure_loudness
 from dubcli.media.sound.waveform import is_silent, read_recording
-from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.media.video.timeline import FrameTimes, Timeline, build_timeline
 from dubcli.pipeline.part import part_timeline, place_part
 
 # EBU R128's highest true peak, dB over full scale: lossy codecs overshoot by less than this leaves.
@@ -92,7 +92,7 @@ def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
     return waveform, audio_s
 
 
-def plan_sound(
+def schedule_sound(
     config: DubConfig, info: MediaInfo, audio_s: Fraction, times: FrameTimes
 ) -> Schedule:
     """Fit video and driving audio to each other.
@@ -115,11 +115,11 @@ def plan_sound(
         origin_s = min(first_s, info.audio.start_pts * info.audio.time_base)
     part = place_part(config, audio_s, times)
     if part is not None:
-        return _plan_part(config, info, part, audio_s, times, origin_s)
+        return _schedule_part(config, info, part, audio_s, times, origin_s)
     begin_s = origin_s + config.audio_offset_s
     skip_s = max(Fraction(0), origin_s - begin_s)
     lead_s = first_s - begin_s  # how much of it comes before the first frame, below 0 for a wait
-    timeline = plan_timeline(times, max(Fraction(0), audio_s - lead_s), config.sync_mode)
+    timeline = build_timeline(times, max(Fraction(0), audio_s - lead_s), config.sync_mode)
     kept_s = min(audio_s, timeline.audio_s + lead_s)
     if kept_s <= skip_s:
         length = f"the video lasts {float(times.duration_s):.2f} s"
@@ -138,7 +138,7 @@ def plan_sound(
     )
 
 
-def _plan_part(
+def _schedule_part(
     config: DubConfig,
     info: MediaInfo,
     part: Part,
@@ -146,7 +146,7 @@ def _plan_part(
     times: FrameTimes,
     origin_s: Fraction,
 ) -> Schedule:
-    """As `plan_sound` where the audio begins with a part of the video, and ends in it."""
+    """As `schedule_sound` where the audio begins with a part of the video, and ends in it."""
     begin_s = part.begin_s + config.audio_offset_s
     skip_s = max(Fraction(0), part.begin_s - begin_s)
     kept_s = min(audio_s, part.end_s - begin_s)
@@ -173,7 +173,7 @@ def _nothing_left(audio: Path, config: DubConfig, why: str) -> ConfigError:
     )
 
 
-def plan_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
+def choose_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
     """Measure what `--match-loudness` and `--mix-original` need to know of both sounds.
 
     Args:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dubcli.core.types import F32, AudioFeatures
 from dubcli.models.api import Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.own_sound import own_sound_windows
 from dubcli.pipeline.renderer import Renderer, RenderJob
 from dubcli.pipeline.second_subject import analyse_second_subjects
 from dubcli.pipeline.subject import DubbedFace, follow_face
@@ -67,13 +68,25 @@ def prepare_speakers(
             reference_frames,
             None if job.models.is_one else job.models.motion.spec,
         )
+        own_audio = own_sound_windows(
+            context.engine,
+            job.info,
+            face.track,
+            decision.found.times,
+            specs.values(),
+            job.device,
+        )
         waveform = speaker.speech.waveform
         features = {
             kind: context.engine.features(waveform, kind) for kind in job.models.audio_kinds
         }
         prepared.append(
             PreparedSpeaker(
-                speaker=speaker, face=face, looks=looks, features=features, second=second
+                speaker=speaker,
+                face=replace(face, own_audio=own_audio),
+                looks=looks,
+                features=features,
+                second=second,
             )
         )
     return tuple(prepared)
@@ -107,7 +120,9 @@ def make_renderers(
                 strength=one.speaker.strength,
                 device=job.device,
                 second=one.second,
-                segment=context.engine.segmenter() if one.face.track.touched.any() else None,
+                segmenter=context.engine.segmenter()
+                if one.face.track.partially_occluded.any()
+                else None,
             ),
             clock or context.clock,
         )

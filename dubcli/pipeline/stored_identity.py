@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dubcli.core.errors import DubError, IncompatibleAdapterError
+from dubcli.core.errors import ConfigError, DubError, IncompatibleAdapterError
 from dubcli.core.types import F32, U8, Alignment, Int, References
 from dubcli.face.face_descriptor import closest_likeness
 from dubcli.face.landmarks import CHEEKS, LIPS_OUTER
@@ -17,6 +17,7 @@ from dubcli.face.references import detail_factor
 from dubcli.identities.identity import Identity
 from dubcli.identities.matching import resembling
 from dubcli.identities.store import load_identity, locate
+from dubcli.models.api import ModelSpec
 from dubcli.weights.external import is_external
 from dubcli.weights.manifest import Manifest, load_manifest
 from dubcli.weights.resolve import resolve
@@ -60,6 +61,19 @@ def read_identity(
             "Learn it again with dub finetune.",
         )
     return identity, base.name
+
+
+def require_one_role(spec: ModelSpec) -> None:
+    """Refuse a model whose references play several roles: an identity stores those of one.
+
+    Raises:
+        ConfigError: It has several roles, or none.
+    """
+    if len(spec.static_roles()) != 1:
+        raise ConfigError(
+            f"'{spec.name}' takes no identity: an identity holds references of one role.",
+            "Choose another --model, or dub without an identity.",
+        )
 
 
 def in_this_video(

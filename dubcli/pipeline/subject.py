@@ -42,6 +42,8 @@ class DubbedFace:
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
+        own_audio: The video's own sound around each source frame, by name of the model that hears
+            it, see `own_sound.own_sound_windows`. Shape (F, A, D).
         state: What a model prepared of them before, see `LipSyncModel.state_tensors`; None
             prepares it now.
     """
@@ -54,6 +56,7 @@ class DubbedFace:
     neutral: F32
     references: Mapping[str, References]
     motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
+    own_audio: Mapping[str, F32] = field(default_factory=dict[str, F32])
     state: dict[str, torch.Tensor] | None = None
 
     @property
@@ -147,10 +150,12 @@ def model_subject(
     if "track" in spec.needs and times is not None:
         seconds = np.asarray(times.pts, np.float64) * float(times.time_base)
         canonical = to_canonical(face.track.landmarks, face.pose)
+        heard = face.own_audio.get(spec.name)
         track = TrackMotion(
             points=torch.from_numpy(canonical.astype(np.float32)).to(device),
             valid=torch.from_numpy(face.track.valid).to(device),
             times_s=torch.from_numpy(seconds),
+            audio=None if heard is None else torch.from_numpy(heard).to(device),
         )
     return Subject(
         references={

@@ -10,7 +10,7 @@ from pathlib import Path
 from dubcli.core.errors import EncodeError
 from dubcli.core.formatting import in_bytes
 from dubcli.core.types import MediaInfo
-from dubcli.media.container.formats import LOSSLESS_AUDIO, Container, container_of, plan_streams
+from dubcli.media.container.formats import LOSSLESS_AUDIO, Container, choose_streams, container_of
 from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
@@ -31,7 +31,7 @@ _MOST_PIXEL_BYTES, _MOST_LOSSLESS_BYTES = 0.25, 6.0
 _COPIES = 3
 
 
-def foresee(
+def estimate_needs(
     context: RunContext,
     job: LoadedJob,
     decision: Decision,
@@ -151,7 +151,7 @@ def _most_bytes(job: LoadedJob, num_frames: int) -> float:
 def _other_bytes(job: LoadedJob, decision: Decision) -> int:
     """About what sound and further streams of the result weigh."""
     container = container_of(job.output)
-    kept, _ = plan_streams(job.info.streams, container, job.info)
+    kept, _ = choose_streams(job.info.streams, container, job.info)
     others = _stream_bytes(job.info) if kept else 0
     return _sound_bytes(job, container, decision.schedule.timeline.duration_s) + others
 

@@ -18,7 +18,7 @@ from dubcli.pipeline.analysis import Analysis
 from dubcli.preview.plan_types import LIPS, FaceFacts, ShotFacts
 from dubcli.sync.scorer import MouthClip, SyncScore, mouth_of_track
 
-Listen = Callable[[Sequence[MouthClip]], Sequence[SyncScore | None]]
+ScoreMouths = Callable[[Sequence[MouthClip]], Sequence[SyncScore | None]]
 
 # Lips move where their gap spreads over more than this share of the distance between the eyes
 # within two seconds (10th to 90th percentile). Of 467 such stretches of people who speak 98 % do.
@@ -27,18 +27,20 @@ _MOVING, _BLOCK_S, _LEAST_FRAMES = 0.05, 2.0, 8
 _LEAST_HEARD_S, _MOST_HEARD = 2.2, 12
 
 
-def faces_seen(found: Analysis, listen: Listen) -> tuple[list[ShotFacts], list[FaceFacts]]:
+def faces_seen(
+    found: Analysis, score_mouths: ScoreMouths
+) -> tuple[list[ShotFacts], list[FaceFacts]]:
     """Shots with the faces in them, and each face over the whole video.
 
     Args:
         found: Result of pass 1.
-        listen: Tells how well mouths follow the video's own sound; None where it cannot.
+        score_mouths: Tells how well mouths follow the video's own sound; None where it cannot.
     """
     times = found.times
     shown = _shots(found)
     seen = [_SeenFace.of(number, track, times) for number, track in enumerate(found.tracks, 1)]
     parts = [(face, part) for face in seen for part in shown if face.is_seen[part].any()]
-    heard = _heard([face.mouth_in(part) for face, part in parts], listen)
+    heard = _heard([face.mouth_in(part) for face, part in parts], score_mouths)
     facts = [face.facts(part, score) for (face, part), score in zip(parts, heard, strict=True)]
     shots = [
         ShotFacts(
@@ -157,14 +159,14 @@ def lip_motion(mouth: MouthClip) -> float | None:
     return max(spreads, default=None)
 
 
-def _heard(mouths: Sequence[MouthClip], listen: Listen) -> list[SyncScore | None]:
+def _heard(mouths: Sequence[MouthClip], score_mouths: ScoreMouths) -> list[SyncScore | None]:
     """Scores of the longest stretches; None of the others and of those too short to tell."""
     scores: list[SyncScore | None] = [None] * len(mouths)
     lengths = [_usable_s(mouth) for mouth in mouths]
     longest = sorted(range(len(mouths)), key=lambda place: -lengths[place])[:_MOST_HEARD]
     asked = [place for place in longest if lengths[place] >= _LEAST_HEARD_S]
     if asked:
-        for place, score in zip(asked, listen([mouths[i] for i in asked]), strict=True):
+        for place, score in zip(asked, score_mouths([mouths[i] for i in asked]), strict=True):
             scores[place] = score
     return scores
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import EncodeError
 from dubcli.core.formatting import clock_time, reason_in_words
 from dubcli.core.types import F64, U8, FaceTrack, Int, VideoStreamInfo
@@ -178,13 +178,9 @@ def _sheet(tiles: Sequence[U8]) -> U8:
 
 def _write(image: U8, path: Path) -> None:
     png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    partial = path.with_name(f".dub-{secrets.token_hex(6)}.png")
     try:
-        partial.write_bytes(png.tobytes())
-        partial.replace(path)
+        replace_bytes(path, png.tobytes())
     except OSError as error:
         raise EncodeError(
             f"'{path}' cannot be written: {error.strerror}.", "Choose another file with --faces."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

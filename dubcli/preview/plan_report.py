@@ -15,9 +15,9 @@ from dubcli.config import PlanConfig
 from dubcli.core.errors import ConfigError, DubError, EncodeError
 from dubcli.core.progress import Progress
 from dubcli.core.types import MediaInfo
-from dubcli.media.container.formats import container_of, default_output, plan_streams
+from dubcli.media.container.formats import choose_streams, container_of, default_output
 from dubcli.media.container.probe import require_video
-from dubcli.media.sound.audio_track import plan_audio, read_driving_audio
+from dubcli.media.sound.audio_track import arrange_audio, read_driving_audio
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
@@ -33,7 +33,7 @@ from dubcli.pipeline.run import open_source
 from dubcli.pipeline.soundtrack import sound_edit
 from dubcli.pipeline.speakers import prepare_speakers
 from dubcli.pipeline.summary import planned_ranges, remarks_on
-from dubcli.preview.estimate import foresee, require_space
+from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.faces_seen import faces_seen
 from dubcli.preview.faces_sheet import draw_faces
 from dubcli.preview.plan_types import Estimate, PlannedSpeaker, PlanReport, ResultFacts
@@ -192,7 +192,7 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
             decision=decision,
             notes=tuple(remarks_on(job, decision, prepared)),
         )
-        needed = foresee(context, job, decision, prepared, always=True)
+        needed = estimate_needs(context, job, decision, prepared, always=True)
         context.clock.add("trial", began)
         outlook = replace(outlook, needed=needed)
         require_space(needed, job.output)
@@ -258,7 +258,7 @@ def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
     schedule, container = decision.schedule, container_of(job.output)
     timeline = schedule.timeline
     encoder, pix_fmt, said = choose_encoder(job.video, job.encode)
-    sound, heard = plan_audio(
+    sound, heard = arrange_audio(
         read_driving_audio(job.sound),
         container,
         schedule.audio_s,
@@ -266,7 +266,7 @@ def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
         schedule.begin_s + schedule.skip_s,
         sound_edit(job.config, job.info, job.levels, schedule),
     )
-    _, streams = plan_streams(job.info.streams, container, job.info)
+    _, streams = choose_streams(job.info.streams, container, job.info)
     return ResultFacts(
         path=str(job.output),
         exists=job.output.exists() or report_path(job.output).exists(),

@@ -89,7 +89,7 @@ class Marks:
         return [] if self.tag else [LAW]
 
 
-def plan_marks(config: DubConfig, output: Path) -> Marks:
+def choose_marks(config: DubConfig, output: Path) -> Marks:
     """Which marks a result gets: all that can be had, unless the user says otherwise.
 
     Raises:

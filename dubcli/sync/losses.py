@@ -13,8 +13,8 @@ def sync_loss(expert: SyncExpert, made: Tensor, audio: Tensor) -> Tensor:
 
     Args:
         expert: In evaluation mode, without gradients of its own.
-        made: Generated departures of the speaking points from rest, V = `expert.config.window`
-            samples at 25 Hz. Shape (N, V, S, 3), canonical units.
+        made: Generated mouth offsets, V = `expert.config.window` samples at 25 Hz. Shape
+            (N, V, S, 3), canonical units.
         audio: Audio steps around the middle sample. Shape (N, A, D), A = `config.audio_width`.
     """
     return ((expert(made, audio) - 1) ** 2).mean()
@@ -31,7 +31,7 @@ def relative_sync_loss(
     Args:
         expert: In evaluation mode, without gradients of its own.
         made: As in `sync_loss`.
-        real: The true departures at the same moments; no gradient reaches them.
+        real: The true mouth offsets at the same moments; no gradient reaches them.
         audio: As in `sync_loss`.
         margin: How much worse than real costs nothing.
     """

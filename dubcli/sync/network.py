@@ -85,7 +85,7 @@ class MouthEncoder(nn.Module):
 
     def __init__(self, config: SyncConfig) -> None:
         super().__init__()
-        # Fitted to training data: departures times these have about unit variance.
+        # Fitted to training data: mouth offsets times these have about unit variance.
         self.register_buffer("components", torch.zeros(config.num_components, NUM_USED, 3))
         self.layers = nn.Sequential(
             _Temporal(2 * config.num_components, config, kernel=3, dilation=1),
@@ -143,7 +143,7 @@ class SyncExpert(nn.Module):
         """Unit vectors of mouths, V = `config.window` samples at 25 Hz each.
 
         Args:
-            points: Departures of the speaking points from rest, canonical units.
+            points: Departures of the speaking points from neutral, canonical units.
                 Shape (N, L, S, 3), L >= V.
 
         Returns:

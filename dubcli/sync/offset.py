@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.training.data.prepared_clip import PreparedClip, features_of, mouth_of
 
 # So many windows (6 s) make the sync expert sure of any sound that follows its mouth.
@@ -29,18 +29,18 @@ class OffsetColumns:
     sound_dropped: str = ""
 
 
-def measure_offset(judge: SyncJudge | None, clip: PreparedClip) -> OffsetColumns:
+def measure_offset(scorer: SyncScorer | None, clip: PreparedClip) -> OffsetColumns:
     """A clip's offset by the sync expert, and whether its sound can be learnt from.
 
     Sound too short to tell is kept as it is.
 
     Args:
-        judge: The expert, None where its weights do not ship.
+        scorer: The expert, None where its weights do not ship.
         clip: A prepared clip.
     """
-    if judge is None or not len(clip.voices):
+    if scorer is None or not clip.has_sound or scorer.audio_kind not in clip.sounds:
         return OffsetColumns()
-    score = judge.score(mouth_of(clip), features_of(clip))
+    score = scorer.score(mouth_of(clip), features_of(clip, kind=scorer.audio_kind))
     if not score.num_windows:
         return OffsetColumns()
     confidence = f"{score.confidence:.3f}"

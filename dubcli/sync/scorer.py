@@ -67,12 +67,12 @@ class SampledMouth:
     """A mouth at 25 Hz.
 
     Attributes:
-        departures: Speaking points minus rest, canonical units. Shape (L, S, 3), float32.
+        mouth_offsets: Speaking points minus neutral, canonical units. Shape (L, S, 3), float32.
         usable: The points are known at this moment. Shape (L,).
         first_s: Time of the first sample, seconds.
     """
 
-    departures: F32
+    mouth_offsets: F32
     usable: Bool
     first_s: float
 
@@ -114,7 +114,7 @@ class SyncScore:
         return self.confidence >= max(_LEAST_SURE, needed)
 
 
-class SyncJudge:
+class SyncScorer:
     """A trained expert and the measurements made with it.
 
     Args:
@@ -191,7 +191,7 @@ class SyncJudge:
         steps = audio_steps(mouth.first_s, moments, features)
         audio = torch.from_numpy(sound_around(features, steps, config)).to(device)
         heard = self.expert.listen(audio[None])[0, torch.from_numpy(steps - steps[0]).to(device)]
-        seen = self.expert.see(torch.from_numpy(mouth.departures).to(device)[None])[0]
+        seen = self.expert.see(torch.from_numpy(mouth.mouth_offsets).to(device)[None])[0]
         offsets = range(2 * MAX_OFFSET + 1)
         all_of = torch.stack([(seen * heard[i : i + num]).sum(-1) for i in offsets], -1)
         return all_of.cpu().numpy()[known]
@@ -201,28 +201,28 @@ _UNKNOWN = SyncScore(confidence=math.nan, distance=math.nan, offset_frames=math.
 
 
 def sample_mouth(mouths: MouthClip) -> SampledMouth:
-    """A mouth at 25 Hz, linearly between its frames, as departures from its rest."""
+    """A mouth at 25 Hz, linearly between its frames, as mouth offsets from its neutral mouth."""
     num = len(mouths)
     usable = np.ones(num, np.bool_) if mouths.usable is None else mouths.usable
     if num < 2 or not usable.any():
         empty = np.zeros((0, *mouths.points.shape[1:]), np.float32)
-        return SampledMouth(departures=empty, usable=np.zeros(0, np.bool_), first_s=0.0)
+        return SampledMouth(mouth_offsets=empty, usable=np.zeros(0, np.bool_), first_s=0.0)
     times = mouths.times.astype(np.float64)
     wanted = np.arange(times[0], times[-1] + 1e-9, 1 / SYNC_RATE_HZ)
     right = np.clip(np.searchsorted(times, wanted), 1, num - 1)
     left = right - 1
     share = ((wanted - times[left]) / (times[right] - times[left]))[:, None, None]
-    departures = mouths.points - _rest(mouths.points[usable])
-    sampled = departures[left] * (1 - share) + departures[right] * share
+    mouth_offsets = mouths.points - _neutral(mouths.points[usable])
+    sampled = mouth_offsets[left] * (1 - share) + mouth_offsets[right] * share
     known = usable[left] & usable[right] & (times[right] - times[left] <= _MAX_GAP_S)
     if mouths.shot is not None:
         known &= mouths.shot[left] == mouths.shot[right]
     return SampledMouth(
-        departures=sampled.astype(np.float32), usable=known, first_s=float(times[0])
+        mouth_offsets=sampled.astype(np.float32), usable=known, first_s=float(times[0])
     )
 
 
-def _rest(points: F32) -> F32:
+def _neutral(points: F32) -> F32:
     """Mean of the shapes (T, S, 3) in which the mouth is most closed, as `face.neutral` has it."""
     gap = np.linalg.norm(points[:, INNER_TOP] - points[:, INNER_BOTTOM], axis=-1)
     closed = np.argsort(gap, kind="stable")[: max(1, round(_CLOSED_SHARE * len(points)))]

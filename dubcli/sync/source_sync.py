@@ -18,7 +18,7 @@ from dubcli.face.track import smooth_pose
 from dubcli.media.sound.waveform import is_silent, read_waveform
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.sync.scorer import LEAST_WINDOWS, MouthClip, SyncJudge, SyncScore, mouth_of_track
+from dubcli.sync.scorer import LEAST_WINDOWS, MouthClip, SyncScore, SyncScorer, mouth_of_track
 
 Extract = Callable[[Waveform, str], AudioFeatures]
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class SourceSync:
     """
 
     def __init__(
-        self, info: MediaInfo, load_expert: Callable[[], SyncJudge | None], extract: Extract
+        self, info: MediaInfo, load_expert: Callable[[], SyncScorer | None], extract: Extract
     ) -> None:
         self._info, self._load_expert, self._extract = info, load_expert, extract
         self._waveform: Waveform | None = None
@@ -78,13 +78,18 @@ class SourceSync:
             _LOG.info("Whether the source is in step is not known: %s", error)
             return unknown
 
-    def _score(self, expert: SyncJudge, mouth: MouthClip, waveform: Waveform) -> SyncScore | None:
+    def _score(self, expert: SyncScorer, mouth: MouthClip, waveform: Waveform) -> SyncScore | None:
         if len(mouth) < LEAST_WINDOWS:
             return None
         heard = _part(waveform, mouth.times[0], mouth.times[-1])
         if not len(heard.samples) or is_silent(heard):
             return None
         return expert.score(mouth, self._extract(heard, expert.audio_kind))
+
+
+def is_in_step(score: SyncScore | None) -> bool:
+    """Whether a mouth surely speaks its video's own sound, at the same time."""
+    return score is not None and score.is_sure and abs(score.offset_frames) <= _TOLERATED_FRAMES
 
 
 def source_warning(score: SyncScore | None) -> str | None:

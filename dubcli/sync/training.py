@@ -20,10 +20,10 @@ import torch
 from dubcli.config import SyncTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
-from dubcli.sync.scorer import SyncJudge, SyncScore
+from dubcli.sync.scorer import SyncScore, SyncScorer
 from dubcli.sync.training_data import (
     SyncBatches,
     SyncClip,
@@ -40,7 +40,7 @@ from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Optimization
 
 OFFSETS_NAME = "offsets.csv"
-_PLAN_NAME = "plan.json"
+_SCHEDULE_NAME = "plan.json"
 _FIELDS: tuple[str, ...] = (
     "clip",
     "identity",
@@ -126,16 +126,16 @@ def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Pat
             "A sync expert needs clips with sound of at least two people.",
             "Add clips, and name their people in a catalogue.",
         )
-    tell = progress or (lambda stage, done, total: None)
-    run = _SyncRun(config=config, preset=preset, device=device, tell=tell)
-    steps = run.planned_steps(learnt)
+    progress = progress or no_progress
+    run = _SyncRun(config=config, preset=preset, device=device, progress=progress)
+    steps = run.num_steps_of(learnt)
     found = _read_offsets(config.output / OFFSETS_NAME)
     if found is None:
         found = run.cross_fit(learnt, steps)
         _write_offsets(config.output / OFFSETS_NAME, _rows(learnt, found, "no"))
     saved, expert = run.last_expert(_in_step(learnt, found), steps, resumed)
-    judge, strangers = SyncJudge(expert), [clip for clip in clips if clip.clip.identity in held]
-    judged = {clip.clip.clip_id: offset_of(judge, clip) for clip in strangers}
+    scorer, strangers = SyncScorer(expert), [clip for clip in clips if clip.clip.identity in held]
+    judged = {clip.clip.clip_id: offset_of(scorer, clip) for clip in strangers}
     rows = [*_rows(learnt, found, "no"), *_rows(strangers, judged, "yes")]
     _write_offsets(config.output / OFFSETS_NAME, rows)
     return saved
@@ -175,16 +175,16 @@ class _SyncRun:
     config: SyncTrainConfig
     preset: SyncPreset
     device: torch.device
-    tell: Progress
+    progress: Progress
 
-    def planned_steps(self, clips: list[SyncClip]) -> int:
+    def num_steps_of(self, clips: list[SyncClip]) -> int:
         """Steps of the last expert: as asked, or as many as the asked minutes allow for.
 
-        The plan is kept, so that a run that goes on has the same one.
+        The number is kept, so that a run that goes on has the same one.
         """
         if not self.config.minutes:
             return self.config.steps
-        path = self.config.output / _PLAN_NAME
+        path = self.config.output / _SCHEDULE_NAME
         try:
             return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
         except FileNotFoundError:
@@ -219,13 +219,13 @@ class _SyncRun:
                 seed=1 + done,
             )
 
-            def tell(stage: str, made: int, total: int, before: int = done * num) -> None:
-                self.tell("offsets", before + made, _ROUNDS * _FOLDS * num)
+            def progress(stage: str, made: int, total: int, before: int = done * num) -> None:
+                self.progress("offsets", before + made, _ROUNDS * _FOLDS * num)
 
-            loop.run(tell)
-            judge = SyncJudge(_averaged(loop))
+            loop.run(progress)
+            scorer = SyncScorer(_averaged(loop))
             strangers = (clip for clip in clips if fold_of[clip.clip.identity] == fold)
-            found |= {clip.clip.clip_id: offset_of(judge, clip) for clip in strangers}
+            found |= {clip.clip.clip_id: offset_of(scorer, clip) for clip in strangers}
         return found
 
     def last_expert(
@@ -244,7 +244,7 @@ class _SyncRun:
         loop = self._begin(clips, settings, seed=0)
         if resumed is not None:
             loop.resume(resumed)
-        return loop.run(self.tell), _averaged(loop)
+        return loop.run(self.progress), _averaged(loop)
 
     def _begin(self, clips: list[SyncClip], settings: LoopSettings, seed: int) -> Loop:
         config = self.config

@@ -22,8 +22,8 @@ from dubcli.sync.network import NUM_USED, SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.sync.scorer import (
     MAX_OFFSET,
     SampledMouth,
-    SyncJudge,
     SyncScore,
+    SyncScorer,
     audio_steps,
     sample_mouth,
     sound_around,
@@ -66,14 +66,14 @@ class SyncBatch:
     """Runs of T moments of B clips, with V - 1 mouth samples and MAX_OFFSET moments around.
 
     Attributes:
-        departures: Shape (B, T + V - 1, S, 3).
+        mouth_offsets: Shape (B, T + V - 1, S, 3).
         audio: Audio steps. Shape (B, L, D).
         places: Step in `audio` at which the window of each moment begins, from MAX_OFFSET moments
             before the run to as many after it. Shape (B, T + 2 MAX_OFFSET).
         counted: The mouth is known and the words are heard. Shape (B, T).
     """
 
-    departures: Tensor
+    mouth_offsets: Tensor
     audio: Tensor
     places: Tensor
     counted: Tensor
@@ -93,9 +93,9 @@ def sync_clips(clips: list[TrainClip], window: int) -> list[SyncClip]:
     return [clip for clip in made if clip.mouth.windows(window).sum() >= _LEAST_RUN]
 
 
-def offset_of(judge: SyncJudge, clip: SyncClip) -> SyncScore:
+def offset_of(scorer: SyncScorer, clip: SyncClip) -> SyncScore:
     """How far picture and sound of a clip are apart, whatever offset it was given before."""
-    cosines = judge.cosines(clip.mouth, features_of(clip.clip.clip))
+    cosines = scorer.cosines(clip.mouth, features_of(clip.clip.clip, kind=scorer.audio_kind))
     return summarise(1 - cosines.mean(0), len(cosines))
 
 
@@ -109,7 +109,7 @@ def fit_expert(expert: SyncExpert, clips: list[SyncClip]) -> None:
     config, own = expert.config, [clip.clip for clip in clips]
     covariance = np.zeros((NUM_USED * 3, NUM_USED * 3))
     for clip, weight in zip(clips, identity_weights(own), strict=True):
-        known = clip.mouth.departures[clip.mouth.usable][:, :NUM_USED].astype(np.float64)
+        known = clip.mouth.mouth_offsets[clip.mouth.usable][:, :NUM_USED].astype(np.float64)
         flat = known.reshape(len(known), -1)
         covariance += weight * (flat.T @ flat) / max(1, len(flat))
     values, vectors = np.linalg.eigh(covariance)
@@ -165,9 +165,9 @@ class SyncBatches(Dataset[Batch]):
         known = clip.mouth.windows(config.window)
         start = int(rng.integers(0, max(1, len(known) - num + 1)))
         samples = np.clip(np.arange(start, start + num + around), 0, len(known) + around - 1)
-        departures = self._vary(clip.mouth.departures[samples], rng)
-        version = int(rng.integers(len(clip.clip.clip.voices)))
-        features = features_of(clip.clip.clip, version)
+        mouth_offsets = self._vary(clip.mouth.mouth_offsets[samples], rng)
+        version = int(rng.integers(clip.clip.clip.num_versions))
+        features = features_of(clip.clip.clip, version, kind=config.audio_kind)
         centre = start + config.window // 2
         moments = np.arange(centre - MAX_OFFSET, centre + num + MAX_OFFSET)
         first_s = clip.mouth.first_s - clip.offset_frames / SYNC_RATE_HZ
@@ -180,15 +180,15 @@ class SyncBatches(Dataset[Batch]):
         place = np.arange(start, start + num)
         counted = (place < len(known)) & known[np.minimum(place, len(known) - 1)]
         counted &= heard[own] > _HEARD_SHARE
-        return departures, hide_sound(audio, rng), steps - steps[0], counted
+        return mouth_offsets, hide_sound(audio, rng), steps - steps[0], counted
 
-    def _vary(self, departures: F32, rng: np.random.Generator) -> F32:
+    def _vary(self, mouth_offsets: F32, rng: np.random.Generator) -> F32:
         """Another face: mirrored, livelier or calmer, its landmarks a little off."""
         if rng.random() < 0.5:
-            departures = departures[:, self._mirror] * np.array([-1, 1, 1], np.float32)
+            mouth_offsets = mouth_offsets[:, self._mirror] * np.array([-1, 1, 1], np.float32)
         strength = np.exp(rng.uniform(-_VARY_STRENGTH, _VARY_STRENGTH))
-        off = rng.normal(0, _VARY_REST, (1, *departures.shape[1:]))
-        return (departures * strength + off).astype(np.float32)
+        off = rng.normal(0, _VARY_REST, (1, *mouth_offsets.shape[1:]))
+        return (mouth_offsets * strength + off).astype(np.float32)
 
 
 class SyncTask:
@@ -239,7 +239,7 @@ def contrast_losses(expert: SyncExpert, batch: SyncBatch) -> dict[str, Tensor]:
         `moment`, `run`, their sum `loss`, and `right`: the share of moments whose best offset is
         the true one or beside it.
     """
-    seen = expert.see(batch.departures)
+    seen = expert.see(batch.mouth_offsets)
     heard = expert.listen(batch.audio)
     places = batch.places[..., None].expand(-1, -1, heard.shape[-1])
     heard = heard.gather(1, places)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dubcli.core.errors import DubError
 from dubcli.training.parallel import rank, world_size
 from dubcli.training.stage import Batch
 
@@ -52,10 +53,13 @@ def batches_of(
         numbers: Which.
         workers: Processes that make them; 0 makes each when it is wanted.
         device: Where they are put.
+
+    Raises:
+        DubError: One cannot be made, in whichever process.
     """
     assert isinstance(numbers, Sized)
     loader = DataLoader(
-        dataset,
+        _Made(dataset),
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
@@ -67,7 +71,25 @@ def batches_of(
         multiprocessing_context="spawn" if workers else None,
     )
     for batch in loader:
+        if isinstance(batch, DubError):
+            raise batch
         yield placed(batch, device)
+
+
+class _Made(Dataset[Batch | DubError]):
+    """Batches, or why one cannot be made.
+
+    A worker process hands an error over as the text of its traceback, which is no line for a user.
+    """
+
+    def __init__(self, batches: Dataset[Batch]) -> None:
+        self._batches = batches
+
+    def __getitem__(self, index: int) -> Batch | DubError:
+        try:
+            return self._batches[index]
+        except DubError as error:
+            return error
 
 
 def _one_thread(worker: int) -> None:

@@ -47,7 +47,7 @@ class LoopSettings:
         began: When the minutes began, `time.monotonic()`; None: with the loop.
         accumulate: Batches whose gradients make one update.
         workers: Processes that make batches.
-        is_half: Compute in bfloat16 where that is safe.
+        is_bfloat16: Compute in bfloat16 where that is safe.
         average_decay: Of the running average, at most.
         checkpoint_every: Updates between checkpoints; 0 for none but the last.
         preview_every: Updates between previews; 0 for none.
@@ -63,7 +63,7 @@ class LoopSettings:
     began: float | None = None
     accumulate: int = 1
     workers: int = 0
-    is_half: bool = False
+    is_bfloat16: bool = False
     average_decay: float = 0.998
     checkpoint_every: int = 0
     preview_every: int = 0
@@ -243,7 +243,7 @@ class Loop:
         for place, (name, cost) in enumerate(self._costs.items()):
             with (
                 nullcontext() if is_last else _unshared(cost),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.is_half),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.is_bfloat16),
             ):
                 losses: dict[str, Tensor] = cost(batch, self.step)
             with nullcontext() if is_last else _unshared(cost):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dubcli.config import TrainConfig
-from dubcli.core.errors import ConfigError
+from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.progress import Progress
 from dubcli.pipeline.device import choose_device, has_fast_bfloat16
 from dubcli.training.checkpoint import (
@@ -20,7 +20,13 @@ from dubcli.training.checkpoint import (
     list_checkpoints,
     read_state,
 )
-from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
+from dubcli.training.data.train_clips import (
+    TrainClip,
+    check_form,
+    load_clips,
+    longest_run,
+    with_sound,
+)
 from dubcli.training.init_weights import start_beside, start_from
 from dubcli.training.loop import Loop, LoopSettings
 from dubcli.training.parallel import is_first, process_group, rank
@@ -81,7 +87,7 @@ def train(
         clips = overrides.clips or load_clips(config.data, notes.add)
         setup = StageSetup(
             model=_channels_last(model),
-            clips=_usable(clips, stage.needs(sizes)),
+            clips=_usable(clips, stage.needs(sizes), config, notes.add),
             config=config,
             settings=state.settings,
             started=config.init is not None,
@@ -160,13 +166,37 @@ def _state(
     return state, checkpoint_to_resume(config.output, state, resume=config.resume)
 
 
-def _usable(clips: list[TrainClip], needs: DataNeeds) -> list[TrainClip]:
+def _usable(
+    clips: list[TrainClip], needs: DataNeeds, config: TrainConfig, note: Callable[[str], None]
+) -> list[TrainClip]:
     """The clips that a stage can learn from.
 
+    Args:
+        clips: Of the prepared set.
+        needs: Of the stage.
+        config: The run.
+        note: Is told of crops that will be enlarged.
+
     Raises:
-        TrainingError: There are none.
+        TrainingError: There are none, or the set is of another form.
     """
-    return with_sound(clips) if needs.has_sound else clips
+    first = clips[0].clip
+    check_form(clips, needs.size, needs.template, needs.features)
+    if first.size[0] < needs.size[0]:
+        found, wanted = (f"{height}x{width}" for height, width in (first.size, needs.size))
+        note(
+            f"The set's crops of {found} px are enlarged, which adds no detail. "
+            f"Run 'dub prepare --size {wanted}' into another folder."
+        )
+    clips = with_sound(clips) if needs.has_sound else clips
+    run = needs.run(config.frames_per_clip)
+    kept = [clip for clip in clips if longest_run(clip) >= run]
+    if not kept:
+        raise TrainingError(
+            f"No prepared clip has {run} usable frames in a row.",
+            "Use fewer --frames-per-clip, or add longer clips (index.csv, column longest_run).",
+        )
+    return kept
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
@@ -180,7 +210,7 @@ def _settings(config: TrainConfig, stage: Stage, device: torch.device) -> LoopSe
         minutes=config.minutes,
         accumulate=config.accumulate,
         workers=config.workers,
-        is_half=use_bfloat16(config.precision, device),
+        is_bfloat16=use_bfloat16(config.precision, device),
         average_decay=stage.config.average_decay,
         checkpoint_every=config.checkpoint_every,
         preview_every=config.sample_every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import U8
 
@@ -47,7 +49,7 @@ class Notes:
 
 
 def append_row(folder: Path, step: int, seconds: float, values: Mapping[str, float]) -> None:
-    """Add a step's losses; the first row names them.
+    """Add a step's losses under the names of the first row, which grows by new ones.
 
     Raises:
         TrainingError: The disk is full or the folder cannot be written.
@@ -55,15 +57,29 @@ def append_row(folder: Path, step: int, seconds: float, values: Mapping[str, flo
     path = folder / LOG_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
+        names = _names(path, values)
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if is_new:
-                writer.writerow(["step", "seconds", *values])
-            losses = (f"{value:.5f}" for value in values.values())
-            writer.writerow([step, f"{seconds:.3f}", *losses])
+            # A run that goes on may have begun with another order, or fewer losses.
+            losses = (f"{values[name]:.5f}" if name in values else "" for name in names)
+            csv.writer(file).writerow([step, f"{seconds:.3f}", *losses])
     except OSError as error:
         raise _unwritable(path, str(error.strerror)) from error
+
+
+def _names(path: Path, values: Mapping[str, float]) -> list[str]:
+    """Losses in the order of the log's columns, which are made where they are missing."""
+    known: list[str] = []
+    rows = ""
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = next(csv.reader([file.readline()]), [])[2:]
+            rows = "" if {*values} <= {*known} else file.read()
+    names = list(dict.fromkeys([*known, *values]))
+    if names != known:
+        header = io.StringIO()
+        csv.writer(header).writerow(["step", "seconds", *names])
+        replace_bytes(path, (header.getvalue() + rows).encode())
+    return names
 
 
 def drop_rows_after(folder: Path, step: int) -> None:
@@ -73,7 +89,6 @@ def drop_rows_after(folder: Path, step: int) -> None:
         TrainingError: The disk is full or the folder cannot be written.
     """
     path = folder / LOG_NAME
-    partial = folder / f".{LOG_NAME}.part"
     try:
         if not path.exists():
             return
@@ -83,8 +98,7 @@ def drop_rows_after(folder: Path, step: int) -> None:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines[1:] if _step_of(line) <= step]
         if len(kept) < len(lines) - 1:
-            partial.write_text("".join([*lines[:1], *kept]), encoding="utf-8", newline="")
-            partial.replace(path)
+            replace_bytes(path, "".join([*lines[:1], *kept]).encode())
     except OSError as error:
         raise _unwritable(path, str(error.strerror)) from error
 

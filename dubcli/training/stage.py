@@ -90,15 +90,24 @@ class DataNeeds:
 
     Attributes:
         size: Height and width of its crops, px; a set of another size is resized.
+        template: How its crops are aligned, as `CropSpec` names it.
         features: Kinds of sound features, keys of `core.types.FEATURE_SIZES`.
         has_sound: Clips without sound of their own are of no use.
-        run: Usable frames of one shot in a row that a clip must have.
+        in_a_row: `--frames-per-clip` usable frames of one shot follow each other; a clip without
+            such a run is of no use.
+        context: Frames more on either side of them.
     """
 
     size: tuple[int, int]
+    template: str = "head"
     features: tuple[str, ...] = ()
     has_sound: bool = False
-    run: int = 1
+    in_a_row: bool = False
+    context: int = 0
+
+    def run(self, frames: int) -> int:
+        """Usable frames in a row that a clip must have to give `frames` of them."""
+        return frames + 2 * self.context if self.in_a_row else 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import WeightsError
 from dubcli.core.paths import HOME_VARIABLE, data_home
 
@@ -141,12 +142,7 @@ def _write(lock: Lock, path: Path) -> None:
         "files": {name: asdict(value) for name, value in sorted(lock.files.items())},
         "licences": dict(sorted(lock.licences.items())),
     }
-    partial = path.with_name(f".{_NAME}.part")
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _now() -> str:

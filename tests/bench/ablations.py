@@ -4,10 +4,10 @@ Every variation leaves one thing out (or puts one in), is trained at equal cost 
 that it has not seen. Cost is processor time of one thread: a few steps are timed, and the run gets
 as many as fit into `--minutes`, so its learning rate falls to the end as in any run.
 
-* `--stage geometry`: the sound half from nothing. Scored on the clips of `--dev` with sound of
+* `--stage geometry`: the motion part from nothing. Scored on the clips of `--dev` with sound of
   their own, by the mouth opening that the sound asks for.
-* `--stage render`: the picture half at half size from `--init`, with other losses. Scored on drawn
-  samples of the clips of `--dev` with true landmarks, in the part of the mouth that is generated.
+* `--stage render`: the rendering part at half size from `--init`, with other losses. Scored on
+  drawn samples of the clips of `--dev` with true landmarks, in the generated part of the mouth.
 * `--stage picture`: the rows of IPTalker's Table III, each the preset `small-paper` at half size
   from nothing with eq. 13's losses, sound to picture. Scored on the clips of `--dev` with sound of
   their own, in the pictures.
@@ -53,6 +53,7 @@ from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
 from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state
+from dubcli.training.data.prepared_clip import ClipSound
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.device_utils import evaluating
 from dubcli.training.init_weights import start_from
@@ -144,7 +145,7 @@ def main() -> None:
 
 
 def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
-    """The sound half with everything, and with one thing changed."""
+    """The motion part with everything, and with one thing changed."""
 
     def in_step(clips: list[TrainClip]) -> list[TrainClip]:
         return [replace(x, offset_steps=offsets.get(x.clip_id, x.offset_steps)) for x in clips]
@@ -172,7 +173,7 @@ def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
 
 
 def render_variations() -> list[Variation]:
-    """The picture half with other losses."""
+    """The rendering part with other losses."""
     default = LOSS_PRESETS["default"]
     return [
         Variation(name="default"),
@@ -201,8 +202,7 @@ def _heard(clips: list[TrainClip], num: int | None) -> list[TrainClip]:
     for clip in clips:
         prepared = clip.clip
         kept = np.flatnonzero(prepared.heard.min(1) >= 1) if num is None else np.arange(num)
-        prepared = replace(prepared, voices=prepared.voices[kept], heard=prepared.heard[kept])
-        out.append(replace(clip, clip=prepared))
+        out.append(replace(clip, clip=prepared.with_versions(kept)))
     return out
 
 
@@ -287,7 +287,7 @@ def _seconds_a_step(config: TrainConfig, overrides: Overrides) -> float:
 
 
 def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
-    """What the picture half scores before it is trained further."""
+    """What the rendering part scores before it is trained further."""
     if job.stage != "render":
         return []
     model = IPTalker(half_size(NAMED_CONFIGS[PRESETS["render"]]))
@@ -329,10 +329,16 @@ def _spread(opening: F32) -> float:
 
 def _silenced(clip: TrainClip) -> TrainClip:
     """The clip with silence and low noise in place of its sound."""
-    voices = clip.clip.voices[:1].astype(np.float32)
-    noise = np.random.default_rng(DRAW_SEED).standard_normal(voices.shape, np.float32)
-    silence = clip.clip.fill + SILENCE_NOISE * voices.std(1, keepdims=True) * noise
-    return replace(clip, clip=replace(clip.clip, voices=silence.astype(np.float16)))
+    rng = np.random.default_rng(DRAW_SEED)
+    sounds = {kind: _noise_of(sound, rng) for kind, sound in clip.clip.sounds.items()}
+    return replace(clip, clip=replace(clip.clip, sounds=sounds, heard=clip.clip.heard[:1]))
+
+
+def _noise_of(sound: ClipSound, rng: np.random.Generator) -> ClipSound:
+    values = sound.version(0).astype(np.float32)
+    noise = rng.standard_normal(values.shape, np.float32)
+    silence = sound.fill + SILENCE_NOISE * values.std(0) * noise
+    return ClipSound(versions=silence.astype(np.float16)[None], fill=sound.fill)
 
 
 def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
@@ -349,7 +355,7 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     for index in range(SAMPLES):
         batch = as_batch(stacked([samples[index]]), torch.device("cpu"))
         scene = set_scene(model, batch)
-        coefficients = coefficients_of(batch["departure"][0], model.alignment.basis)
+        coefficients = coefficients_of(batch["mouth_offset"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
         share = model._mouth_share(speaking)[:, None]

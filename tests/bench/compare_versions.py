@@ -111,8 +111,7 @@ def _sound(path: Path) -> list[bytes]:
 
 def _dub(python: str, video: Path, options: argparse.Namespace, output: Path) -> Path:
     """Dub by one version's own interpreter, in a process of its own."""
-    program, _, tree = python.partition(":")
-    environment = {**os.environ, **({"PYTHONPATH": tree} if tree else {})}
+    program, environment = interpreter(python)
     audio = options.audio.resolve()
     argv = [program, "-m", "dubcli", str(video.resolve()), "--audio", str(audio), "-o", str(output)]
     argv += ["--seed", "0", "--threads", str(options.threads), "--no-mark", "-y", *options.more]
@@ -123,6 +122,12 @@ def _dub(python: str, video: Path, options: argparse.Namespace, output: Path) ->
     if run.returncode:
         sys.exit(f"{python} fails on {video.name}: {run.stderr.strip().splitlines()[-1:]}")
     return output
+
+
+def interpreter(python: str) -> tuple[str, dict[str, str]]:
+    """Program and environment of `PYTHON` or `PYTHON:FOLDER`."""
+    program, _, tree = python.partition(":")
+    return program, {**os.environ, **({"PYTHONPATH": tree} if tree else {})}
 
 
 def _suffix(video: Path) -> str:

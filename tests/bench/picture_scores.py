@@ -22,8 +22,8 @@ from dubcli.metrics.pixels import ssim
 from dubcli.models.conversion import to_images, to_tensor
 from dubcli.models.iptalker.geometry_task import resize_pictures
 from dubcli.models.iptalker.network import IPTalker
-from dubcli.training.data.prepared_clip import MARGIN
-from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
+from dubcli.training.data.prepared_clip import without_margin
+from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of
 
 # Frames of a clip that are looked at, evenly spread.
@@ -71,10 +71,10 @@ def _painted(model: IPTalker, clip: TrainClip, frames: Int) -> tuple[U8, U8]:
     """Made and real crops at the model's size. Shapes (T, H, W, 3)."""
     config, device = model.config, device_of(model)
     shown = np.concatenate([frames, _references(clip, config.num_references)])
-    crops = np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in shown])
+    crops = np.stack([clip.clip.crop(int(i)) for i in shown])
     factor = config.height / crops.shape[1]
     pictures = resize_pictures(to_tensor(crops, device), factor)
-    marks = clip.clip.landmarks[shown][..., :2] - np.array(MARGIN[::-1], np.float32)
+    marks = clip.clip.crop_points(shown)
     landmarks = torch.from_numpy(marks * factor + (factor - 1) / 2).float().to(device)
     num = len(frames)
     state = model.encode_references(pictures[num:], landmarks[num:, SPEAKING])
@@ -97,7 +97,7 @@ def _landmarks(detector: FaceDetector, clip: TrainClip, frames: Int, pictures: U
     found = np.full((len(frames), NUM_KEPT, 3), np.nan, np.float32)
     for number, (index, picture) in enumerate(zip(frames.tolist(), pictures, strict=True)):
         whole = clip.clip.picture(index).copy()
-        place = stored_to_crop(whole)
+        place = without_margin(whole)
         place[:] = cv2.resize(picture, place.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         faces = detector.detect(Frame(index=number, pts=number, image=whole))
         if faces:

@@ -123,7 +123,7 @@ def _subject(model: LipSyncModel) -> Subject:
 
 
 def _generate(model: LipSyncModel, window: ModelWindow, subject: Subject) -> Patches:
-    """What the pipeline does with a window that holds context for both halves."""
+    """What the pipeline does with a window that holds context for both parts."""
     return _generate_from(model, window, model.prepare(subject))
 
 

@@ -57,5 +57,5 @@ def test_nothing_is_seen_in_front_of_an_uncovered_face(
     with FrameReader(plain, probe(plain), 1) as reader, MediaPipeDetector() as detector:
         (track,) = analyse(reader, detector, 0, lambda *_: None).tracks
     assert track.valid.all()
-    assert not track.touched.any()
-    assert track.hidden.max() < 0.01
+    assert not track.partially_occluded.any()
+    assert track.occluded_share.max() < 0.01

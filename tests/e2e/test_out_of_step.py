@@ -17,7 +17,7 @@ from dubcli.core.errors import DecodeError
 from dubcli.core.types import AudioFeatures
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.sync import source_sync
-from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.sync.scorer import MouthClip, SyncScore, SyncScorer
 from dubcli.weights.manifest import load_manifest
 
 LATE_MS = 240
@@ -44,7 +44,7 @@ def _use(judge: object, monkeypatch: pytest.MonkeyPatch) -> None:
         assert role == "train"
         return judge
 
-    monkeypatch.setattr(SyncJudge, "load", load)
+    monkeypatch.setattr(SyncScorer, "load", load)
 
 
 def _speaking(path: Path, *sound: str) -> Path:

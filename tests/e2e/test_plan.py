@@ -21,7 +21,7 @@ from dubcli.core.errors import EncodeError
 from dubcli.core.reports import DubReport
 from dubcli.media.container.probe import probe
 from dubcli.pipeline.run import dub
-from dubcli.preview import estimate as foresee
+from dubcli.preview import estimate
 from dubcli.preview.plan_types import LIPS
 
 FRAMES = 60
@@ -269,7 +269,7 @@ def test_a_long_job_is_tried_and_ends_the_same(
 ) -> None:
     dub_two(no_mark=True)  # two signatures are never the same bytes
     untried = (here / "out.mp4").read_bytes()
-    monkeypatch.setattr(foresee, "LEAST_FRAMES", 1)
+    monkeypatch.setattr(estimate, "LEAST_FRAMES", 1)
     told: list[str] = []
     report = dub_two(no_mark=True, announce=told.append)
     assert "it will take about" in told[-1]
@@ -281,7 +281,7 @@ def test_a_full_disk_is_refused_before_the_slow_part(
     dub_two: Dub, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _names(here)
-    monkeypatch.setattr(foresee.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
     stages: list[str] = []
     with pytest.raises(EncodeError, match=r"needs about .* 1 kB are free"):
         dub_two(progress=lambda stage, done, total: stages.append(stage))
@@ -298,5 +298,5 @@ def test_a_disk_that_is_roomy_or_does_not_say_is_not_refused(
             raise OSError(38, "Function not implemented")
         return usage
 
-    monkeypatch.setattr(foresee.shutil, "disk_usage", asked)
+    monkeypatch.setattr(estimate.shutil, "disk_usage", asked)
     assert dub_two().frames == 16

@@ -26,7 +26,7 @@ NC = {"license": "CC BY-NC 4.0", "commercial": False}
 
 def _models(*words: str) -> Any:
     # Wide: a sentence of a table is one line, however long the paths in it are.
-    return CliRunner().invoke(app, ["models", *words], env={"COLUMNS": "400"})
+    return CliRunner().invoke(app, ["models", *words], env={"COLUMNS": "4000"})
 
 
 @pytest.fixture

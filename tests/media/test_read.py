@@ -24,7 +24,7 @@ from dubcli.core.types import FramePatch
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import FrameReader, frame_times
 from dubcli.media.video.native_frame import NativeFrame
-from dubcli.media.video.timeline import FrameTimes, plan_timeline
+from dubcli.media.video.timeline import FrameTimes, build_timeline
 
 B_FRAMES = ("-preset", "medium", "-bf", "3", "-x264-params", "scenecut=0:b-adapt=0")
 
@@ -236,10 +236,12 @@ def test_sequence_follows_a_timeline(tmp_path: Path) -> None:
     clip = make_vfr_clip(tmp_path / "a.mp4")
     times = frame_times(clip, probe(clip))
     for mode in ("loop", "bounce", "freeze"):
-        plan = plan_timeline(times, times.duration_s * 3, mode)
+        timeline = build_timeline(times, times.duration_s * 3, mode)
         with _open(clip) as reader:
-            shown = [native.index for native in reader.native_sequence(plan.source_index.tolist())]
-        assert shown == plan.source_index.tolist()
+            shown = [
+                native.index for native in reader.native_sequence(timeline.source_index.tolist())
+            ]
+        assert shown == timeline.source_index.tolist()
 
 
 def test_sequence_may_be_endless_and_backwards_at_first(tmp_path: Path) -> None:

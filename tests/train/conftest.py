@@ -13,7 +13,7 @@ from made_clips import made_clip, write_set
 
 from dubcli.config import TrainConfig
 from dubcli.sync.network import SyncConfig, SyncExpert
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def sync_expert(monkeypatch: pytest.MonkeyPatch) -> SyncExpert:
         torch.manual_seed(3)
         expert = SyncExpert(SyncConfig(channels=8, embedding=8, num_components=4, window=9))
         expert.mouth.components.normal_(std=10)
-    judge = SyncJudge(expert.eval().requires_grad_(False))
+    judge = SyncScorer(expert.eval().requires_grad_(False))
     shop = SimpleNamespace(load=lambda role, device: judge)
-    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncScorer", shop)
     return expert

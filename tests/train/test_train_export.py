@@ -98,7 +98,7 @@ def test_the_alignment_module_comes_from_the_geometry_stage(make: Make, tmp_path
     assert _values(tensors, "decoder.") == _values(tensors, "warping.") == {0.5}
 
 
-def test_halves_of_different_models_are_refused(make: Make, tmp_path: Path) -> None:
+def test_parts_of_different_models_are_refused(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "no.safetensors"
     cases = {
         "mouth bases": make("geometry", basis=0.2501),
@@ -161,15 +161,15 @@ def test_a_published_tag_is_not_changed(
     assert (tmp_path / "assets" / "iptalker.test.safetensors").read_bytes() == before
 
 
-def test_several_sound_halves_become_their_mean(make: Make, tmp_path: Path) -> None:
+def test_several_motion_parts_become_their_mean(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "iptalker.mean.safetensors"
-    halves = [make("geometry", 0.75), make("geometry", 0.25)]
-    export_weights([make(), *halves], output)
+    parts = [make("geometry", 0.75), make("geometry", 0.25)]
+    export_weights([make(), *parts], output)
     saved = load_file(output)
     saved.pop("alignment.basis")
     assert _values(saved, "alignment.") == {0.5}
     assert _values(saved, "decoder.") == {0.5}
-    export_weights([make(), *halves[:1]], output)
+    export_weights([make(), *parts[:1]], output)
     saved = load_file(output)
     saved.pop("alignment.basis")
     assert _values(saved, "alignment.") == {0.75}

@@ -18,6 +18,7 @@ from made_clips import NUM_FRAMES, made_clip
 
 from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, IdentityError, TrainingError
+from dubcli.core.progress import Progress
 from dubcli.core.reports import FinetuneReport
 from dubcli.core.types import FaceObservation, Frame, References
 from dubcli.face.landmarks import NUM_KEPT, mouth_open
@@ -27,15 +28,15 @@ from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.personalize import identity_output as learned
 from dubcli.personalize import run as module
-from dubcli.personalize.footage.gather import Footage, PersonClip
+from dubcli.personalize.footage.gather import Footage, FootageRequest, PersonClip
 from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
-from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
-from dubcli.training.data.train_clips import derive_clip, stored_to_crop
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
+from dubcli.training.data.train_clips import derive_clip
 from dubcli.weights.entry import WeightEntry
 
 # The tiny network on crops of the size that footage has.
-SIZES = replace(NAMED_CONFIGS["tiny"], height=CROP_SIZE[0], width=CROP_SIZE[1])
+SIZES = replace(NAMED_CONFIGS["tiny"], height=DEFAULT_SIZE[0], width=DEFAULT_SIZE[1])
 ENTRY = WeightEntry(
     name="iptalker.test", architecture="iptalker", package="x", sha256="ab" * 32, config={}
 )
@@ -53,8 +54,8 @@ def base_model() -> IPTalker:
 def made_footage(*clips: PreparedClip) -> Footage:
     first = clips[0]
     indices = np.array([0, NUM_FRAMES // 2])
-    crops = np.stack([stored_to_crop(first.picture(int(i))) for i in indices])
-    landmarks = first.landmarks[indices] - np.array([*MARGIN[::-1], 0], np.float32)
+    crops = np.stack([first.crop(int(i)) for i in indices])
+    landmarks = first.landmarks[indices] - np.array([*first.margin[::-1], 0], np.float32)
     return Footage(
         clips=tuple(
             PersonClip(
@@ -76,7 +77,7 @@ def made_footage(*clips: PreparedClip) -> Footage:
         looks=np.ones((2, 176), np.float32),
         left_out={"other.mp4": "shows another person"},
         sampled=False,
-        has_sound=all(len(clip.voices) for clip in clips),
+        has_sound=all(clip.has_sound for clip in clips),
         facts={"seconds_used": len(first) / 25, "seconds_available": len(first) / 25},
     )
 
@@ -122,10 +123,14 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
 
 
 def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
+    def gathered(request: FootageRequest, num: int, progress: Progress) -> Footage:
+        assert request.size == footage[0].clips[0].clip.size
+        return footage[0]
+
     monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
     monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
-    monkeypatch.setattr(module, "gather_footage", lambda request, num, tell: footage[0])
-    monkeypatch.setattr(module, "SyncJudge", SimpleNamespace(load=lambda role, device: None))
+    monkeypatch.setattr(module, "gather_footage", gathered)
+    monkeypatch.setattr(module, "SyncScorer", SimpleNamespace(load=lambda role, device: None))
     monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
@@ -203,6 +208,20 @@ def test_the_stored_references_are_encoded_by_the_learned_model(
         assert torch.allclose(again[name], stored, atol=1e-5), name
 
 
+def test_a_model_learns_from_crops_of_its_own_size(
+    learn: Learn, footage: list[Footage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = NAMED_CONFIGS["tiny"]
+    clip = made_clip(0, size=(small.height, small.width))
+    monkeypatch.setitem(globals(), "SIZES", small)
+    monkeypatch.setitem(globals(), "_anna", lambda: clip)
+    footage[0] = made_footage(clip)
+    report = learn()
+    assert report.last_step == 4
+    stored = load_identity(Path(report.path))
+    assert stored.references.crops.shape[1:] == (small.height, small.width, 3)
+
+
 def test_learning_without_consent_is_refused(learn: Learn, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--consent"):
         learn(consent=False)
@@ -272,7 +291,7 @@ def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None
 def test_footage_that_cannot_be_learned_leaves_nothing_behind(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(request: Any, num: int, tell: Any) -> Footage:
+    def none(request: Any, num: int, progress: Any) -> Footage:
         raise TrainingError("Too little footage.")
 
     monkeypatch.setattr(module, "gather_footage", none)
@@ -330,7 +349,7 @@ def test_a_full_disk_while_learning_leaves_no_identity(
     def full(*args: Any, **rest: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dubcli.personalize.run_history.WorkFolder._write", full)
+    monkeypatch.setattr("dubcli.personalize.run_history.replace_bytes", full)
     with pytest.raises(TrainingError, match="No space left"):
         learn()
     assert not (tmp_path / "people" / "anna").exists()

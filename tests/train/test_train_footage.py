@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_clips import same_clip
 
 import dubcli
 from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
-from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError, TrainingError
 from dubcli.media.container.ffmpeg import ffmpeg_binary
@@ -24,8 +24,7 @@ from dubcli.personalize.footage.footage_analysis import FootagePart, open_videos
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_footage
 from dubcli.pipeline.analysis import Analysis
-from dubcli.training.data.prepare import SourceClip, prepare_clip
-from dubcli.training.data.prepared_clip import PreparedClip
+from dubcli.training.data.prepare import ClipForm, SourceClip, prepare_clip
 from dubcli.training.data.sound_variants import NUM_VERSIONS
 
 DEMO = Path(dubcli.__file__).parent / "assets" / "demo.mp4"
@@ -87,11 +86,6 @@ def _gather(*videos: Path, num_references: int = 4, **settings: Any) -> Footage:
     return gather_footage(request, num_references)
 
 
-def _same(one: PreparedClip, other: PreparedClip) -> bool:
-    names = [item.name for item in fields(PreparedClip)]
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
-
-
 def test_the_person_of_whom_there_is_most_is_found_in_several_files(folder: Path) -> None:
     names = ("notes.mp4", "anna.mp4", "ben.mp4", "anna.mp4", "short.mp4", "anna at dusk.mkv")
     stages: list[tuple[str, int, int]] = []
@@ -147,12 +141,15 @@ def test_a_reference_shows_the_frame_that_it_names(folder: Path) -> None:
         assert min(apart) < 3
 
 
-def test_one_file_gives_what_dub_prepare_gives() -> None:
-    found = _gather(DEMO)
+@pytest.mark.parametrize("size", [(208, 160), (416, 320)])
+def test_one_file_gives_what_dub_prepare_gives(size: tuple[int, int]) -> None:
+    found = _gather(DEMO, size=size)
     source = SourceClip(path=DEMO, clip_id=DEMO.name, identity="anna", has_own_audio=True)
     assert found.has_sound
     assert found.left_out == {}
-    assert _same(found.clips[0].clip, prepare_clip(source))
+    clip = found.clips[0].clip
+    assert (clip.size, found.references.crops.shape[1:3]) == (size, size)
+    assert same_clip(clip, prepare_clip(source, ClipForm(size=size)))
 
 
 def test_face_chooses_among_the_faces_of_the_first_video(folder: Path) -> None:
@@ -201,8 +198,8 @@ def test_of_the_second_half_nothing_is_seen_or_heard(tmp_path: Path) -> None:
     one, two = founds
     assert one.clips[0].frame_numbers.tolist() == list(range(105))
     assert one.has_sound
-    assert 80 * 4.1 < one.clips[0].clip.voices.shape[1] <= 80 * 4.2 + 1
-    assert _same(one.clips[0].clip, two.clips[0].clip)
+    assert 80 * 4.1 < one.clips[0].clip.heard.shape[1] <= 80 * 4.2 + 1
+    assert same_clip(one.clips[0].clip, two.clips[0].clip)
     assert np.array_equal(one.looks, two.looks)
     for item in fields(type(one.references)):
         assert np.array_equal(
@@ -230,13 +227,13 @@ def test_of_a_long_video_stretches_are_used(tmp_path: Path) -> None:
         numbers = clip.frame_numbers
         assert low < numbers[0] < numbers[-1] < high
         assert np.array_equal(np.diff(numbers), np.ones(len(numbers) - 1))
-        assert clip.clip.voices.shape[0] == NUM_VERSIONS
+        assert clip.clip.num_versions == NUM_VERSIONS
         # Sound of the very frames, and a second more on both sides.
         assert abs(int(clip.clip.steps[0]) - 80) <= 2
-        assert 75 <= clip.clip.voices.shape[1] - clip.clip.steps[-1] <= 85
+        assert 75 <= clip.clip.heard.shape[1] - clip.clip.steps[-1] <= 85
         pts = [times.pts[number] for number in numbers]
         there = whole.values[frame_steps(pts, times.time_base, whole, whole.start_s * 0)]
-        here = clip.clip.voices[0, clip.clip.steps, NUM_TOKENS:].astype(np.float32)
+        here = clip.clip.sound("mel").version(0)[clip.clip.steps].astype(np.float32)
         assert np.corrcoef(there.mean(1), here.mean(1))[0, 1] > 0.95
     assert set(found.reference_clips.tolist()) <= {0, 1}
     for index, number in zip(found.references.frame_indices, found.reference_clips, strict=True):
@@ -259,10 +256,10 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
         )
     lengths: list[int] = []
     for part in parts:
-        ((steps, heard),), without = hear_parts([part], whole=False, tell=lambda *step: None)
+        ((steps, heard),), without = hear_parts([part], whole=False, progress=lambda *step: None)
         assert without == {}
         assert abs(int(steps[0]) - 80) <= 2
-        lengths.append(heard.voices.shape[1])
+        lengths.append(heard.heard.shape[1])
     # A second before the stretch, two of it, and a second after it unless that is the other half.
     assert lengths == pytest.approx([240, 320], abs=2)
 
@@ -292,7 +289,7 @@ def test_silence_is_no_sound(tmp_path: Path) -> None:
     video = _clip(tmp_path / "mute.mp4", ANNA, 105, "-af", "volume=0")
     found = _gather(video)
     assert not found.has_sound
-    assert found.clips[0].clip.voices.shape[0] == 0
+    assert not found.clips[0].clip.has_sound
     assert found.facts["without_sound"] == {str(video): "silent throughout"}
 
 

@@ -79,7 +79,7 @@ def test_shipped_weights_can_be_gone_on_with(
 def test_a_render_run_keeps_its_own_sound_encoder_where_the_other_does_not_fit(
     configured: Callable[..., TrainConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The picture half of an older model is of use to one that hears otherwise."""
+    """The rendering part of an older model is of use to one that hears otherwise."""
     first = train(configured("first"))
     state = load_file(first / "average.safetensors")
     name = next(name for name in state if name.startswith("alignment.audio_encoder.layers"))

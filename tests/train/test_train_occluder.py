@@ -23,7 +23,7 @@ from dubcli.core.errors import ConfigError, TrainingError, WeightsError
 from dubcli.occlusion import training as occluder_run
 from dubcli.occlusion.network import OccluderConfig, OccluderNet
 from dubcli.occlusion.ranges import SEEN_SIZE
-from dubcli.occlusion.segmenter import as_segment, load_segmenter
+from dubcli.occlusion.segmenter import as_segmenter, load_segmenter
 from dubcli.occlusion.synthetic import HELD_OUT, LEARNT, FaceScene, cover, disturb, worn_out
 from dubcli.occlusion.training import SCORES_NAME, WEIGHTS_NAME, load_faces, train_occluder
 from dubcli.weights import manifest as manifests
@@ -77,6 +77,21 @@ def _few_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(occluder_run, "_SCORED_OF_KIND", 2)
 
 
+def test_faces_are_seen_alike_whatever_the_size_of_the_prepared_crops(tmp_path: Path) -> None:
+    found = [
+        load_faces(write_set(tmp_path / str(size[0]), {"a": made_clip(0, size=size)}, {}), 2)[0]
+        for size in ((208, 160), (416, 320))
+    ]
+    small, large = (person.pictures.astype(np.float32) for person in found)
+    assert small.shape == large.shape
+    assert np.abs(small - large).mean() < 4
+    np.testing.assert_allclose(found[0].points, found[1].points, atol=0.2)
+    square = write_set(tmp_path / "square", {"a": made_clip(0, size=(160, 160))}, {})
+    with pytest.raises(TrainingError, match="160x160 px") as raised:
+        load_faces(square, 2)
+    assert "--size 208x160" in raised.value.next_step
+
+
 def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path) -> None:
     path = train_occluder(config(data, tmp_path / "run"))
     left = sorted(item.name for item in path.parent.iterdir())
@@ -90,7 +105,7 @@ def test_a_run_leaves_weights_and_scores_of_strangers(data: Path, tmp_path: Path
     net.load_state_dict(load_file(path), strict=True)
     assert path.stat().st_size < 1_000_000
     crops = np.random.default_rng(0).integers(0, 255, (2, *SEEN_SIZE, 3), np.uint8)
-    said = as_segment(net)(crops)
+    said = as_segmenter(net)(crops)
     assert said.shape == (2, *SEEN_SIZE)
     assert 0 <= said.min() <= said.max() <= 1
 

@@ -22,7 +22,7 @@ from dubcli.models.common.mouth_map import INNER_BOTTOM
 from dubcli.models.iptalker.network import NAMED_CONFIGS, NUM_POINTS
 from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, correct_offsets, lag_of
 from dubcli.sync.offset import OffsetColumns, measure_offset
-from dubcli.sync.scorer import MouthClip, SyncJudge, SyncScore
+from dubcli.sync.scorer import MouthClip, SyncScore, SyncScorer
 from dubcli.training.data import prepare as prepare_module
 from dubcli.training.data.prepared_clip import INDEX_NAME, PreparedClip
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
@@ -77,15 +77,15 @@ class _SoundModel(nn.Module):
 
 def _train_clip(lag_frames: int, **changes: Any) -> TrainClip:
     clip = made_clip(3, lag_frames=lag_frames, **changes)
-    neutral = rest_shape(clip.canonical, clip.valid)
+    neutral = rest_shape(clip.canonical[:], clip.valid)
     return TrainClip(
         clip_id="clip",
         identity="clip",
         clip=clip,
         frames=np.flatnonzero(clip.valid),
         neutral=neutral,
-        departure=clip.canonical[:, SPEAKING] - neutral,
-        opening=mouth_open(clip.canonical),
+        mouth_offset=clip.canonical[:, SPEAKING] - neutral,
+        opening=mouth_open(clip.canonical[:]),
     )
 
 
@@ -104,7 +104,7 @@ def test_the_step_between_frames_is_not_rounded() -> None:
     """At 25 frames a second a frame lasts 3.2 steps: six frames are 19, not 18."""
     clip = _train_clip(6)
     steps = np.round(np.arange(NUM_FRAMES) * 3.2).astype(np.int64)
-    mel = np.repeat(clip.clip.voices[0, ::STEPS_PER_FRAME, -80:].astype(np.float64), 4, 0)
+    mel = np.repeat(clip.clip.sound("mel").version(0)[::STEPS_PER_FRAME].astype(np.float64), 4, 0)
     source = np.clip(np.arange(len(mel)) / 3.2, 0, NUM_FRAMES - 1).round().astype(np.int64)
     slow = replace(clip, clip=replace(clip.clip, steps=steps, **sound_of(mel[source * 4])))
     (corrected,) = correct_offsets(_model(), [slow])
@@ -151,6 +151,8 @@ class _Judge:
             num_windows=num_windows,
         )
 
+    audio_kind = "speech"
+
     def score(self, mouths: MouthClip, features: AudioFeatures) -> SyncScore:
         assert len(mouths) == NUM_FRAMES
         assert features.kind == "speech"
@@ -188,10 +190,10 @@ def _prepared(folder: Path, judge: Any, monkeypatch: pytest.MonkeyPatch) -> Path
         assert role == "train"
         return judge
 
-    def made(source: object) -> PreparedClip:
+    def made(source: object, form: object) -> PreparedClip:
         return made_clip(1)
 
-    monkeypatch.setattr(SyncJudge, "load", load)
+    monkeypatch.setattr(SyncScorer, "load", load)
     monkeypatch.setattr(prepare_module, "prepare_clip", made)
     (folder / "clips").mkdir()
     (folder / "clips" / "one.mp4").write_text("")

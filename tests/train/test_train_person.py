@@ -24,7 +24,7 @@ from dubcli.personalize.personal_clips import (
 )
 from dubcli.personalize.run_history import History, ValidationCheck
 from dubcli.personalize.validation import ValidationScore
-from dubcli.training.data.prepared_clip import CROP_SIZE
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE
 from dubcli.training.data.train_clips import TrainClip, audio_windows, derive_clip
 
 
@@ -34,7 +34,7 @@ def _clip(person: int = 0, *, with_sound: bool = True) -> TrainClip:
 
 
 def _references(clip: TrainClip) -> References:
-    pictures = np.full((2, *CROP_SIZE, 3), 77, np.uint8)
+    pictures = np.full((2, *DEFAULT_SIZE, 3), 77, np.uint8)
     landmarks = clip.clip.landmarks[:2]
     return References(
         crops=pictures,
@@ -103,7 +103,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     assert isinstance(last, nn.Linear)
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert changed == {"alignment.to_coefficients.3.weight", "alignment.to_coefficients.3.bias"}
-    true = torch.from_numpy(clip.departure).flatten(1) @ torch.linalg.pinv(
+    true = torch.from_numpy(clip.mouth_offset[clip.frames]).flatten(1) @ torch.linalg.pinv(
         model.alignment.basis.flatten(1)
     )
     assert (now - true).square().mean() < (was - true).square().mean()

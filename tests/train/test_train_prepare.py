@@ -7,6 +7,7 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,8 +15,9 @@ from dubcli.cli.app import app
 from dubcli.config import PrepareConfig, TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.media.container.ffmpeg import ffmpeg_binary
+from dubcli.training.data.clip_file import load_clip
 from dubcli.training.data.prepare import list_sources, prepare
-from dubcli.training.data.prepared_clip import STORED_SIZE, load_clip
+from dubcli.training.data.prepared_clip import stored_size
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.run import train
 
@@ -53,9 +55,9 @@ def test_the_command_prepares_and_reuses(clips: Path, tmp_path: Path) -> None:
 
     clip = load_clip(output / "anna-first.npz")
     assert len(clip) == int(rows["anna-first"]["frames"]) == 30
-    assert clip.picture(29).shape == (*STORED_SIZE, 3)
+    assert clip.picture(29).shape == (*stored_size(clip.size), 3)
     # The clip's own sound, 80 steps a second, in step with its frames.
-    assert rows["anna-first"]["has_audio"] == ("yes" if len(clip.voices) else "no")
+    assert rows["anna-first"]["has_audio"] == ("yes" if clip.has_sound else "no")
 
     assert CliRunner().invoke(app, arguments).exit_code == ConfigError.exit_code
     before = (output / "anna-first.npz").stat().st_mtime_ns
@@ -64,6 +66,22 @@ def test_the_command_prepares_and_reuses(clips: Path, tmp_path: Path) -> None:
     assert _rows(output) == rows
     _damaged_clips_are_made_again(output, arguments)
     _can_be_trained_on(output, tmp_path)
+    _another_size_is_prepared_anew(output, arguments)
+
+
+def _another_size_is_prepared_anew(output: Path, arguments: list[str]) -> None:
+    before = load_clip(output / "anna-first.npz")
+    frames = np.arange(len(before))
+    small = before.crop_points(frames)
+    words = [*arguments, "-y", "--size", "416x320", "--features", "mel"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    clip = load_clip(output / "anna-first.npz")
+    assert (clip.size, list(clip.sounds)) == ((416, 320), ["mel"])
+    assert clip.picture(0).shape == (520, 400, 3)
+    # The same face at twice the size: pixel centres lie at integers.
+    np.testing.assert_allclose(clip.crop_points(frames), 2 * small + 0.5, atol=0.05)
+    with pytest.raises(TrainingError, match="was changed while it was in use"):
+        before.picture(0)
 
 
 def _damaged_clips_are_made_again(output: Path, arguments: list[str]) -> None:

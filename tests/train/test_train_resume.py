@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from train_runs import STAGES, interrupt_at, rows, same_bits
 
 from dubcli.config import TrainConfig
@@ -56,6 +59,38 @@ def test_every_named_set_of_losses_trains_and_resumes_exactly(
     logged = {name for name in weights if name in row}
     assert logged >= {name for name in ("picture", "perceptual", "gan") if weights[name]}
     assert ("critic" in row) == (weights["gan"] > 0)
+
+
+def _as_format_1(checkpoint: Path) -> None:
+    """Rewrite a checkpoint as versions before several optimizers wrote it."""
+    saved = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    critic, adversary = checkpoint / "critic.safetensors", None
+    if critic.exists():
+        adversary = {"net": load_file(critic), "optimizer": saved["optimizers"]["critic"]}
+        critic.unlink()
+    content = {
+        "optimizer": saved["optimizers"]["model"],
+        "rng": saved["rng"][0],
+        "device_rng": None,
+        "adversary": adversary,
+    }
+    torch.save(content, checkpoint / "optimizer.pt")
+    state = json.loads((checkpoint / "state.json").read_text())
+    settings = state.pop("settings") or {"losses": "default", "perceptual": "substitute"}
+    del state["modules"]
+    (checkpoint / "state.json").write_text(json.dumps({**state, **settings, "format": 1}))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_checkpoint_of_format_1_is_gone_on_with_exactly(
+    configured: Callable[..., TrainConfig], stage: str
+) -> None:
+    whole = train(configured("whole", stage=stage, checkpoint_every=1))
+    old = train(configured("old", stage=stage, steps=2, minutes=1e-6))
+    assert old.name == "step-000001"
+    _as_format_1(old)
+    assert checkpoints.read_state(old).step == 1
+    assert same_bits(whole, train(configured("old", stage=stage)))
 
 
 def test_an_interrupt_while_saving_leaves_no_half_checkpoint(

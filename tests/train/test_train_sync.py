@@ -24,7 +24,7 @@ from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.sync import training as sync_run
 from dubcli.sync.losses import mouth_windows, relative_sync_loss, sync_loss
 from dubcli.sync.network import SyncExpert
-from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore
+from dubcli.sync.scorer import MAX_OFFSET, SyncScore, SyncScorer
 from dubcli.sync.training import OFFSETS_NAME, held_out, train_sync
 from dubcli.sync.training_data import (
     SyncBatch,
@@ -70,17 +70,17 @@ def _tensors(batch: SyncBatch) -> list[torch.Tensor]:
 def test_a_batch_depends_on_the_seed_and_its_number_alone(clips: list[SyncClip]) -> None:
     first, again, other = (_batch(clips, number) for number in (7, 7, 8))
     assert all(map(torch.equal, _tensors(first), _tensors(again)))
-    assert not torch.equal(first.departures, other.departures)
+    assert not torch.equal(first.mouth_offsets, other.mouth_offsets)
 
 
 def test_components_have_unit_variance_and_sound_is_centred(clips: list[SyncClip]) -> None:
     expert = _fitted(clips)
-    known = np.concatenate([clip.mouth.departures for clip in clips])
+    known = np.concatenate([clip.mouth.mouth_offsets for clip in clips])
     components = expert.mouth.components.numpy()
     # A drawn mouth only opens: the other components are rounding errors.
     spread = np.einsum("nsc,psc->pn", known[:, : components.shape[1]], components)[0]
     assert np.sqrt((spread**2).mean()) == pytest.approx(1, abs=0.1)
-    heard = np.concatenate([clip.clip.clip.voices[0][:, -80:] for clip in clips])
+    heard = np.concatenate([clip.clip.clip.sound("mel").version(0) for clip in clips])
     assert torch.allclose(
         expert.sound.mean, torch.from_numpy(heard.astype(np.float32).mean(0)), atol=0.02
     )
@@ -101,7 +101,7 @@ def test_moments_without_words_or_mouth_do_not_count(clips: list[SyncClip]) -> N
 @torch.no_grad()
 def _plain_losses(expert: SyncExpert, batch: SyncBatch) -> tuple[float, float]:
     """InfoNCE of moments and of runs, written out one by one."""
-    seen, heard = expert.see(batch.departures), expert.listen(batch.audio)
+    seen, heard = expert.see(batch.mouth_offsets), expert.listen(batch.audio)
     num_clips, num = batch.counted.shape
     target = {-1: 0.2, 0: 0.6, 1: 0.2}
     offsets = range(-MAX_OFFSET, MAX_OFFSET + 1)
@@ -265,9 +265,9 @@ def test_a_run_leaves_offsets_log_and_weights_that_ship(
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(manifests, "manifest_path", lambda: tmp_path / "manifest.json")
     monkeypatch.setattr(manifests, "PACKAGE_DIR", tmp_path)
-    loaded = SyncJudge.load("train", torch.device("cpu"))
+    loaded = SyncScorer.load("train", torch.device("cpu"))
     assert loaded is not None
-    assert SyncJudge.load("judge", torch.device("cpu")) is None
+    assert SyncScorer.load("judge", torch.device("cpu")) is None
     average = load_weights(saved, averaged=True)
     kept = loaded.expert.state_dict()
     assert all(torch.allclose(kept[key], average[key], rtol=1e-3, atol=1e-3) for key in average)
@@ -312,7 +312,7 @@ def test_people_are_judged_by_experts_that_never_saw_them(
         seen.append({clip.clip.identity for clip in clips})
         return begin(self, clips, settings, seed)
 
-    def checked(judge: SyncJudge, clip: SyncClip) -> SyncScore:
+    def checked(judge: SyncScorer, clip: SyncClip) -> SyncScore:
         assert clip.clip.identity not in seen[-1]
         return offset_of(judge, clip)
 

@@ -13,13 +13,13 @@ from made_sync import HandMadeExpert, made_mouth, made_sound
 
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import F64
-from dubcli.sync.scorer import MAX_OFFSET, SyncJudge, SyncScore, summarise
+from dubcli.sync.scorer import MAX_OFFSET, SyncScore, SyncScorer, summarise
 from dubcli.weights import manifest as manifests
 
 
-def judge() -> SyncJudge:
+def scorer() -> SyncScorer:
     expert: Any = HandMadeExpert()
-    return SyncJudge(expert)
+    return SyncScorer(expert)
 
 
 def _frames(rate: float, seconds: float = 6.0) -> F64:
@@ -30,7 +30,7 @@ def _frames(rate: float, seconds: float = 6.0) -> F64:
 @pytest.mark.parametrize("late_ms", [-440, -80, 0, 130, 520])
 def test_an_offset_is_a_time_whatever_the_frame_rate(rate: float, late_ms: int) -> None:
     mouth = made_mouth(_frames(rate), late_s=late_ms / 1000)
-    score = judge().score(mouth, made_sound(6))
+    score = scorer().score(mouth, made_sound(6))
     assert score.offset_ms == pytest.approx(late_ms, abs=20)
     assert score.is_sure
     assert score.distance < 0.25
@@ -39,14 +39,14 @@ def test_an_offset_is_a_time_whatever_the_frame_rate(rate: float, late_ms: int) 
 def test_frames_of_variable_rate_and_a_late_start_make_no_difference() -> None:
     rng = np.random.default_rng(1)
     times = 1.5 + np.cumsum(rng.uniform(0.015, 0.06, 120))
-    score = judge().score(made_mouth(times, late_s=0.16), made_sound(8))
+    score = scorer().score(made_mouth(times, late_s=0.16), made_sound(8))
     assert score.offset_frames == pytest.approx(4, abs=0.5)
 
 
 def test_sound_of_another_mouth_is_not_sure() -> None:
     times = _frames(25, 40)
     still = replace(made_mouth(times), points=made_mouth(0 * times).points)
-    assert not judge().score(still, made_sound(40)).is_sure
+    assert not scorer().score(still, made_sound(40)).is_sure
 
 
 def test_what_is_not_known_is_not_looked_at() -> None:
@@ -55,10 +55,10 @@ def test_what_is_not_known_is_not_looked_at() -> None:
     is_wrong = (times > 3) & (times < 4)
     points = np.where(is_wrong[:, None, None], wrong.points, mouth.points)
     damaged = replace(mouth, points=points, usable=~is_wrong)
-    score = judge().score(damaged, made_sound(8))
+    score = scorer().score(damaged, made_sound(8))
     assert score.offset_frames == pytest.approx(5, abs=0.3)
     assert score.distance < 0.02
-    full = judge().score(mouth, made_sound(8))
+    full = scorer().score(mouth, made_sound(8))
     # A window of 9 samples falls away with each of them: the second, and 8 samples before it.
     assert full.num_windows - score.num_windows == pytest.approx(25 + 8, abs=2)
 
@@ -66,15 +66,15 @@ def test_what_is_not_known_is_not_looked_at() -> None:
 def test_no_window_reaches_over_a_cut_or_a_gap() -> None:
     times = _frames(25, 4)
     cut = made_mouth(times, shot=(times > 2).astype(np.int64))
-    whole = judge().score(made_mouth(times), made_sound(4)).num_windows
-    assert judge().score(cut, made_sound(4)).num_windows == whole - 9
+    whole = scorer().score(made_mouth(times), made_sound(4)).num_windows
+    assert scorer().score(cut, made_sound(4)).num_windows == whole - 9
     gap = made_mouth(times[(times < 1.9) | (times > 2.1)])
-    assert judge().score(gap, made_sound(4)).num_windows < whole - 9
+    assert scorer().score(gap, made_sound(4)).num_windows < whole - 9
 
 
 @pytest.mark.parametrize("seconds", [0.04, 0.08, 0.4])
 def test_too_short_a_clip_tells_nothing(seconds: float) -> None:
-    score = judge().score(made_mouth(_frames(25, seconds)), made_sound(4))
+    score = scorer().score(made_mouth(_frames(25, seconds)), made_sound(4))
     assert (score.num_windows, score.is_sure) == (0, False)
     assert np.isnan(score.offset_frames)
 
@@ -82,7 +82,7 @@ def test_too_short_a_clip_tells_nothing(seconds: float) -> None:
 def test_features_of_another_kind_are_refused() -> None:
     odd = replace(made_sound(4), kind="other")
     with pytest.raises(ConfigError, match="mel"):
-        judge().score(made_mouth(_frames(25, 4)), odd)
+        scorer().score(made_mouth(_frames(25, 4)), odd)
 
 
 def test_speech_features_hold_the_mel_that_an_expert_listens_to() -> None:
@@ -90,7 +90,7 @@ def test_speech_features_hold_the_mel_that_an_expert_listens_to() -> None:
     both = np.concatenate([np.ones((len(mel.values), 288), np.float32), mel.values], 1)
     speech = replace(mel, kind="speech", values=both, fill=np.zeros(368, np.float32))
     mouth = made_mouth(_frames(25), late_s=0.2)
-    assert judge().score(mouth, speech) == judge().score(mouth, mel)
+    assert scorer().score(mouth, speech) == scorer().score(mouth, mel)
 
 
 def test_confidence_is_median_minus_least_distance() -> None:
@@ -129,7 +129,7 @@ def test_more_windows_need_less_confidence_and_the_edge_is_never_sure(
 
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(ConfigError, match="train, judge"):
-        SyncJudge.load("critic", torch.device("cpu"))
+        SyncScorer.load("critic", torch.device("cpu"))
 
 
 def test_a_package_without_an_expert_has_none(
@@ -138,4 +138,4 @@ def test_a_package_without_an_expert_has_none(
     path = tmp_path / "manifest.json"
     path.write_text('{"format": 2, "default": {}, "weights": {}}')
     monkeypatch.setattr(manifests, "manifest_path", lambda: path)
-    assert SyncJudge.load("train", torch.device("cpu")) is None
+    assert SyncScorer.load("train", torch.device("cpu")) is None

@@ -136,7 +136,7 @@ def test_without_an_expert_the_run_says_so(
 ) -> None:
     config = configured(stage="joint", steps=1)
     shop = SimpleNamespace(load=lambda role, device: None)
-    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncJudge", shop)
+    monkeypatch.setattr("dubcli.models.iptalker.stages.SyncScorer", shop)
     last = train(config)
     assert "no sync expert" in caplog.text
     assert "no sync expert" in (last.parent / "notes.txt").read_text()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dubcli.audio.log_mel import HOP, SAMPLE_RATE
-from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
+from dubcli.audio.log_mel import HOP, NUM_MELS, SAMPLE_RATE
+from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder
 from dubcli.core.types import F32, Waveform
 from dubcli.training.data.sound_variants import (
     NUM_VERSIONS,
+    hear_clean,
     hear_versions,
     no_sound,
     other_room,
@@ -29,11 +30,14 @@ def test_copies_keep_the_clock_of_the_recording() -> None:
     """Where the recording is loud, so is each copy that has no pause."""
     encoder = SpeechEncoder(part_path("speech-encoder"))
     wave = Waveform(samples=_tones(3), sample_rate=SAMPLE_RATE)
-    versions = hear_versions(wave, speech_features(wave, encoder), encoder, 0)
-    assert versions.voices.shape == (NUM_VERSIONS, 240, NUM_SPEECH)
+    versions = hear_versions(wave, hear_clean(wave, encoder), encoder, 0)
+    speech, mel = versions.sounds["speech"].versions, versions.sounds["mel"].versions
+    assert speech.shape == (NUM_VERSIONS, 240, NUM_SPEECH)
+    # Log-mel stands at the end of the speech features, rounded once more in changed copies.
+    np.testing.assert_allclose(mel[:], speech[..., NUM_TOKENS:], atol=2e-3)
     assert versions.heard.shape == (NUM_VERSIONS, 240)
     assert (versions.heard[0] == 1).all()
-    loudness = versions.voices[..., NUM_TOKENS:].astype(np.float32).mean(2)
+    loudness = mel[:].astype(np.float32).mean(2)
     for version in range(1, NUM_VERSIONS):
         present = versions.heard[version] == 1
         r = np.corrcoef(loudness[0][present], loudness[version][present])[0, 1]
@@ -43,13 +47,14 @@ def test_copies_keep_the_clock_of_the_recording() -> None:
 def test_half_of_the_copies_have_pauses_and_equal_seeds_equal_copies() -> None:
     encoder = SpeechEncoder(part_path("speech-encoder"))
     wave = Waveform(samples=_tones(1), sample_rate=SAMPLE_RATE)
-    clean = speech_features(wave, encoder)
+    clean = hear_clean(wave, encoder)
     first, again, other = (hear_versions(wave, clean, encoder, seed) for seed in (3, 3, 4))
     assert [bool((row < 1).any()) for row in first.heard] == [
         version > 0 and version % 2 == 0 for version in range(NUM_VERSIONS)
     ]
-    assert np.array_equal(first.voices, again.voices)
-    assert not np.array_equal(first.voices, other.voices)
+    voices = [found.sounds["speech"].versions[:] for found in (first, again, other)]
+    assert np.array_equal(voices[0], voices[1])
+    assert not np.array_equal(voices[0], voices[2])
 
 
 def test_pauses_are_quiet_where_they_are_marked() -> None:
@@ -82,4 +87,8 @@ def test_rooms_give_finite_sound_of_the_same_length_even_to_silence(seed: int) -
 
 
 def test_a_clip_without_sound_has_no_versions() -> None:
-    assert no_sound().voices.shape == (0, 0, NUM_SPEECH)
+    sounds = no_sound().sounds
+    assert {kind: sound.versions.shape for kind, sound in sounds.items()} == {
+        "mel": (0, 0, NUM_MELS),
+        "speech": (0, 0, NUM_SPEECH),
+    }

@@ -11,7 +11,7 @@ from dubcli.config import EvaluateConfig
 from dubcli.core.errors import ConfigError, IdentityError, IncompatibleAdapterError
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.identity_systems import find_identities
-from dubcli.evaluation.tasks import plan_tasks
+from dubcli.evaluation.tasks import list_tasks
 from dubcli.identities.identity import Base, Identity
 from dubcli.identities.store import identities_home, save_identity
 
@@ -57,7 +57,7 @@ def test_clips_without_an_identity_of_their_own_are_told_and_not_dubbed(tmp_path
     (system,) = find_identities(_config("200"), CLIPS, TAKEN)
     assert system.lacking == ("one",)
     config = _config("200", settings="silence")
-    tasks = list(plan_tasks(config, CLIPS, [], ["iptalker.v2"], [system]))
+    tasks = list(list_tasks(config, CLIPS, [], ["iptalker.v2"], [system]))
     assert [(task.clip.name, task.system) for task in tasks] == [
         ("one", "iptalker.v2"),
         ("two", "iptalker.v2"),
@@ -72,8 +72,8 @@ def test_every_setting_is_dubbed_with_the_identity_and_no_baseline_is_lost(
     monkeypatch.setattr("dubcli.evaluation.tasks.has_sound", lambda clip: True)
     save_identity(_identity(), tmp_path / "anna")
     (anna,) = find_identities(_config("./anna"), CLIPS, TAKEN)
-    plan = plan_tasks(_config("./anna"), CLIPS[:2], [Path("a.wav")], ["iptalker.v2"], [anna])
-    first = [(task.run, task.system) for task in plan if task.clip is CLIPS[0]]
+    tasks = list_tasks(_config("./anna"), CLIPS[:2], [Path("a.wav")], ["iptalker.v2"], [anna])
+    first = [(task.run, task.system) for task in tasks if task.clip is CLIPS[0]]
     by_run = {run: [s for r, s in first if r == run] for run, _ in first}
     assert by_run == {
         "reconstruction": [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_faces import FRAME_SIZE, face_at, made_track, picture, seen
 
-from dubcli.composite.mask import behind
+from dubcli.composite.mask import occlude
 from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, U8, Bool, FaceTrack, Frame, FramePatch, Int
 from dubcli.face.landmarks import LIPS_OUTER
@@ -23,7 +23,7 @@ from dubcli.occlusion.ranges import (
     known_cover,
     lips_region,
     lower_region,
-    touched_frames,
+    partially_occluded_frames,
 )
 from dubcli.pipeline.analysis import Analysis, usable_faces
 
@@ -72,16 +72,16 @@ def test_hidden_lips_are_covered_and_fade_on_either_side() -> None:
     assert set(track.reasons) == {"", "covered"}
     strength = fade(track.valid, track.shot)
     assert np.abs(np.diff(strength)).max() <= 1 / 6 + 1e-6
-    assert (track.hidden[16:25] > 0.7).all()
-    assert not track.hidden[:15].any()
+    assert (track.occluded_share[16:25] > 0.7).all()
+    assert not track.occluded_share[:15].any()
 
 
 def test_a_thing_beside_the_lips_is_dubbed_around() -> None:
     track = follow(40, dict.fromkeys(range(15, 25), beside_lips()))
     assert track.valid.all()
-    assert track.touched[15:25].all()
-    assert not track.touched[:8].any()
-    assert not track.touched[32:].any()
+    assert track.partially_occluded[15:25].all()
+    assert not track.partially_occluded[:8].any()
+    assert not track.partially_occluded[32:].any()
 
 
 def test_nobody_looks_without_a_segmenter() -> None:
@@ -92,8 +92,8 @@ def test_nobody_looks_without_a_segmenter() -> None:
         tracker.update(Frame(index=index, pts=index, image=image), [seen(FACE)], is_cut=False)
     (track,) = tracker.finish()
     assert track.valid.all()
-    assert not track.touched.any()
-    assert not track.hidden.any()
+    assert not track.partially_occluded.any()
+    assert not track.occluded_share.any()
 
 
 def test_one_look_is_no_range() -> None:
@@ -139,7 +139,7 @@ def test_ranges_do_not_cross_a_cut() -> None:
     lips = shares((14, 18, 0.6), (22, 26, 0.6))
     assert where(covered_frames(lips, ALL_SEEN, shot)) == [*range(14, 18), *range(22, 26)]
     lower = shares((17, 21, 0.2))
-    assert not touched_frames(lower, ALL_SEEN, shot).any()
+    assert not partially_occluded_frames(lower, ALL_SEEN, shot).any()
 
 
 def test_frames_without_a_face_are_not_covered() -> None:
@@ -190,7 +190,7 @@ def test_a_cut_is_no_motion() -> None:
 def test_references_do_not_lend_what_lies_in_front() -> None:
     track = follow(40, dict.fromkeys(range(15, 40), beside_lips()))
     chosen = select_references(track, fit_pose(track.landmarks), 4)
-    assert not track.touched[chosen].any()
+    assert not track.partially_occluded[chosen].any()
 
 
 def test_shares_are_of_the_lips_and_of_the_lower_face() -> None:
@@ -221,7 +221,7 @@ TO_CODED: F64 = np.array([[1.0, 0, 20], [0, 1.0, 10]])
 def test_a_patch_is_held_back_exactly_on_the_thing_in_front() -> None:
     thing = np.zeros(SEEN_SIZE, np.float32)
     cv2.circle(thing, (40, 40), 12, (1.0,), -1)
-    held = behind(_patch(), thing, TO_CODED)
+    held = occlude(_patch(), thing, TO_CODED)
     on_it = thing[:80] > 0.5
     assert (held.alpha[:, :80][on_it] == 0).all()
     # A guard around it, then the patch in full.
@@ -234,7 +234,7 @@ def test_a_patch_is_held_back_exactly_on_the_thing_in_front() -> None:
 def test_specks_do_not_hold_a_patch_back() -> None:
     speck = np.zeros(SEEN_SIZE, np.float32)
     speck[40:42, 40:42] = 1
-    assert behind(_patch(), speck, TO_CODED).alpha.min() == 1
+    assert occlude(_patch(), speck, TO_CODED).alpha.min() == 1
 
 
 def test_a_thing_follows_the_crop_into_the_frame() -> None:
@@ -242,7 +242,7 @@ def test_a_thing_follows_the_crop_into_the_frame() -> None:
     thing = np.zeros(SEEN_SIZE, np.float32)
     thing[30:50, 10:30] = 1
     to_coded = np.array([[2.0, 0, 0], [0, 2.0, -40]])
-    held = behind(_patch(), thing, to_coded)
+    held = occlude(_patch(), thing, to_coded)
     zero = np.flatnonzero((held.alpha == 0).any(0))
     # Columns 10 to 29 are 20 to 58 of the frame: 0 to 38 of the patch, and a guard of 2 px each.
     assert zero[0] == 0

@@ -25,10 +25,10 @@ from dubcli.media.container.remux import (
     EncodedPicture,
     RemuxJob,
     SourceStream,
-    StreamPlan,
+    StreamCopy,
     build_remux_argv,
 )
-from dubcli.media.sound.audio_track import AudioPlan, DrivingAudio, plan_audio
+from dubcli.media.sound.audio_track import AudioArrangement, DrivingAudio, arrange_audio
 
 QUIET = ["-hide_banner", "-nostdin", "-loglevel", "error", "-y"]
 SECOND = Fraction(1)
@@ -68,7 +68,7 @@ def _job(**changes: Any) -> RemuxJob:
             codec="h264", time_base=Fraction(1, 12800), end_s=SECOND, width=64, height=48
         ),
         "audio_path": Path("a.wav"),
-        "audio": AudioPlan(encoder="copy", sample_rate=48_000),
+        "audio": AudioArrangement(encoder="copy", sample_rate=48_000),
         "source": _info(),
         "source_path": Path("in.mp4"),
         "video_tags": (),
@@ -106,23 +106,23 @@ def test_remux_command_of_a_plain_copy() -> None:
 
 
 def test_remux_command_of_a_rotated_mp4_with_encoded_late_audio_and_more_streams() -> None:
-    plan = AudioPlan(
+    arranged = AudioArrangement(
         encoder="aac",
         sample_rate=44_100,
         bit_rate=256_000,
         filters=(("atrim", {"end_sample": 9}), ("asetpts", {"expr": "(N+5)/SR/TB"})),
     )
     job = _job(
-        audio=plan,
+        audio=arranged,
         source=_info(rotation_deg=90, sar=Fraction(4, 3)),
         video_tags=(("language", "deu"), ("BPS-eng", "77"), ("encoder", "old")),
         others=(
-            StreamPlan(
+            StreamCopy(
                 stream=SourceStream(
                     index=3, kind="audio", codec="aac", disposition=("default", "comment")
                 )
             ),
-            StreamPlan(
+            StreamCopy(
                 stream=SourceStream(index=4, kind="subtitle", codec="subrip"), encoder="mov_text"
             ),
         ),
@@ -161,7 +161,7 @@ def test_remux_command_of_a_rotated_mp4_with_encoded_late_audio_and_more_streams
 
 
 def test_copied_audio_is_moved_to_its_start() -> None:
-    audio = AudioPlan(encoder="copy", sample_rate=44_100, delay_s=Fraction(1, 3))
+    audio = AudioArrangement(encoder="copy", sample_rate=44_100, delay_s=Fraction(1, 3))
     argv = build_remux_argv(_job(audio=audio), "ffmpeg", Path("o.mkv"))
     place = argv.index("-itsoffset")
     assert argv[place : place + 4] == ["-itsoffset", "0.333333", "-i", "file:a.wav"]
@@ -204,18 +204,18 @@ def _audio(codec: str = "pcm_s16le", rate: int = 48_000, **changes: Any) -> Driv
 def test_audio_is_copied_only_where_every_sample_survives(
     suffix: str, codec: str, encoder: str
 ) -> None:
-    plan, _ = plan_audio(_audio(codec), CONTAINERS[suffix], SECOND, Fraction(0), Fraction(0))
-    assert plan.encoder == encoder
+    arranged, _ = arrange_audio(_audio(codec), CONTAINERS[suffix], SECOND, Fraction(0), Fraction(0))
+    assert arranged.encoder == encoder
 
 
 def test_cut_and_pad_count_samples() -> None:
     container = CONTAINERS[".mkv"]
-    cut, _ = plan_audio(_audio(), container, Fraction(1, 3), Fraction(0), Fraction(0))
+    cut, _ = arrange_audio(_audio(), container, Fraction(1, 3), Fraction(0), Fraction(0))
     assert [*cut.filters] == [
         ("atrim", {"end_sample": 16_000}),
         ("asetpts", {"expr": "(N+0)/SR/TB"}),
     ]
-    padded, _ = plan_audio(_audio(), container, SECOND, Fraction(1, 2), Fraction(1, 4))
+    padded, _ = arrange_audio(_audio(), container, SECOND, Fraction(1, 2), Fraction(1, 4))
     assert [*padded.filters] == [
         ("apad", {"whole_len": 72_000}),
         ("asetpts", {"expr": "(N+12000)/SR/TB"}),
@@ -225,10 +225,14 @@ def test_cut_and_pad_count_samples() -> None:
 
 def test_a_rounded_duration_costs_no_sample() -> None:
     almost = SECOND - Fraction(1, 16_000)
-    plan, _ = plan_audio(_audio("flac"), CONTAINERS[".mkv"], almost, Fraction(0), Fraction(0))
-    assert plan.encoder == "copy"
-    plan, _ = plan_audio(_audio("flac"), CONTAINERS[".mp4"], almost, Fraction(0), Fraction(0))
-    assert not [name for name, _ in plan.filters if name == "atrim"]
+    arranged, _ = arrange_audio(
+        _audio("flac"), CONTAINERS[".mkv"], almost, Fraction(0), Fraction(0)
+    )
+    assert arranged.encoder == "copy"
+    arranged, _ = arrange_audio(
+        _audio("flac"), CONTAINERS[".mp4"], almost, Fraction(0), Fraction(0)
+    )
+    assert not [name for name, _ in arranged.filters if name == "atrim"]
 
 
 @pytest.mark.parametrize(
@@ -239,16 +243,16 @@ def test_aac_keeps_rate_and_channels_at_a_rate_the_format_allows(
     rate: int, channels: int, bit_rate: int
 ) -> None:
     audio = _audio(rate=rate, channels=channels)
-    plan, notes = plan_audio(audio, CONTAINERS[".mp4"], SECOND, Fraction(0), Fraction(0))
-    assert (plan.sample_rate, plan.bit_rate, notes) == (rate, bit_rate, [])
+    arranged, notes = arrange_audio(audio, CONTAINERS[".mp4"], SECOND, Fraction(0), Fraction(0))
+    assert (arranged.sample_rate, arranged.bit_rate, notes) == (rate, bit_rate, [])
 
 
 def test_a_rate_that_aac_lacks_is_resampled_and_said() -> None:
-    plan, notes = plan_audio(
+    arranged, notes = arrange_audio(
         _audio(rate=192_000), CONTAINERS[".mp4"], SECOND, Fraction(0), Fraction(0)
     )
-    assert plan.sample_rate == 96_000
-    assert plan.filters[0] == ("aresample", {"sample_rate": 96_000})
+    assert arranged.sample_rate == 96_000
+    assert arranged.filters[0] == ("aresample", {"sample_rate": 96_000})
     assert "192000" in notes[0]
 
 

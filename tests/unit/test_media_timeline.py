@@ -8,7 +8,7 @@ import pytest
 
 from dubcli.config import SYNC_MODES
 from dubcli.core.errors import DecodeError
-from dubcli.media.video.timeline import FrameTimes, Timeline, plan_timeline
+from dubcli.media.video.timeline import FrameTimes, Timeline, build_timeline
 
 NTSC = FrameTimes(pts=[1001 * n for n in range(30)], end_pts=30_030, time_base=Fraction(1, 30_000))
 FILM = FrameTimes(pts=[1001 * n for n in range(24)], end_pts=24_024, time_base=Fraction(1, 24_000))
@@ -33,42 +33,42 @@ def _frame_s(times: FrameTimes) -> Fraction:
 @pytest.mark.parametrize("share", SHARES)
 def test_what_every_plan_promises(times: FrameTimes, mode: str, share: Fraction) -> None:
     audio_s = times.duration_s * share
-    plan = plan_timeline(times, audio_s, mode)
-    shown = min(len(plan), len(times))
-    assert len(plan.source_index) == len(plan.pts) >= 1
-    assert plan.pts.dtype == plan.source_index.dtype == np.int64
-    assert plan.pts[:shown].tolist() == times.pts[:shown], "the first pass keeps its timestamps"
-    assert plan.source_index[:shown].tolist() == list(range(shown))
-    assert np.all(np.diff([*plan.pts, plan.end_pts]) > 0)
-    assert plan.time_base == times.time_base
-    assert 0 <= plan.source_index.min() <= plan.source_index.max() < len(times)
-    assert 0 <= plan.audio_s <= audio_s
-    assert plan.pad_s >= 0
-    assert plan.description.count(".") >= 1
-    assert "\n" not in plan.description
+    timeline = build_timeline(times, audio_s, mode)
+    shown = min(len(timeline), len(times))
+    assert len(timeline.source_index) == len(timeline.pts) >= 1
+    assert timeline.pts.dtype == timeline.source_index.dtype == np.int64
+    assert timeline.pts[:shown].tolist() == times.pts[:shown], "the first pass keeps its timestamps"
+    assert timeline.source_index[:shown].tolist() == list(range(shown))
+    assert np.all(np.diff([*timeline.pts, timeline.end_pts]) > 0)
+    assert timeline.time_base == times.time_base
+    assert 0 <= timeline.source_index.min() <= timeline.source_index.max() < len(times)
+    assert 0 <= timeline.audio_s <= audio_s
+    assert timeline.pad_s >= 0
+    assert timeline.description.count(".") >= 1
+    assert "\n" not in timeline.description
 
 
 @pytest.mark.parametrize("times", SOURCES)
 @pytest.mark.parametrize("share", SHARES)
 def test_pad_lasts_as_long_as_the_video(times: FrameTimes, share: Fraction) -> None:
     audio_s = times.duration_s * share
-    plan = plan_timeline(times, audio_s, "pad")
-    assert plan.pts.tolist() == times.pts
-    assert plan.end_pts == times.end_pts
-    assert plan.audio_s + plan.pad_s == times.duration_s
-    assert plan.audio_s == min(audio_s, times.duration_s)
+    timeline = build_timeline(times, audio_s, "pad")
+    assert timeline.pts.tolist() == times.pts
+    assert timeline.end_pts == times.end_pts
+    assert timeline.audio_s + timeline.pad_s == times.duration_s
+    assert timeline.audio_s == min(audio_s, times.duration_s)
 
 
 @pytest.mark.parametrize("times", SOURCES)
 @pytest.mark.parametrize("share", SHARES)
 def test_cut_ends_with_the_shorter_one(times: FrameTimes, share: Fraction) -> None:
     audio_s = times.duration_s * share
-    plan = plan_timeline(times, audio_s, "cut")
-    assert plan.pad_s == 0
-    assert plan.audio_s == min(audio_s, times.duration_s)
+    timeline = build_timeline(times, audio_s, "cut")
+    assert timeline.pad_s == 0
+    assert timeline.audio_s == min(audio_s, times.duration_s)
     starts = [(pts - times.pts[0]) * times.time_base for pts in times.pts]
-    assert len(plan) == max(1, sum(start < audio_s for start in starts))
-    assert plan.duration_s >= plan.audio_s
+    assert len(timeline) == max(1, sum(start < audio_s for start in starts))
+    assert timeline.duration_s >= timeline.audio_s
 
 
 @pytest.mark.parametrize("times", SOURCES)
@@ -78,80 +78,80 @@ def test_nothing_is_lost_in_the_extending_modes(
     times: FrameTimes, mode: str, share: Fraction
 ) -> None:
     audio_s = times.duration_s * share
-    plan = plan_timeline(times, audio_s, mode)
-    assert plan.audio_s == audio_s
-    assert len(plan) >= len(times)
+    timeline = build_timeline(times, audio_s, mode)
+    assert timeline.audio_s == audio_s
+    assert len(timeline) >= len(times)
     if audio_s <= times.duration_s:
-        assert plan.pad_s == times.duration_s - audio_s
+        assert timeline.pad_s == times.duration_s - audio_s
     else:
-        assert plan.pad_s == 0
-        assert abs(plan.duration_s - audio_s) < _frame_s(times)
-        last_start = (int(plan.pts[-1]) - times.pts[0]) * times.time_base
+        assert timeline.pad_s == 0
+        assert abs(timeline.duration_s - audio_s) < _frame_s(times)
+        last_start = (int(timeline.pts[-1]) - times.pts[0]) * times.time_base
         assert last_start < audio_s
 
 
 @pytest.mark.parametrize("times", [NTSC, VFR])
 @pytest.mark.parametrize("mode", ["loop", "bounce"])
 def test_each_picture_keeps_its_own_duration(times: FrameTimes, mode: str) -> None:
-    plan = plan_timeline(times, times.duration_s * 5, mode)
-    shown = np.diff([*plan.pts, plan.end_pts])
-    assert shown.tolist() == times.durations[plan.source_index].tolist()
+    timeline = build_timeline(times, times.duration_s * 5, mode)
+    shown = np.diff([*timeline.pts, timeline.end_pts])
+    assert shown.tolist() == times.durations[timeline.source_index].tolist()
 
 
 def test_loop_starts_over() -> None:
-    plan = plan_timeline(VFR, Fraction(1, 2), "loop")
-    assert plan.source_index.tolist() == [0, 1, 2, 3, 4, 5] * 2 + [0, 1]
-    assert plan.pts.tolist() == [*VFR.pts, *[p + 222 for p in VFR.pts], 447, 457]
+    timeline = build_timeline(VFR, Fraction(1, 2), "loop")
+    assert timeline.source_index.tolist() == [0, 1, 2, 3, 4, 5] * 2 + [0, 1]
+    assert timeline.pts.tolist() == [*VFR.pts, *[p + 222 for p in VFR.pts], 447, 457]
 
 
 def test_bounce_turns_without_a_repeat() -> None:
-    plan = plan_timeline(NEGATIVE, Fraction(64, 100), "bounce")
-    assert plan.source_index.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
-    assert all(abs(a - b) == 1 for a, b in pairwise(plan.source_index))
+    timeline = build_timeline(NEGATIVE, Fraction(64, 100), "bounce")
+    assert timeline.source_index.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
+    assert all(abs(a - b) == 1 for a, b in pairwise(timeline.source_index))
 
 
 def test_freeze_holds_the_last_picture_at_its_duration() -> None:
-    plan = plan_timeline(VFR, Fraction(1, 2), "freeze")
-    assert plan.source_index.tolist() == [0, 1, 2, 3, 4, 5] + [5] * 8
-    assert plan.pts.tolist() == VFR.pts + [225 + 35 * n for n in range(8)]
+    timeline = build_timeline(VFR, Fraction(1, 2), "freeze")
+    assert timeline.source_index.tolist() == [0, 1, 2, 3, 4, 5] + [5] * 8
+    assert timeline.pts.tolist() == VFR.pts + [225 + 35 * n for n in range(8)]
 
 
 def test_freeze_on_a_stub_frame_does_not_make_millions_of_frames() -> None:
     stub = FrameTimes(pts=[0, 3600, 7200], end_pts=7201, time_base=Fraction(1, 90_000))
-    assert len(plan_timeline(stub, Fraction(3600), "freeze")) < 100_000
+    assert len(build_timeline(stub, Fraction(3600), "freeze")) < 100_000
 
 
 @pytest.mark.parametrize("mode", SYNC_MODES)
 @pytest.mark.parametrize("times", [NTSC, FILM, FAST, LATE])
 def test_overhang_below_one_frame_is_kept(times: FrameTimes, mode: str) -> None:
     audio_s = times.duration_s + _frame_s(times) - Fraction(1, 10**6)
-    plan = plan_timeline(times, audio_s, mode)
-    assert plan.pts.tolist() == times.pts
-    assert (plan.audio_s, plan.pad_s) == (audio_s, 0)
-    longer = plan_timeline(times, times.duration_s + _frame_s(times), mode)
+    timeline = build_timeline(times, audio_s, mode)
+    assert timeline.pts.tolist() == times.pts
+    assert (timeline.audio_s, timeline.pad_s) == (audio_s, 0)
+    longer = build_timeline(times, times.duration_s + _frame_s(times), mode)
     assert (len(longer) > len(times)) == (mode in EXTENDING)
     assert (longer.audio_s == times.duration_s) == (mode not in EXTENDING)
 
 
 def test_an_hour_does_not_drift() -> None:
-    plan = plan_timeline(NTSC, Fraction(3600), "loop")
-    expected = [1001 * n for n in range(len(plan))]
-    assert plan.pts.tolist() == expected
-    assert len(plan) == -(-3600 * 30_000 // 1001)
+    timeline = build_timeline(NTSC, Fraction(3600), "loop")
+    expected = [1001 * n for n in range(len(timeline))]
+    assert timeline.pts.tolist() == expected
+    assert len(timeline) == -(-3600 * 30_000 // 1001)
 
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="sync mode"):
-        plan_timeline(VFR, Fraction(1), "stretch")
+        build_timeline(VFR, Fraction(1), "stretch")
     with pytest.raises(ValueError, match="lasts"):
-        plan_timeline(VFR, Fraction(-1), "cut")
+        build_timeline(VFR, Fraction(-1), "cut")
     with pytest.raises(ValueError, match="at least one"):
         FrameTimes(pts=[], end_pts=0, time_base=Fraction(1, 25))
     with pytest.raises(ValueError, match="increase"):
         FrameTimes(pts=[0, 2, 2], end_pts=3, time_base=Fraction(1, 25))
     with pytest.raises(ValueError, match="increase"):
         FrameTimes(pts=[0, 2], end_pts=2, time_base=Fraction(1, 25))
-    assert isinstance(plan_timeline(VFR, Fraction(1), "cut"), Timeline)
+    assert isinstance(build_timeline(VFR, Fraction(1), "cut"), Timeline)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_times_of_a_damaged_header_are_refused(
     pts = [step * n for n in range(12)]
     times = FrameTimes(pts=pts, end_pts=pts[-1] + last, time_base=time_base)
     with pytest.raises(DecodeError, match="timestamps are damaged"):
-        plan_timeline(times, Fraction(1, 2), mode)
+        build_timeline(times, Fraction(1, 2), mode)
 
 
 def test_long_slides_and_repeated_times_are_no_damage() -> None:
@@ -180,4 +180,4 @@ def test_long_slides_and_repeated_times_are_no_damage() -> None:
         time_base=Fraction(1, 90_000),
     )
     for times in (slides, repeated):
-        assert len(plan_timeline(times, times.duration_s, "pad")) == len(times)
+        assert len(build_timeline(times, times.duration_s, "pad")) == len(times)

@@ -17,7 +17,7 @@ from dubcli.core.types import AudioStreamInfo, Bool, MediaInfo, Waveform
 from dubcli.media.sound.loudness import Loudness
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline import soundtrack as sound
-from dubcli.pipeline.soundtrack import Schedule, plan_levels, plan_sound, speech_strength
+from dubcli.pipeline.soundtrack import Schedule, choose_levels, schedule_sound, speech_strength
 
 RATE = 16_000
 TIMES = FrameTimes(pts=[40 * n for n in range(50)], end_pts=2000, time_base=Fraction(1, 1000))
@@ -83,27 +83,30 @@ def test_an_offset_moves_the_sound_by_exactly_itself(
 ) -> None:
     info, moved = _info(own_s), Fraction(offset)
     config = _config(sync_mode=mode, audio_offset=float(offset))
-    plan = plan_sound(config, info, audio_s, times)
-    unmoved = plan_sound(_config(sync_mode=mode), info, audio_s, times)
-    assert plan.origin_s == unmoved.origin_s == unmoved.begin_s
-    assert plan.begin_s == unmoved.begin_s + moved
-    assert plan.skip_s == max(0, -moved)
-    assert 0 <= plan.skip_s < plan.audio_s <= audio_s
-    heard_from_s, heard_to_s = plan.begin_s + plan.skip_s, plan.begin_s + plan.audio_s
-    assert heard_from_s >= plan.origin_s
+    schedule = schedule_sound(config, info, audio_s, times)
+    unmoved = schedule_sound(_config(sync_mode=mode), info, audio_s, times)
+    assert schedule.origin_s == unmoved.origin_s == unmoved.begin_s
+    assert schedule.begin_s == unmoved.begin_s + moved
+    assert schedule.skip_s == max(0, -moved)
+    assert 0 <= schedule.skip_s < schedule.audio_s <= audio_s
+    heard_from_s, heard_to_s = (
+        schedule.begin_s + schedule.skip_s,
+        schedule.begin_s + schedule.audio_s,
+    )
+    assert heard_from_s >= schedule.origin_s
     first_s = times.pts[0] * times.time_base
     end_s = first_s + times.duration_s
-    whole_to_s = plan.begin_s + audio_s
+    whole_to_s = schedule.begin_s + audio_s
     frame_s = (times.pts[1] - times.pts[0]) * times.time_base
-    shown_to_s = plan.timeline.end_pts * times.time_base
+    shown_to_s = schedule.timeline.end_pts * times.time_base
     if mode in ("cut", "pad") and whole_to_s >= end_s + frame_s:
         assert heard_to_s == end_s, "it ends with the video"
     else:
         assert heard_to_s == whole_to_s, "none of it is lost"
     if mode == "cut":
-        assert plan.pad_s == 0
+        assert schedule.pad_s == 0
     elif whole_to_s < end_s:
-        assert heard_to_s + plan.pad_s == end_s == shown_to_s
+        assert heard_to_s + schedule.pad_s == end_s == shown_to_s
     if mode not in ("cut", "pad"):
         assert shown_to_s > heard_to_s - frame_s
 
@@ -112,13 +115,15 @@ def test_an_offset_moves_the_sound_by_exactly_itself(
 def test_an_offset_beyond_the_video_is_refused(mode: str, offset: str) -> None:
     config = _config(sync_mode=mode, audio_offset=float(offset))
     with pytest.raises(ConfigError, match=r"nothing of 'a\.wav' is heard"):
-        plan_sound(config, _info(), Fraction(1), TIMES)
+        schedule_sound(config, _info(), Fraction(1), TIMES)
 
 
 def test_an_offset_beyond_the_video_extends_it_where_the_mode_does() -> None:
-    plan = plan_sound(_config(sync_mode="loop", audio_offset=3.0), _info(), Fraction(1), TIMES)
-    assert plan.timeline.duration_s == 4
-    assert (plan.begin_s, plan.audio_s) == (3, 1)
+    schedule = schedule_sound(
+        _config(sync_mode="loop", audio_offset=3.0), _info(), Fraction(1), TIMES
+    )
+    assert schedule.timeline.duration_s == 4
+    assert (schedule.begin_s, schedule.audio_s) == (3, 1)
 
 
 @pytest.fixture
@@ -153,7 +158,7 @@ def test_loudness_is_matched_without_clipping(
     new: Loudness, own: Loudness, gain_db: float, said: str, measured: dict[str, Loudness]
 ) -> None:
     measured |= {"a.wav": new, "v.mp4": own}
-    levels = plan_levels(_config(match_loudness=True), _info(Fraction(0)), AUDIO)
+    levels = choose_levels(_config(match_loudness=True), _info(Fraction(0)), AUDIO)
     assert levels.gain_db == pytest.approx(gain_db)
     assert levels.own_db is None
     assert said in " ".join(levels.notes)
@@ -162,7 +167,7 @@ def test_loudness_is_matched_without_clipping(
 
 def test_a_mix_that_would_clip_is_lowered_as_a_whole(measured: dict[str, Loudness]) -> None:
     measured |= {"a.wav": Loudness(-14.0, -0.2), "v.mp4": Loudness(-20.0, -1.0)}
-    levels = plan_levels(_config(mix_original="-6dB"), _info(Fraction(0)), AUDIO)
+    levels = choose_levels(_config(mix_original="-6dB"), _info(Fraction(0)), AUDIO)
     assert levels.own_db is not None
     assert levels.own_db - levels.gain_db == pytest.approx(-6)
     peaks = [10 ** ((-0.2 + levels.gain_db) / 20), 10 ** ((-1.0 + levels.own_db) / 20)]
@@ -172,7 +177,7 @@ def test_a_mix_that_would_clip_is_lowered_as_a_whole(measured: dict[str, Loudnes
 
 def test_a_mix_with_room_keeps_the_speech_as_it_is(measured: dict[str, Loudness]) -> None:
     measured |= {"a.wav": Loudness(-24.0, -6.0), "v.mp4": Loudness(-20.0, -1.0)}
-    levels = plan_levels(_config(mix_original="-20"), _info(Fraction(0)), AUDIO)
+    levels = choose_levels(_config(mix_original="-20"), _info(Fraction(0)), AUDIO)
     assert (levels.gain_db, levels.own_db) == (0, -20)
 
 
@@ -182,7 +187,7 @@ def test_without_sound_of_its_own_nothing_changes_and_it_is_said(
 ) -> None:
     measured["a.wav"] = Loudness(-24.0, -6.0)  # the video's cannot be measured
     info = _info(Fraction(0) if has_sound else None)
-    levels = plan_levels(_config(mix_original="-20dB", match_loudness=True), info, AUDIO)
+    levels = choose_levels(_config(mix_original="-20dB", match_loudness=True), info, AUDIO)
     assert (levels.gain_db, levels.own_db) == (0, None)
     assert "--match-loudness and --mix-original changed nothing" in levels.notes[0]
 
@@ -199,7 +204,7 @@ def _spoken(*words_s: tuple[float, float], total_s: float) -> Waveform:
 def _strength(
     waveform: Waveform, cuts: tuple[int, ...] = (), **settings: Any
 ) -> tuple[list[float], Schedule]:
-    schedule = plan_sound(_config(**settings), _info(), waveform.duration_s, TIMES)
+    schedule = schedule_sound(_config(**settings), _info(), waveform.duration_s, TIMES)
     jumps: Bool = np.zeros(len(schedule.timeline), np.bool_)
     jumps[list(cuts)] = True
     return speech_strength(waveform, schedule, jumps).tolist(), schedule

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from dubcli.audio.speech_encoder import NUM_SPEECH
-from dubcli.core.types import F32
+from dubcli.core.types import F32, FEATURE_SIZES
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import mean_face
 from dubcli.models.iptalker.render_samples import RenderSample, RenderSamples
 from dubcli.training.data.prepared_clip import (
-    CROP_SIZE,
-    MARGIN,
-    STORED_SIZE,
+    DEFAULT_SIZE,
+    ClipSound,
     PreparedClip,
     encode_picture,
+    margin_of,
+    stored_size,
+    without_margin,
 )
 from dubcli.training.data.train_clips import (
     TrainClip,
@@ -28,10 +30,10 @@ from dubcli.training.data.train_clips import (
     fit_basis,
     identity_weights,
     project,
-    stored_to_crop,
 )
 
 NUM_FRAMES, WIDTH = 30, 16
+CROP_SIZE, MARGIN, STORED_SIZE = DEFAULT_SIZE, margin_of(DEFAULT_SIZE), stored_size(DEFAULT_SIZE)
 _ORIGIN = np.array([79.5 + MARGIN[1], 51.5 + MARGIN[0], 0])
 _SCALE = 0.28 * CROP_SIZE[0]
 
@@ -61,9 +63,14 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         valid=np.ones(num, bool),
         shot=np.repeat([0, 1], [num // 2, num - num // 2]),
         steps=2 * np.arange(num),
-        voices=voices.astype(np.float16),
+        sounds={
+            kind: ClipSound(
+                versions=voices[..., :width].astype(np.float16),
+                fill=np.full(width, -1, np.float32),
+            )
+            for kind, width in FEATURE_SIZES.items()
+        },
         heard=np.ones(voices.shape[:2], np.float16),
-        fill=np.full(NUM_SPEECH, -1, np.float32),
     )
     neutral = rest_shape(canonical, clip.valid)
     return TrainClip(
@@ -72,7 +79,7 @@ def _clip(person: int, num: int = NUM_FRAMES, sound: bool = True) -> TrainClip:
         clip=clip,
         frames=np.arange(num),
         neutral=neutral,
-        departure=canonical[:, SPEAKING] - neutral,
+        mouth_offset=canonical[:, SPEAKING] - neutral,
         opening=mouth_open(canonical),
     )
 
@@ -114,7 +121,7 @@ def test_a_sample_has_the_shapes_it_promises() -> None:
     assert sample.landmarks.shape == (3, 133, 2)
     assert sample.reference_points.shape == (4, 102, 2)
     assert sample.audio.shape == (3, WIDTH, 80)
-    assert sample.departure.shape == (3, 102, 3)
+    assert sample.mouth_offset.shape == (3, 102, 3)
 
 
 @pytest.mark.parametrize("index", range(12))
@@ -136,7 +143,7 @@ def test_landmarks_lie_on_their_picture_however_it_was_turned_and_mirrored(index
 def test_pose_and_departure_give_back_the_landmarks(index: int) -> None:
     """What the network is asked for is what the picture shows."""
     sample = _samples()[index]
-    canonical = sample.neutral + sample.departure
+    canonical = sample.neutral + sample.mouth_offset
     turned = np.einsum("tsj,tij->tsi", canonical, sample.rotation)
     placed = turned * sample.scale[:, None, None] + sample.translation[:, None]
     np.testing.assert_allclose(placed[..., :2], sample.landmarks[:, SPEAKING], atol=1e-2)
@@ -182,11 +189,13 @@ def test_the_basis_explains_the_departures_and_has_unit_coefficients() -> None:
     rng = np.random.default_rng(8)
     shapes = rng.standard_normal((2, 102, 3)).astype(np.float32) * 0.05
     truth = rng.standard_normal((400, 2)).astype(np.float32)
-    departure = np.einsum("tp,psc->tsc", truth, shapes)
-    clip = replace(_clip(0, 20), frames=np.arange(400), departure=departure)
+    mouth_offset = np.einsum("tp,psc->tsc", truth, shapes)
+    clip = replace(_clip(0, 20), frames=np.arange(400), mouth_offset=mouth_offset)
     basis = fit_basis([clip], 2)
-    coefficients = project(departure, basis)
-    np.testing.assert_allclose(np.einsum("tp,psc->tsc", coefficients, basis), departure, atol=1e-4)
+    coefficients = project(mouth_offset, basis)
+    np.testing.assert_allclose(
+        np.einsum("tp,psc->tsc", coefficients, basis), mouth_offset, atol=1e-4
+    )
     np.testing.assert_allclose((coefficients**2).mean(0), 1, atol=0.02)
 
 
@@ -219,7 +228,9 @@ def test_another_voice_keeps_the_moment() -> None:
 
 
 def test_the_margin_is_cut_off_on_all_sides() -> None:
-    stored = np.zeros((*STORED_SIZE, 3), np.uint8)
-    stored[MARGIN[0] : -MARGIN[0], MARGIN[1] : -MARGIN[1]] = 7
-    assert stored_to_crop(stored).shape == (*CROP_SIZE, 3)
-    assert np.all(stored_to_crop(stored) == 7)
+    for size in (DEFAULT_SIZE, (416, 320), (90, 75)):
+        rows, columns = margin_of(size)
+        stored = np.zeros((*stored_size(size), 3), np.uint8)
+        stored[rows:-rows, columns:-columns] = 7
+        assert without_margin(stored).shape == (*size, 3)
+        assert np.all(without_margin(stored) == 7)

@@ -26,6 +26,19 @@ def test_the_first_row_names_the_losses(tmp_path: Path) -> None:
     ]
 
 
+def test_losses_stay_under_their_names_in_whatever_order_they_come(tmp_path: Path) -> None:
+    append_row(tmp_path, 1, 0.25, {"loss": 1.5, "ssim": 0.5})
+    append_row(tmp_path, 2, 0.25, {"ssim": 0.25, "loss": 1.25})
+    append_row(tmp_path, 3, 0.25, {"critic": 0.125, "loss": 1.0})
+    assert _log(tmp_path) == [
+        "step,seconds,loss,ssim,critic",
+        "1,0.250,1.50000,0.50000",
+        "2,0.250,1.25000,0.25000",
+        "3,0.250,1.00000,,0.12500",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_steps_after_the_checkpoint_and_broken_lines_are_forgotten(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         append_row(tmp_path, step, 0.25, {"loss": 1.0})

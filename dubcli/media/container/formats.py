@@ -176,12 +176,12 @@ def default_output(video: Path, info: MediaInfo) -> Path:
 
 
 def _loses_more(one: Container, other: Container, info: MediaInfo) -> bool:
-    kept = [len(plan_streams(info.streams, item, info)[0]) for item in (one, other)]
+    kept = [len(choose_streams(info.streams, item, info)[0]) for item in (one, other)]
     return kept[0] < kept[1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamPlan:
+class StreamCopy:
     """A stream of the source that goes into the result, by copy or through an encoder.
 
     Attributes:
@@ -193,9 +193,9 @@ class StreamPlan:
     encoder: str = "copy"
 
 
-def plan_streams(
+def choose_streams(
     streams: Sequence[SourceStream], container: Container, info: MediaInfo
-) -> tuple[list[StreamPlan], list[str]]:
+) -> tuple[list[StreamCopy], list[str]]:
     """Which further streams of the source are kept, and how.
 
     Args:
@@ -207,7 +207,7 @@ def plan_streams(
         What to keep, and a note on each stream that is changed or dropped.
     """
     replaced = {item.index for item in (info.video, info.audio) if item is not None}
-    plans, notes = [], []
+    copies, notes = [], []
     for stream in streams:
         if stream.index in replaced:
             continue
@@ -220,8 +220,8 @@ def plan_streams(
             continue
         if encoder not in ("copy", ATTACH):
             notes.append(f"The {name} was converted: {container.muxer} cannot hold it as it is.")
-        plans.append(StreamPlan(stream=stream, encoder=encoder))
-    return plans, notes
+        copies.append(StreamCopy(stream=stream, encoder=encoder))
+    return copies, notes
 
 
 def _encoder_for(stream: SourceStream, container: Container) -> str | None:

@@ -19,17 +19,17 @@ from dubcli.media.container.formats import (
     ATTACH,
     CONTAINERS,
     Container,
-    StreamPlan,
+    StreamCopy,
+    choose_streams,
     container_of,
     default_output,
-    plan_streams,
 )
 from dubcli.media.container.probe import open_media
 from dubcli.media.sound.audio_track import (
-    AudioPlan,
+    AudioArrangement,
     Filters,
     SoundEdit,
-    plan_audio,
+    arrange_audio,
     read_driving_audio,
 )
 
@@ -71,11 +71,11 @@ class RemuxJob:
     picture_path: Path
     picture: EncodedPicture
     audio_path: Path
-    audio: AudioPlan
+    audio: AudioArrangement
     source: MediaInfo
     source_path: Path
     video_tags: tuple[tuple[str, str], ...]
-    others: tuple[StreamPlan, ...]
+    others: tuple[StreamCopy, ...]
     cut_s: Fraction | None
     shift_s: Fraction
     container: Container
@@ -123,24 +123,24 @@ def remux(
     """
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
-    plan, said = plan_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
+    sound, said = arrange_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
     streams, shape = source_info.streams, _read_picture(picture)
-    others, stream_notes = plan_streams(streams, container, source_info)
+    others, stream_notes = choose_streams(streams, container, source_info)
     job = RemuxJob(
         picture_path=picture,
         picture=shape,
         audio_path=audio,
-        audio=plan,
+        audio=sound,
         source=source_info,
         source_path=source,
         video_tags=_tags_of_video(streams, source_info),
-        others=tuple(plan for plan in others if plan.encoder != ATTACH),
-        cut_s=_cut_time(streams, source_info, max(shape.end_s, plan.end_s), edit),
+        others=tuple(copy for copy in others if copy.encoder != ATTACH),
+        cut_s=_cut_time(streams, source_info, max(shape.end_s, sound.end_s), edit),
         shift_s=max(Fraction(0), -start_s),
         container=container,
         metadata=metadata or {},
     )
-    _write_with_covers(job, [plan.stream for plan in others if plan.encoder == ATTACH], output)
+    _write_with_covers(job, [copy.stream for copy in others if copy.encoder == ATTACH], output)
     return [*_clock_notes(job, output), *said, *stream_notes]
 
 
@@ -173,7 +173,7 @@ def build_remux_argv(job: RemuxJob, binary: str, target: Path) -> list[str]:
         audio = graph.filter(
             [audio, *own], "amix", inputs=1 + len(own), duration=until, normalize=0
         )
-    kept = [source[str(plan.stream.index)] for plan in job.others]
+    kept = [source[str(copy.stream.index)] for copy in job.others]
     # An optional stream that no file has: the source must be an input for its tags and chapters
     # even when no stream of it is kept.
     maps = [picture["v:0"], audio, *kept, source["t:9999?"]]
@@ -184,13 +184,13 @@ def build_remux_argv(job: RemuxJob, binary: str, target: Path) -> list[str]:
     return [*argv[:-1], *_cover_options(job), *_tag_options(job, index), argv[-1]]
 
 
-def _own_layers(own: Any, plan: AudioPlan) -> list[Any]:
+def _own_layers(own: Any, arranged: AudioArrangement) -> list[Any]:
     """The source's own sound, as often as it is added, each time changed in another way."""
-    own = _filtered(own, plan.own_filters)
-    if len(plan.own_layers) < 2:
-        return [_filtered(own, *plan.own_layers)] if plan.own_layers else [own]
-    copies = own.filter_multi_output("asplit", len(plan.own_layers))
-    return [_filtered(copies[place], layer) for place, layer in enumerate(plan.own_layers)]
+    own = _filtered(own, arranged.own_filters)
+    if len(arranged.own_layers) < 2:
+        return [_filtered(own, *arranged.own_layers)] if arranged.own_layers else [own]
+    copies = own.filter_multi_output("asplit", len(arranged.own_layers))
+    return [_filtered(copies[place], layer) for place, layer in enumerate(arranged.own_layers)]
 
 
 def _filtered(stream: Any, filters: Filters) -> Any:
@@ -216,14 +216,14 @@ def _output_options(job: RemuxJob) -> dict[str, Any]:
     if job.audio.encoder == "libopus" and (job.audio.channels or 0) > 2:
         # Left to itself, ffmpeg writes the channels of 5.0 and 6.1 in another order.
         options["mapping_family:1"] = 1
-    for number, plan in enumerate(job.others, start=2):
-        options[f"c:{number}"] = plan.encoder
+    for number, copy in enumerate(job.others, start=2):
+        options[f"c:{number}"] = copy.encoder
         # Only the new audio is the default one.
-        marks = [mark for mark in plan.stream.disposition if mark != "default"]
-        if plan.stream.kind == "subtitle":
-            marks = list(plan.stream.disposition)
+        marks = [mark for mark in copy.stream.disposition if mark != "default"]
+        if copy.stream.kind == "subtitle":
+            marks = list(copy.stream.disposition)
         options[f"disposition:{number}"] = "+".join(marks) or "0"
-        if plan.encoder == "aac":
+        if copy.encoder == "aac":
             options[f"b:{number}"] = "256k"
     video = job.source.video
     if video is not None and video.sar not in (0, 1):
@@ -247,7 +247,7 @@ def _output_options(job: RemuxJob) -> dict[str, Any]:
 def _cover_options(job: RemuxJob) -> list[str]:
     options: list[str] = []
     # Attached files come after those that the source has already.
-    first = sum(plan.stream.kind == "attachment" for plan in job.others)
+    first = sum(copy.stream.kind == "attachment" for copy in job.others)
     for number, cover in enumerate(job.covers, first):
         options += ["-attach", file_url(cover.path)]
         options += [f"-metadata:s:t:{number}", f"mimetype={cover.mime_type}"]

@@ -128,7 +128,7 @@ Filters = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioPlan:
+class AudioArrangement:
     """What ffmpeg does with the driving audio.
 
     Attributes:
@@ -216,14 +216,14 @@ def read_own_sound(path: Path, index: int, gain_db: float | None, begin_s: Fract
         )
 
 
-def plan_audio(
+def arrange_audio(
     audio: DrivingAudio,
     container: Container,
     audio_s: Fraction,
     pad_s: Fraction,
     start_s: Fraction,
     edit: SoundEdit | None = None,
-) -> tuple[AudioPlan, list[str]]:
+) -> tuple[AudioArrangement, list[str]]:
     """Decide between copy and encode, and where to cut, pad and start.
 
     Args:
@@ -235,14 +235,14 @@ def plan_audio(
         edit: What else is done to it; nothing by default.
 
     Returns:
-        The plan, and notes on what is not kept.
+        What is done to the sound, and notes on what is not kept.
     """
     edit = edit or SoundEdit()
     wanted_s = audio_s - edit.skip_s + pad_s
     is_whole = abs(wanted_s - audio.duration_s) <= _TOLERANCE_S and not edit.skip_s
     is_edited = edit.gain_db != 0 or edit.own is not None
     if is_whole and not is_edited and audio.codec in container.exact_audio:
-        return AudioPlan(
+        return AudioArrangement(
             encoder="copy",
             sample_rate=audio.sample_rate,
             delay_s=start_s - audio.first_s,
@@ -251,7 +251,7 @@ def plan_audio(
     own, part = edit.own, edit.part
     form, notes = _form(audio, container, own)
     channels = AudioLayout(form.layout).nb_channels
-    return AudioPlan(
+    return AudioArrangement(
         encoder=form.encoder,
         sample_rate=form.rate,
         bit_rate=_bit_rate(form.encoder, form.rate, channels),

@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from av.container.input import InputContainer
 from av.error import EOFError as AvEndOfFile
@@ -17,6 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dubcli.core.closing import Closeable
 from dubcli.core.errors import DecodeError
 from dubcli.core.types import Frame, MediaInfo, VideoStreamInfo
 from dubcli.media.container.probe import open_media, picture_decoder, require_video
@@ -41,7 +41,7 @@ _UNDATED_FRAMES = 32
 _SEEK_MARGINS = (0, 64, 512)
 
 
-class FrameReader:
+class FrameReader(Closeable):
     """Frames of one video, always numbered the same: presentation order, from 0.
 
     Every iterator decodes on its own, so several may run at once; memory does not grow with the
@@ -74,17 +74,6 @@ class FrameReader:
         self._end_pts: int | None = None
         self._is_damaged = False
         self._open: set[Generator[Any, None, None]] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop every iterator that is still running and close the file."""

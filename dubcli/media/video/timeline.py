@@ -89,7 +89,7 @@ class Timeline:
         return (self.end_pts - int(self.pts[0])) * self.time_base
 
 
-def plan_timeline(times: FrameTimes, audio_duration_s: Fraction, sync_mode: str) -> Timeline:
+def build_timeline(times: FrameTimes, audio_duration_s: Fraction, sync_mode: str) -> Timeline:
     """Fit video and driving audio to each other.
 
     The first pass through the source keeps its timestamps in every mode. Audio that is longer by

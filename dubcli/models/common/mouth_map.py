@@ -43,7 +43,7 @@ def draw_mouth(points: Tensor, grid: Tensor, softness_px: float, refine: int = 2
     grid = grid.to(points.device, points.dtype)
     lips = outline_distance(points[:, OUTER], grid)
     opening = outline_distance(points[:, INNER], grid)
-    jaw = _segment_distance(points[:, JAW], grid, closed=False)
+    jaw = _line_distance(points[:, JAW], grid, closed=False)
     distances = functional.interpolate(
         torch.stack([lips, opening, jaw], 1),
         scale_factor=refine,
@@ -76,7 +76,7 @@ def closed_not_crossed(points: Tensor) -> Tensor:
 
 def outline_distance(polygon: Tensor, grid: Tensor) -> Tensor:
     """Distance to a closed outline, positive inside. Shape (T, h, w)."""
-    distance = _segment_distance(polygon, grid, closed=True)
+    distance = _line_distance(polygon, grid, closed=True)
     return torch.where(_is_inside(polygon, grid), distance, -distance)
 
 
@@ -86,7 +86,7 @@ def _ends(line: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
     return line[:, :-1], line[:, 1:]
 
 
-def _segment_distance(line: Tensor, grid: Tensor, closed: bool) -> Tensor:
+def _line_distance(line: Tensor, grid: Tensor, closed: bool) -> Tensor:
     """Distance of each grid point to a polyline (T, V, 2). Shape (T, h, w)."""
     a, b = _ends(line, closed)
     along = b - a

@@ -105,15 +105,15 @@ class IPTalkerAdapter:
 
 def _true(model: IPTalker, clip: TrainClip, frames: Int) -> Tensor:
     """Coefficients of the mouths that a clip shows. Shape (T, P)."""
-    departure = torch.from_numpy(clip.departure[frames].astype(np.float32))
-    return coefficients_of(departure.to(device_of(model)), model.alignment.basis)
+    mouth_offset = torch.from_numpy(clip.mouth_offset[frames].astype(np.float32))
+    return coefficients_of(mouth_offset.to(device_of(model)), model.alignment.basis)
 
 
 def set_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
     """Let the predicted mouth take this person's mean shape, and open as far as the person does.
 
     Sound alone still decides when the mouth moves. The mapping is folded into the last layer, so
-    the sound half needs no training.
+    the motion part needs no training.
 
     Returns:
         Whether there was sound to compare with; the model stays as it is otherwise.

@@ -1,4 +1,4 @@
-"""Stage geometry: the sound half alone, audio windows and references to mouth coefficients."""
+"""Stage geometry: the motion part alone, audio windows and references to mouth coefficients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from dubcli.training.data.train_clips import (
     heard_share,
     hide_audio,
     identity_weights,
-    stored_to_crop,
 )
 from dubcli.training.losses.pictures import correlation_loss
 from dubcli.training.stage import MODEL, Batch, Optimization
@@ -49,14 +48,14 @@ class GeometryRun:
 
     Attributes:
         audio: Augmented windows. Shape (T, A, D).
-        departure: True speaking points minus rest, canonical units, as far as the words are
+        mouth_offset: True speaking points minus neutral, canonical units, as far as the words are
             heard. Shape (T, S, 3).
         references: Crops, the part that E_v sees is cut later. Shape (N, H, W, 3), uint8.
         has_references: They are shown in this run. Shape ().
     """
 
     audio: F32
-    departure: F32
+    mouth_offset: F32
     references: U8
     has_references: np.bool_
 
@@ -95,7 +94,7 @@ class GeometryBatches(Dataset[Batch]):
         config, num = self._config, self._size.frames
         start = int(rng.integers(0, max(1, len(clip.frames) - num)))
         frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
-        version = int(rng.integers(len(clip.clip.voices)))
+        version = int(rng.integers(clip.clip.num_versions))
         shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
         kind = config.audio_kind
         audio = audio_windows(clip, frames, config.audio_width, shift, kind=kind, version=version)
@@ -104,7 +103,7 @@ class GeometryBatches(Dataset[Batch]):
         is_shown = config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT
         return GeometryRun(
             audio=audio,
-            departure=clip.departure[frames] * heard[:, None, None],
+            mouth_offset=clip.mouth_offset[frames] * heard[:, None, None],
             references=random_references(clip, config.num_references, rng)
             if is_shown
             else np.zeros((config.num_references, *clip.clip.size, 3), np.uint8),
@@ -143,7 +142,7 @@ class GeometryTask:
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
         """Point, velocity and correlation losses over short runs of frames."""
         basis = self._model.alignment.basis
-        wanted = coefficients_of(batch["departure"], basis)
+        wanted = coefficients_of(batch["mouth_offset"], basis)
         made = self._predicted(batch)
         error, gap = made - wanted, opening_basis(basis)
         losses = {
@@ -176,7 +175,7 @@ class GeometryTask:
 def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:
     """Crops of random usable frames of a clip. Shape (N, H, W, 3)."""
     chosen = rng.choice(clip.frames, num)
-    return np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in chosen])
+    return np.stack([clip.clip.crop(int(i)) for i in chosen])
 
 
 def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
@@ -191,10 +190,10 @@ def as_pictures(crops: Tensor) -> Tensor:
     return crops.movedim(-1, -3).float().div_(255.0)
 
 
-def coefficients_of(departure: Tensor, basis: Tensor) -> Tensor:
-    """Mouth coefficients (..., P) of departures from rest (..., S, 3) on a basis (P, S, 3)."""
+def coefficients_of(mouth_offset: Tensor, basis: Tensor) -> Tensor:
+    """Mouth coefficients (..., P) of mouth offsets (..., S, 3) on a basis (P, S, 3)."""
     flat = basis.flatten(1)
-    return departure.flatten(-2) @ (flat / (flat**2).sum(1, keepdim=True)).T
+    return mouth_offset.flatten(-2) @ (flat / (flat**2).sum(1, keepdim=True)).T
 
 
 def resize_pictures(pictures: Tensor, factor: float) -> Tensor:

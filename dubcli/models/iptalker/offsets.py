@@ -1,4 +1,4 @@
-"""How far a clip's picture lags its sound, by a half-trained sound half.
+"""How far a clip's picture lags its sound, by a half-trained motion part.
 
 For sets that were prepared without a sync expert: the mouth opening that the sound asks for,
 shifted against the true one, fits best at the clip's lag.

@@ -114,5 +114,5 @@ class PictureLosses:
         if weights.style and self._vgg is None:
             losses["style"] = style_loss(edge_features(made), edge_features(real))
         if self._adversary is not None:
-            losses |= self._adversary.judge(made, real)
+            losses |= self._adversary.generator_losses(made, real)
         return losses

@@ -13,8 +13,11 @@ import numpy as np
 
 from dubcli.core.types import F32, F64, U8, Int, References
 from dubcli.face.landmarks import SPEAKING, mirror_order
-from dubcli.training.data.prepared_clip import CROP_SIZE, MARGIN, PreparedClip
+from dubcli.training.data.prepared_clip import PreparedClip, margin_of
 from dubcli.training.data.train_clips import TrainClip, audio_windows, hide_audio, identity_weights
+
+# Height of a crop for which random shifts are told in px.
+_SHIFT_HEIGHT = 208
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class RenderSample:
         rotation: Of the head. Shape (T, 3, 3).
         translation: Crop px. Shape (T, 3).
         neutral: Shape (S, 3).
-        departure: True speaking points minus rest. Shape (T, S, 3).
+        mouth_offset: True speaking points minus neutral. Shape (T, S, 3).
         audio: Audio windows. Shape (T, A, D).
         has_audio: The windows belong to the pictures.
     """
@@ -45,7 +48,7 @@ class RenderSample:
     rotation: F64
     translation: F64
     neutral: F32
-    departure: F32
+    mouth_offset: F32
     audio: F32
     has_audio: bool
 
@@ -116,18 +119,19 @@ class RenderSamples:
         backgrounds = _shifted(clip, frames, rng)
         mirrored = bool(rng.random() < 0.5) and self._variation.is_mirrored
         colour = _random_colour(rng) if self._variation.is_coloured else _same_colour()
-        jitter = _random_jitter(rng, self._variation.jitter)
+        size = clip.clip.size
+        jitter = _random_jitter(rng, size, self._variation.jitter)
 
         def pictures(which: Int, matrices: list[F64]) -> U8:
             return np.stack(
                 [
-                    _cut(clip.clip.picture(i), m, mirrored, colour)
+                    _cut(clip.clip.picture(int(i)), m, size, mirrored, colour)
                     for i, m in zip(which, matrices, strict=True)
                 ]
             )
 
         same = [jitter] * len(frames)
-        own = [_random_jitter(rng, 0.3) for _ in drawn]
+        own = [_random_jitter(rng, size, 0.3) for _ in drawn]
         marks = self._points(clip, frames, same, mirrored)
         if fixed is None:
             references = pictures(drawn, own)
@@ -145,7 +149,9 @@ class RenderSamples:
             rotation=rotation,
             translation=translation,
             neutral=self._flip(clip.neutral) if mirrored else clip.neutral,
-            departure=self._flip(clip.departure[frames]) if mirrored else clip.departure[frames],
+            mouth_offset=self._flip(clip.mouth_offset[frames])
+            if mirrored
+            else clip.mouth_offset[frames],
             audio=self._audio(clip, frames, rng),
             has_audio=clip.has_audio,
         )
@@ -169,7 +175,7 @@ class RenderSamples:
         out = np.stack([p @ m[:, :2].T + m[:, 2] for p, m in zip(marks, matrices, strict=True)])
         if mirrored:
             out = out[:, self._mirror]
-            out[..., 0] = CROP_SIZE[1] - 1 - out[..., 0]
+            out[..., 0] = clip.clip.size[1] - 1 - out[..., 0]
         return out.astype(np.float32)
 
     def _flip(self, speaking: F32) -> F32:
@@ -194,16 +200,16 @@ def _shifted(clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
     return np.array(out)
 
 
-def _random_jitter(rng: np.random.Generator, strength: float = 1.0) -> F64:
+def _random_jitter(rng: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> F64:
     """Stored-crop px to crop px with a random zoom, turn and shift. Shape (2, 3)."""
     zoom = np.exp(strength * rng.uniform(-0.08, 0.08))
     turn = np.radians(strength * rng.uniform(-5, 5))
-    shift = strength * rng.uniform(-8, 8, 2)
+    height, width = size
+    shift = strength * rng.uniform(-8, 8, 2) * (height / _SHIFT_HEIGHT)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]])
-    height, width = CROP_SIZE
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    stored = centre + np.array(MARGIN[::-1])
+    stored = centre + np.array(margin_of(size)[::-1])
     return np.concatenate([linear, (centre + shift - linear @ stored)[:, None]], 1)
 
 
@@ -220,8 +226,8 @@ def _same_colour() -> U8:
     return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
 
 
-def _cut(stored: U8, matrix: F64, mirrored: bool, colour: U8) -> U8:
-    height, width = CROP_SIZE
+def _cut(stored: U8, matrix: F64, size: tuple[int, int], mirrored: bool, colour: U8) -> U8:
+    height, width = size
     crop = cv2.warpAffine(
         stored, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
@@ -243,5 +249,5 @@ def _jitter_pose(
     if mirrored:
         flip = np.diag([-1.0, 1, 1])
         rotation = flip @ rotation @ flip
-        translation[:, 0] = CROP_SIZE[1] - 1 - translation[:, 0]
+        translation[:, 0] = clip.size[1] - 1 - translation[:, 0]
     return clip.scale[frames] * zoom, rotation, translation

@@ -220,7 +220,7 @@ class RenderTask:
     def _drive(self, batch: Batch, state: ReferenceState) -> tuple[Tensor, Tensor, Tensor | None]:
         """Coefficients, AdaIN code and the cost of the predicted geometry."""
         model, basis = self._model, self._model.alignment.basis
-        true = coefficients_of(batch["departure"].flatten(0, 1), basis)
+        true = coefficients_of(batch["mouth_offset"].flatten(0, 1), basis)
         if not self._joint:
             noisy = true + batch["noise"].flatten(0, 1)
             return noisy, model.coefficient_code(noisy), None

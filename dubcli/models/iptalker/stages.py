@@ -1,4 +1,4 @@
-"""How IPTalker is trained: the sound half, the picture half, both together; and how it ships."""
+"""How IPTalker is trained: the motion part, the rendering part, both together; and how it ships."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.sync.network import SyncExpert
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
 from dubcli.training.device_utils import device_of
 from dubcli.training.losses.discriminators import MouthDiscriminator
 from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
@@ -36,15 +36,15 @@ from dubcli.training.stage import (
 
 _ALIGNMENT, _BASIS = "alignment.", "alignment.basis"
 _BASIS_TOLERANCE = 1e-6
-# The network is convolutional: its halves may be trained on crops of different size.
+# The network is convolutional: its parts may be trained on crops of different size.
 _FREE_FIELDS = ("height", "width")
 
 
 def _check(config: IPTalkerConfig, stage: str) -> None:
-    """Only with the map can the halves be trained apart."""
+    """Only with the map can the parts be trained apart."""
     if stage != "joint" and not config.geometry_map:
         raise ConfigError(
-            "This preset has no mouth map, so its halves cannot be trained apart.",
+            "This preset has no mouth map, so its parts cannot be trained apart.",
             "Use --stage joint.",
         )
 
@@ -53,7 +53,7 @@ def _needs(*, has_sound: bool) -> Callable[[IPTalkerConfig], DataNeeds]:
     def needs(config: IPTalkerConfig) -> DataNeeds:
         return DataNeeds(
             size=(config.height, config.width),
-            features=(config.audio_kind,) if has_sound else (),
+            features=(config.audio_kind,),
             has_sound=has_sound,
         )
 
@@ -136,11 +136,11 @@ def _sync_expert(setup: StageSetup, weights: LossWeights) -> SyncExpert | None:
     if not setup.model.config.geometry_map:
         setup.note("The sync losses are left out: they judge landmarks, and no map predicts them.")
         return None
-    judge = SyncJudge.load("train", device_of(setup.model))
-    if judge is None:
+    scorer = SyncScorer.load("train", device_of(setup.model))
+    if scorer is None:
         setup.note("The sync losses are left out: this installation has no sync expert.")
         return None
-    return judge.expert
+    return scorer.expert
 
 
 def assemble(checkpoints: Sequence[Trained]) -> Assembled:
@@ -152,14 +152,14 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
         checkpoints: The first is of the whole model, the others of stage geometry or joint.
 
     Raises:
-        TrainingError: They are not halves of one model.
+        TrainingError: They are not parts of one model.
     """
     first, *others = checkpoints
-    halves = [_with_alignment(first, other) for other in others]
+    parts = [_with_alignment(first, other) for other in others]
     tensors = first.tensors
-    if halves:
+    if parts:
         tensors = {
-            name: torch.stack([half[name] for half in halves]).mean(0)
+            name: torch.stack([part[name] for part in parts]).mean(0)
             if name.startswith(_ALIGNMENT)
             else value
             for name, value in first.tensors.items()
@@ -188,7 +188,7 @@ def _with_alignment(first: Trained, other: Trained) -> dict[str, Tensor]:
 
 
 def _check_fit(first: Trained, other: Trained) -> None:
-    """Refuse halves of different models."""
+    """Refuse parts of different models."""
     if other.state.stage == "render":
         raise TrainingError(
             f"'{other.path}' is of stage render, which does not train the alignment module.",
@@ -215,7 +215,7 @@ RECIPE = Recipe(
         "render": Stage(
             task=_pictures(joint=False),
             needs=_needs(has_sound=False),
-            # The picture half works with any sound half, and trains none.
+            # The rendering part works with any motion part, and trains none.
             config=StageConfig(losses=tuple(LOSS_PRESETS), spare=("alignment.audio_encoder.",)),
             settings=_render_settings,
         ),

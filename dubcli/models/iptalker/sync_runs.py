@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dubcli.audio.windows import gather_windows
-from dubcli.core.types import F32, FEATURE_SIZES, U8, Int
+from dubcli.core.types import F32, U8, Int
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.geometry_task import random_references, reference_boxes
 from dubcli.models.iptalker.network import IPTalker
@@ -33,7 +33,7 @@ class SyncRun:
 
     Attributes:
         audio: Augmented windows of the model. Shape (T, A, D).
-        departure: True speaking points minus rest. Shape (T, S, 3), canonical units.
+        mouth_offset: True speaking points minus neutral. Shape (T, S, 3), canonical units.
         times_s: When the sound that belongs to each frame is heard. Shape (T,), float64.
         references: Crops for E_v. Shape (N, H, W, 3), uint8; N is 0 where it sees none.
         heard: What the expert hears, one step after the other. Shape (L, D).
@@ -41,7 +41,7 @@ class SyncRun:
     """
 
     audio: F32
-    departure: F32
+    mouth_offset: F32
     times_s: np.ndarray
     references: U8
     heard: F32
@@ -56,6 +56,9 @@ class SyncRuns:
         config: Of the network, which has a mouth map.
         expert: Of the sync expert.
         seed: With the run's number, all randomness.
+
+    Raises:
+        TrainingError: The clips were prepared without what the expert hears.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class SyncRuns:
         length_s = (expert.window + _NUM_MOMENTS - 2) / SYNC_RATE_HZ
         self._num_steps = int(np.ceil(length_s * float(STEPS_HZ))) + 1
         found = [(clip, self._starts(clip)) for clip in clips if clip.has_audio]
+        for clip, _ in found:
+            clip.clip.sound(expert.audio_kind)
         self._runs = [(clip, starts) for clip, starts in found if len(starts)]
         self._chances = identity_weights([clip for clip, _ in self._runs]) if self._runs else None
 
@@ -86,7 +91,7 @@ class SyncRuns:
         heard, first = self._sound(clip, times)
         run = SyncRun(
             audio=audio,
-            departure=clip.departure[frames],
+            mouth_offset=clip.mouth_offset[frames],
             times_s=times,
             references=random_references(clip, num, rng)
             if num
@@ -98,11 +103,10 @@ class SyncRuns:
 
     def _sound(self, clip: TrainClip, times: np.ndarray) -> tuple[F32, int]:
         """All steps that the expert may hear, (L, D), and the number of the first."""
-        size, width = FEATURE_SIZES[self._expert.audio_kind], self._expert.audio_width
+        sound, width = clip.clip.sound(self._expert.audio_kind), self._expert.audio_width
         first = int(np.floor(times[0] * float(STEPS_HZ))) - width
         last = int(np.ceil(times[-1] * float(STEPS_HZ))) + width
-        values, fill = clip.clip.voices[0][:, -size:], clip.clip.fill[-size:]
-        return gather_windows(values, fill, np.arange(first, last), 1)[:, 0], first
+        return gather_windows(sound.version(0), sound.fill, np.arange(first, last), 1)[:, 0], first
 
     def _starts(self, clip: TrainClip) -> Int:
         """Places in `clip.frames` from which a run of usable frames of one shot begins."""
@@ -128,8 +132,8 @@ def run_losses(model: IPTalker, expert: SyncExpert, run: dict[str, Tensor]) -> d
         expert: Frozen.
         run: `SyncRun` by name, each with a leading dimension of 1, on the model's device.
     """
-    real = run["departure"][0]
-    both = torch.stack([_departures(model, run), real])
+    real = run["mouth_offset"][0]
+    both = torch.stack([_mouth_offsets(model, run), real])
     windows, middles = mouth_windows(both, run["times_s"].expand(2, -1), expert.config.window)
     audio = _around(run, middles[0], expert.config.audio_width)
     made, real = windows
@@ -139,7 +143,7 @@ def run_losses(model: IPTalker, expert: SyncExpert, run: dict[str, Tensor]) -> d
     }
 
 
-def _departures(model: IPTalker, run: dict[str, Tensor]) -> Tensor:
+def _mouth_offsets(model: IPTalker, run: dict[str, Tensor]) -> Tensor:
     """What the sound makes of the mouth at rest. Shape (T, S, 3)."""
     alignment, config = model.alignment, model.config
     audio, references = run["audio"][0], run["references"][0]

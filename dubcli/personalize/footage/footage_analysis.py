@@ -149,12 +149,12 @@ def view(
     Raises:
         MediaError: Not one video can be decoded; the first one's own error.
     """
-    planned = _plan(videos, limit_s, phase, earlier)
+    chosen = _frames_to_view(videos, limit_s, phase, earlier)
     before = sum(len(part.frames) for part in earlier)
-    total = before + sum(len(frames) for _, frames in planned)
+    total = before + sum(len(frames) for _, frames in chosen)
     parts: list[FootagePart] = []
     failed: dict[int, MediaError] = {}
-    for video, frames in planned:
+    for video, frames in chosen:
         done = before
 
         def tell(stage: str, now: int, _: int, done: int = done) -> None:
@@ -198,7 +198,7 @@ def _open_video(number: int, path: Path, half: bool, threads: int) -> Video:
     )
 
 
-def _plan(
+def _frames_to_view(
     videos: Sequence[Video], limit_s: float, phase: float, earlier: Sequence[FootagePart]
 ) -> list[tuple[Video, range]]:
     # Where no seek is exact, all is decoded from the start: only the beginning is worth it.
@@ -206,13 +206,13 @@ def _plan(
         float(video.length_s if video.is_surveyed else min(video.length_s, Fraction(limit_s)))
         for video in videos
     ]
-    planned: list[tuple[Video, range]] = []
+    chosen: list[tuple[Video, range]] = []
     for number, begin_s, end_s in spread_stretches(lengths, limit_s, phase):
         video = videos[number]
         first, last = (_frame_at(video, time_s) for time_s in (begin_s, end_s))
         seen = [part.frames for part in earlier if part.video is video]
-        planned += [(video, frames) for frames in _unseen(range(first, last), seen)]
-    return planned
+        chosen += [(video, frames) for frames in _unseen(range(first, last), seen)]
+    return chosen
 
 
 def _unseen(wanted: range, seen: Sequence[range]) -> list[range]:

@@ -12,14 +12,19 @@ from math import ceil
 import numpy as np
 
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE
-from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
+from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import DecodeError, MediaError
 from dubcli.core.progress import Progress
 from dubcli.core.types import Int, Waveform
 from dubcli.media.sound.waveform import is_silent, read_waveform
 from dubcli.personalize.footage.footage_analysis import FootagePart
-from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
+from dubcli.training.data.sound_variants import (
+    HeardVersions,
+    hear_clean,
+    hear_versions,
+    no_sound,
+)
 from dubcli.weights.resolve import part_path
 
 # Audio steps of a stretch's frames, and what is heard.
@@ -29,7 +34,7 @@ _MARGIN_S = 1
 
 
 def hear_parts(
-    parts: Sequence[FootagePart], *, whole: bool, tell: Progress
+    parts: Sequence[FootagePart], *, whole: bool, progress: Progress
 ) -> tuple[list[PartSound], dict[str, str]]:
     """Sound of each stretch in several versions; nothing from where its video is cut off on.
 
@@ -38,7 +43,7 @@ def hear_parts(
     Args:
         parts: By video and time.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
-        tell: Is told of the videos done, as `hear`.
+        progress: Is told of the videos done, as `hear`.
 
     Returns:
         Steps and sound of each part, and why files have none.
@@ -53,7 +58,7 @@ def hear_parts(
             without[str(of_video[0].video.path)] = heard
             heard = [_nothing(part) for part in of_video]
         sounds += heard
-        tell("hear", len(sounds), len(parts))
+        progress("hear", len(sounds), len(parts))
     return sounds, without
 
 
@@ -72,8 +77,9 @@ def _hear_video(
     joined = Waveform(samples=samples, sample_rate=SAMPLE_RATE)
     if is_silent(joined):
         return "silent throughout"
-    features = speech_features(joined, encoder)
-    versions = hear_versions(joined, features, encoder, zlib.crc32(str(video.path.name).encode()))
+    clean = hear_clean(joined, encoder)
+    versions = hear_versions(joined, clean, encoder, zlib.crc32(str(video.path.name).encode()))
+    features = next(iter(clean.values()))
     ends = accumulate(-(-len(piece.samples) // HOP) for piece in pieces)
     sounds: list[PartSound] = []
     begin = 0
@@ -82,12 +88,7 @@ def _hear_video(
             times = part.found.times
             own = replace(features, start_s=piece.start_s)
             steps = frame_steps(times.pts, times.time_base, own, Fraction(0))
-            heard = HeardVersions(
-                voices=versions.voices[:, begin:end].copy(),
-                heard=versions.heard[:, begin:end].copy(),
-                fill=versions.fill,
-            )
-            sounds.append((steps, heard))
+            sounds.append((steps, versions.part(begin, end)))
         else:
             sounds.append(_nothing(part))
         begin = end

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dubcli.core.errors import ConfigError, DecodeError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.pose import Pose, compose, crop_alignment
@@ -39,7 +39,7 @@ from dubcli.personalize.footage.footage_analysis import FootagePart, Video, open
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.pipeline.analysis import choose_face
 from dubcli.training.data.prepare import MIN_USABLE, assemble_clip, cut_picture, stored_matrices
-from dubcli.training.data.prepared_clip import CROP_SIZE, PreparedClip
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
 
 LEAST_SECONDS = Fraction(4)
 # Of a half, which is learned for a measurement, not for use.
@@ -59,6 +59,7 @@ class FootageRequest:
         videos: Files.
         face: 0 for the person of whom there is most, N for face N of the first video by size.
         half: Look at the first half of each video's frames alone.
+        size: Height and width of the crops, px.
         limit_s: More than this is sampled, seconds.
         threads: Decoder threads; 0 lets libav choose.
 
@@ -69,6 +70,7 @@ class FootageRequest:
     videos: tuple[Path, ...]
     face: int = 0
     half: bool = False
+    size: tuple[int, int] = DEFAULT_SIZE
     limit_s: float = 90.0
     threads: int = 0
 
@@ -149,7 +151,7 @@ class _Pictures:
 
 
 def gather_footage(
-    request: FootageRequest, num_references: int, progress: Progress | None = None
+    request: FootageRequest, num_references: int, progress: Progress = no_progress
 ) -> Footage:
     """Find one person in some videos, and all that is needed to learn them.
 
@@ -164,7 +166,6 @@ def gather_footage(
         ConfigError: The first video has no face of the wanted number.
         TrainingError: The person is seen for less than 4 seconds (1 second of a half).
     """
-    tell = progress or (lambda stage, done, total: None)
     left_out: dict[str, str] = {}
     videos = open_videos(
         request.videos,
@@ -175,14 +176,15 @@ def gather_footage(
     )
     available = sum((video.length_s for video in videos), Fraction(0))
     sampled = available > request.limit_s
-    people, shown = _find_person(request, videos, sampled, left_out, tell)
+    people, shown = _find_person(request, videos, sampled, left_out, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
-    pictures = _cut_pictures(shown, num_references, tell)
-    sounds, without_sound = hear_parts([item.part for item in shown], whole=not sampled, tell=tell)
+    pictures = _cut_pictures(shown, num_references, request.size, progress)
+    parts = [item.part for item in shown]
+    sounds, without_sound = hear_parts(parts, whole=not sampled, progress=progress)
     clips = tuple(
         PersonClip(
             source=item.part.video.path,
-            clip=assemble_clip(item.track, pose, jpeg, steps, heard),
+            clip=assemble_clip(item.track, pose, jpeg, steps, heard, request.size),
             frame_numbers=item.part.numbers,
             seconds=float(item.seconds),
         )
@@ -198,7 +200,7 @@ def gather_footage(
         looks=spread_looks([seen for item in shown for seen in item.appearances]),
         left_out=left_out,
         sampled=sampled,
-        has_sound=any(len(clip.clip.voices) for clip in clips),
+        has_sound=any(clip.clip.has_sound for clip in clips),
         facts={
             "seconds_used": round(float(used), 2),
             "seconds_available": round(float(available), 2),
@@ -226,14 +228,14 @@ def _find_person(
     videos: Sequence[Video],
     sampled: bool,
     left_out: dict[str, str],
-    tell: Progress,
+    progress: Progress,
 ) -> tuple[list[Person], list[_Shown]]:
     """Everybody that is seen, and where the one to learn is."""
     parts: list[FootagePart] = []
     people: list[Person] = []
     shown: list[_Shown] = []
     for phase in _PHASES if sampled else _PHASES[:1]:
-        parts += view(videos, request.limit_s, phase, parts, left_out, tell)
+        parts += view(videos, request.limit_s, phase, parts, left_out, progress)
         people = group_people([seen for part in parts for seen in part.appearances])
         person = _choose(request.face, parts, people) if people else []
         shown = _where_shown(parts, person)
@@ -342,7 +344,9 @@ def _why_unused(parts: Sequence[FootagePart]) -> str:
     return "shows another person"
 
 
-def _cut_pictures(shown: Sequence[_Shown], num_references: int, tell: Progress) -> _Pictures:
+def _cut_pictures(
+    shown: Sequence[_Shown], num_references: int, size: tuple[int, int], progress: Progress
+) -> _Pictures:
     """Choose references over all stretches, then cut them and the crops in one pass."""
     track = chain_tracks([item.track for item in shown])
     pose = smooth_pose(track)
@@ -353,23 +357,23 @@ def _cut_pictures(shown: Sequence[_Shown], num_references: int, tell: Progress) 
     full: dict[int, U8] = {}
     for item, start, own in zip(shown, starts, poses, strict=False):
         to_display = coded_to_display(require_video(item.part.video.info))
-        matrices = compose(stored_matrices(own), to_display)
+        matrices = compose(stored_matrices(own, size), to_display)
         cut: list[U8] = []
         with item.part.video.open(item.part.frames) as reader:
             for native in reader.native_frames():
                 if native.index >= len(matrices):
                     break
-                cut.append(cut_picture(native, matrices[native.index]))
+                cut.append(cut_picture(native, matrices[native.index], size))
                 if start + native.index in chosen:
                     full[start + native.index] = _upright(native, item.part.video, to_display)
-                tell("crops", start + native.index + 1, starts[-1])
+                progress("crops", start + native.index + 1, starts[-1])
         if len(cut) != len(item.track):
             raise DecodeError(
                 f"'{item.part.video.path}' cannot be read again.",
                 "ValidationCheck that it did not change meanwhile.",
             )
         jpeg.append(cut)
-    references = cut_references(full.items(), chosen, track, crop_alignment(pose, CROP_SIZE))
+    references = cut_references(full.items(), chosen, track, crop_alignment(pose, size))
     clips = np.searchsorted(starts, chosen, side="right") - 1
     numbers = np.concatenate([item.part.numbers for item in shown])
     return _Pictures(

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from dubcli.audio.log_mel import SAMPLE_RATE
-from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
+from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
+from dubcli.core.atomic_io import replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
-from dubcli.core.progress import Progress
+from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import MediaPipeDetector
@@ -46,18 +47,23 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import analyse, choose_face
 from dubcli.sync.offset import OffsetColumns, measure_offset
-from dubcli.sync.scorer import SyncJudge
+from dubcli.sync.scorer import SyncScorer
+from dubcli.training.data.clip_file import load_clip, save_clip
 from dubcli.training.data.prepared_clip import (
-    CROP_SIZE,
+    DEFAULT_SIZE,
     INDEX_NAME,
-    MARGIN,
-    STORED_SIZE,
     PreparedClip,
     encode_picture,
-    load_clip,
-    save_clip,
+    margin_of,
+    stored_size,
 )
-from dubcli.training.data.sound_variants import HeardVersions, hear_versions, no_sound
+from dubcli.training.data.sound_variants import (
+    DEFAULT_KINDS,
+    HeardVersions,
+    hear_clean,
+    hear_versions,
+    no_sound,
+)
 from dubcli.weights.resolve import part_path
 
 _FIELDS: tuple[str, ...] = (
@@ -65,6 +71,7 @@ _FIELDS: tuple[str, ...] = (
     "identity",
     "frames",
     "usable",
+    "longest_run",
     "has_audio",
     "offset_ms",
     "offset_confidence",
@@ -83,6 +90,19 @@ class SourceClip:
     clip_id: str
     identity: str
     has_own_audio: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipForm:
+    """What prepared clips hold.
+
+    Attributes:
+        size: Height and width of the crops without their margin, px.
+        features: Kinds of sound features.
+    """
+
+    size: tuple[int, int] = DEFAULT_SIZE
+    features: tuple[str, ...] = DEFAULT_KINDS
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
@@ -105,8 +125,9 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
         raise ConfigError(
             f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
         ) from error
+    form = ClipForm(size=config.crop_size, features=config.kinds)
     rows: dict[str, dict[str, str]] = {}
-    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs), 1):
+    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs, form), 1):
         rows[row["clip"]] = row
         if progress is not None:
             progress("prepare", done, len(sources))
@@ -149,24 +170,26 @@ def list_sources(config: PrepareConfig) -> list[SourceClip]:
     return sources
 
 
-def _prepare_all(sources: list[SourceClip], folder: Path, jobs: int) -> Iterator[dict[str, str]]:
+def _prepare_all(
+    sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm
+) -> Iterator[dict[str, str]]:
     if jobs == 1:
-        yield from (_prepare_one(source, folder) for source in sources)
+        yield from (_prepare_one(source, folder, form) for source in sources)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(_prepare_one, source, folder) for source in sources]
+        running = [pool.submit(_prepare_one, source, folder, form) for source in sources]
         for task in as_completed(running):
             yield task.result()
 
 
-def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
+def _prepare_one(source: SourceClip, folder: Path, form: ClipForm) -> dict[str, str]:
     path = folder / f"{source.clip_id}.npz"
     dropped = ""
     clip: PreparedClip | None = None
     try:
-        clip = _reuse(path)
+        clip = _reuse(path, form)
         if clip is None:
-            clip = prepare_clip(source)
+            clip = prepare_clip(source, form)
             save_clip(clip, path)
         if clip.valid.sum() < MIN_USABLE:
             dropped = f"only {int(clip.valid.sum())} usable frames"
@@ -181,7 +204,8 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
         "identity": source.identity,
         "frames": str(len(clip)) if clip else "",
         "usable": str(int(clip.valid.sum())) if clip else "",
-        "has_audio": "yes" if clip is not None and len(clip.voices) else "no",
+        "longest_run": str(_longest_run(clip)) if clip else "",
+        "has_audio": "yes" if clip is not None and clip.has_sound else "no",
         **asdict(_offset(clip)),
         "dropped": dropped,
         "source": str(source.path),
@@ -191,58 +215,82 @@ def _prepare_one(source: SourceClip, folder: Path) -> dict[str, str]:
 
 def _offset(clip: PreparedClip | None) -> OffsetColumns:
     """How far picture and sound of a clip are apart."""
-    if clip is None or not len(clip.voices):
+    if clip is None or not clip.has_sound:
         return OffsetColumns()
-    return measure_offset(SyncJudge.load("train", torch.device("cpu")), clip)
+    return measure_offset(SyncScorer.load("train", torch.device("cpu")), clip)
 
 
-def _reuse(path: Path) -> PreparedClip | None:
-    """The clip of an earlier run, None where there is none or a damaged one."""
+def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
+    """The clip of an earlier run, None where there is none, a damaged one or one of another form.
+
+    Clips of format 1 are kept as they are: they hold all that format 2 does.
+    """
     try:
-        return load_clip(path) if path.exists() else None
+        clip = load_clip(path) if path.exists() else None
     except TrainingError:
         return None
+    if clip is None or clip.size != form.size or not set(form.features) <= set(clip.sounds):
+        return None
+    return clip
 
 
-def prepare_clip(source: SourceClip) -> PreparedClip:
+def _longest_run(clip: PreparedClip) -> int:
+    return int(np.diff(clip.runs, axis=1).max(initial=0))
+
+
+def prepare_clip(source: SourceClip, form: ClipForm | None = None) -> PreparedClip:
     """Pass 1 over one video and its largest face's crops.
+
+    Args:
+        source: The video.
+        form: Of the clip; None: the usual one.
 
     Raises:
         DubError: The video or its face cannot be used.
     """
+    form = ClipForm() if form is None else form
     info = probe(source.path)
     with FrameReader(source.path, info) as reader:
         with MediaPipeDetector() as detector:
-            found = analyse(reader, detector, 0, lambda stage, done, total: None)
+            found = analyse(reader, detector, 0, no_progress)
         track = choose_face(found, 1)
         pose = smooth_pose(track)
-        matrices = stored_matrices(pose)
+        matrices = stored_matrices(pose, form.size)
         to_display = coded_to_display(require_video(info))
         jpeg = [
-            cut_picture(native, compose(matrices[native.index], to_display))
+            cut_picture(native, compose(matrices[native.index], to_display), form.size)
             for native in reader.native_frames()
         ]
-    steps, sound = _own_sound(source, info, found.times)
-    return assemble_clip(track, pose, jpeg, steps, sound)
+    steps, sound = _own_sound(source, info, found.times, form.features)
+    return assemble_clip(track, pose, jpeg, steps, sound, form.size)
 
 
-def stored_matrices(pose: Pose) -> F64:
-    """Display px to px of the stored crop, one per pose. Shape (T, 2, 3)."""
-    matrices = crop_alignment(pose, CROP_SIZE).frame_to_crop.copy()
-    matrices[:, :, 2] += MARGIN[::-1]
+def stored_matrices(pose: Pose, size: tuple[int, int]) -> F64:
+    """Display px to px of the stored crop of a size, one per pose. Shape (T, 2, 3)."""
+    matrices = crop_alignment(pose, size).frame_to_crop.copy()
+    matrices[:, :, 2] += margin_of(size)[::-1]
     return matrices
 
 
-def cut_picture(native: NativeFrame, coded_to_crop: F64) -> U8:
-    """The stored crop of a frame as JPEG bytes (B,); `coded_to_crop` has the shape (2, 3)."""
-    x, y, width, height = _surroundings(coded_to_crop, (native.width, native.height))
+def cut_picture(native: NativeFrame, coded_to_crop: F64, size: tuple[int, int]) -> U8:
+    """The stored crop of a frame as JPEG bytes (B,).
+
+    Args:
+        native: The frame.
+        coded_to_crop: To px of the stored crop. Shape (2, 3).
+        size: Height and width of the crop without its margin, px.
+    """
+    stored = stored_size(size)
+    x, y, width, height = _surroundings(coded_to_crop, (native.width, native.height), stored)
     matrix = compose(coded_to_crop, np.array([[1.0, 0, x], [0, 1.0, y]]))
-    return encode_picture(cut_crop(native.rgb_region(x, y, width, height), matrix, STORED_SIZE))
+    return encode_picture(cut_crop(native.rgb_region(x, y, width, height), matrix, stored))
 
 
-def _surroundings(to_crop: F64, frame_size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _surroundings(
+    to_crop: F64, frame_size: tuple[int, int], stored: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """All of a coded frame that the stored crop is made from: x, y, width, height."""
-    rows, columns = STORED_SIZE
+    rows, columns = stored
     corners = np.array([(0, 0), (columns, 0), (0, rows), (columns, rows)], np.float64)
     back = invert_matrix(to_crop)
     spots = corners @ back[:, :2].T + back[:, 2]
@@ -254,7 +302,12 @@ def _surroundings(to_crop: F64, frame_size: tuple[int, int]) -> tuple[int, int, 
 
 
 def assemble_clip(
-    track: FaceTrack, pose: Pose, jpeg: list[U8], steps: Int, sound: HeardVersions
+    track: FaceTrack,
+    pose: Pose,
+    jpeg: list[U8],
+    steps: Int,
+    sound: HeardVersions,
+    size: tuple[int, int],
 ) -> PreparedClip:
     """Put what was found of one face together.
 
@@ -264,8 +317,9 @@ def assemble_clip(
         jpeg: `cut_picture` of each of its frames.
         steps: Audio step of each frame. Shape (T,).
         sound: The clip's own sound.
+        size: Height and width of the crops without their margin, px.
     """
-    matrices = stored_matrices(pose)
+    matrices = stored_matrices(pose, size)
     crop_pose = transform_pose(pose, matrices)
     return PreparedClip(
         jpeg=np.concatenate(jpeg),
@@ -278,27 +332,27 @@ def assemble_clip(
         valid=track.valid,
         shot=track.shot,
         steps=steps,
-        voices=sound.voices,
+        sounds=sound.sounds,
         heard=sound.heard,
-        fill=sound.fill,
+        size=size,
     )
 
 
-def _own_sound(source: SourceClip, info: MediaInfo, times: FrameTimes) -> tuple[Int, HeardVersions]:
+def _own_sound(
+    source: SourceClip, info: MediaInfo, times: FrameTimes, kinds: tuple[str, ...]
+) -> tuple[Int, HeardVersions]:
     """Audio step of each frame, and the clip's sound as heard in several versions."""
     if not source.has_own_audio or info.audio is None:
-        return np.zeros(len(times.pts), np.int64), no_sound()
+        return np.zeros(len(times.pts), np.int64), no_sound(kinds)
     waveform = read_waveform(source.path, SAMPLE_RATE)
-    encoder = SpeechEncoder(part_path("speech-encoder"))
-    features = speech_features(waveform, encoder)
-    steps = frame_steps(times.pts, times.time_base, features, Fraction(0))
-    return steps, hear_versions(waveform, features, encoder, zlib.crc32(source.clip_id.encode()))
+    encoder = SpeechEncoder(part_path("speech-encoder")) if "speech" in kinds else None
+    clean = hear_clean(waveform, encoder, kinds)
+    steps = frame_steps(times.pts, times.time_base, clean[kinds[0]], Fraction(0))
+    return steps, hear_versions(waveform, clean, encoder, zlib.crc32(source.clip_id.encode()))
 
 
 def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    partial = path.with_suffix(".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)

@@ -1,11 +1,10 @@
-"""The file format of a prepared clip: aligned pictures, landmarks, pose and sound of one track."""
+"""A prepared clip: aligned pictures, landmarks, pose and sound of one face track."""
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,22 +14,43 @@ from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, U8, AudioFeatures, Bool, Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.sync.scorer import MouthClip
+from dubcli.training.data.mapped_array import ClipArray, opened
 
 F16 = NDArray[np.float16]
 
-# Prepared crops keep this margin around the model's crop, for random shifts and turns.
-CROP_SIZE = (208, 160)
-MARGIN = (26, 20)
-STORED_SIZE = (CROP_SIZE[0] + 2 * MARGIN[0], CROP_SIZE[1] + 2 * MARGIN[1])
+# Height and width of crops where nothing else is asked for, px.
+DEFAULT_SIZE = (208, 160)
+# An eighth of a crop's size stands around it on every side, for random shifts and turns.
+_MARGIN_PARTS = 8
 INDEX_NAME = "index.csv"
-# Audio steps a second.
+# Audio steps a second, of every kind of features.
 STEPS_HZ = Fraction(80)
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipSound:
+    """One kind of features of a clip's own sound and of changed copies.
+
+    Attributes:
+        versions: Shape (V, A, D), float16; the first is the recording itself. V and A are 0
+            without sound.
+        fill: Features of silence. Shape (D,).
+        first: Column of `versions` with which the kind begins.
+    """
+
+    versions: ClipArray
+    fill: F32
+    first: int = 0
+
+    def version(self, number: int) -> F16:
+        """Features of one version; of a file only what is indexed is read. Shape (A, D)."""
+        return opened(self.versions)[number][:, self.first :]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreparedClip:
-    """One face track, ready for training.
+    """One face track in the order of its video, ready for training.
 
     Attributes:
         jpeg: Crops as JPEG, one after the other. Shape (bytes,), uint8.
@@ -43,36 +63,77 @@ class PreparedClip:
         valid: The frame may be used. Shape (T,).
         shot: Shot of each frame. Shape (T,).
         steps: Audio step of each frame. Shape (T,).
-        voices: Speech features of the clip's own sound and of changed copies, float16. Shape
-            (V, A, 368); (0, 0, 368) without sound.
-        heard: Share of the words that a copy leaves in, at each step. Shape (V, A), float16.
-        fill: Features of silence. Shape (368,).
+        sounds: Features by kind, a key of `core.types.FEATURE_SIZES`.
+        heard: Share of the words that a version leaves in, at each step. Shape (V, A), float16.
+        size: Height and width of its crops without their margin, px.
+        template: How crops are aligned, as `models.api.CropSpec` names it.
     """
 
-    jpeg: U8
+    jpeg: ClipArray
     jpeg_ends: Int
-    landmarks: F32
-    canonical: F32
+    landmarks: ClipArray
+    canonical: ClipArray
     scale: F64
     rotation: F64
     translation: F64
     valid: Bool
     shot: Int
     steps: Int
-    voices: F16
+    sounds: Mapping[str, ClipSound]
     heard: F16
-    fill: F32
+    size: tuple[int, int] = DEFAULT_SIZE
+    template: str = "head"
 
     def __len__(self) -> int:
         return len(self.valid)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of its crops without their margin, px."""
-        return CROP_SIZE
+    def has_sound(self) -> bool:
+        """Whether there is sound of its own."""
+        return len(self.heard) > 0
+
+    @property
+    def num_versions(self) -> int:
+        """How many versions of its sound there are."""
+        return len(self.heard)
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Rows and columns of the stored crop around the crop, on each side."""
+        return margin_of(self.size)
+
+    @property
+    def runs(self) -> Int:
+        """Usable frames of one shot in a row: first frame and end. Shape (R, 2)."""
+        return runs_of(self.valid, self.shot)
+
+    def sound(self, kind: str) -> ClipSound:
+        """Features of a kind.
+
+        Raises:
+            TrainingError: The set was prepared without them.
+        """
+        if kind not in self.sounds:
+            raise TrainingError(
+                f"The prepared set has no sound features '{kind}'.",
+                f"Run 'dub prepare --features {','.join([*self.sounds, kind])} -y' again.",
+            )
+        return self.sounds[kind]
+
+    def without_sound(self) -> PreparedClip:
+        """The clip as one whose sound is not its own."""
+        return self.with_versions(np.zeros(0, np.int64))
+
+    def with_versions(self, numbers: Int) -> PreparedClip:
+        """The clip with some versions of its sound, in memory."""
+        sounds = {
+            kind: replace(sound, versions=sound.versions[numbers])
+            for kind, sound in self.sounds.items()
+        }
+        return replace(self, sounds=sounds, heard=self.heard[numbers])
 
     def picture(self, index: int) -> U8:
-        """Stored crop of a frame, RGB. Shape (*STORED_SIZE, 3), uint8.
+        """Stored crop of a frame with its margin, RGB. Shape (H + 2 h, W + 2 w, 3), uint8.
 
         Raises:
             TrainingError: The picture is damaged.
@@ -87,62 +148,48 @@ class PreparedClip:
             )
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
+    def crop(self, index: int) -> U8:
+        """Crop of a frame without its margin, RGB. Shape (H, W, 3), uint8."""
+        return without_margin(self.picture(index))
+
+    def crop_points(self, frames: Int) -> F32:
+        """Kept points of frames, crop px, xy. Shape (T, K, 2)."""
+        return self.landmarks[frames][..., :2] - np.array(self.margin[::-1], np.float32)
+
+
+def margin_of(size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns around a crop of a size, on each side, px."""
+    return size[0] // _MARGIN_PARTS, size[1] // _MARGIN_PARTS
+
+
+def stored_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a crop of a size with its margin, px."""
+    rows, columns = margin_of(size)
+    return size[0] + 2 * rows, size[1] + 2 * columns
+
+
+def without_margin(stored: U8) -> U8:
+    """The crop within a stored one, a view. (H + 2 h, W + 2 w, 3) to (H, W, 3)."""
+    rows, columns = (side // (_MARGIN_PARTS + 2) for side in stored.shape[:2])
+    return stored[rows:-rows, columns:-columns]
+
+
+def runs_of(valid: Bool, shot: Int) -> Int:
+    """Usable frames of one shot in a row: first frame and end. Shape (R, 2)."""
+    frames = np.flatnonzero(valid)
+    if not len(frames):
+        return np.zeros((0, 2), np.int64)
+    breaks = (np.diff(frames) != 1) | (np.diff(shot[frames]) != 0)
+    first = frames[np.concatenate([[True], breaks])]
+    last = frames[np.concatenate([breaks, [True]])]
+    return np.stack([first, last + 1], 1)
+
 
 def encode_picture(image: U8) -> U8:
     """JPEG bytes (B,) of an RGB picture (H, W, 3), uint8."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     return np.asarray(jpeg, np.uint8)
-
-
-def save_clip(clip: PreparedClip, path: Path) -> None:
-    """Write a clip under a temporary name, then rename.
-
-    Raises:
-        OSError: The disk is full or the folder cannot be written.
-    """
-    partial = path.with_suffix(".part.npz")
-    try:
-        np.savez(partial, **{item.name: getattr(clip, item.name) for item in fields(clip)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def load_clip(path: Path) -> PreparedClip:
-    """Read a prepared clip.
-
-    Raises:
-        TrainingError: The file is missing, damaged or of another format.
-    """
-    try:
-        # Opened here: numpy does not close what is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            clip = PreparedClip(**{item.name: data[item.name] for item in fields(PreparedClip)})
-        _check_lengths(clip)
-        return clip
-    # A TypeError where a single array was stored under the name.
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise TrainingError(
-            f"Prepared clip '{path}' cannot be read: {reason}.",
-            "Delete it and run 'dub prepare' again.",
-        ) from error
-
-
-def _check_lengths(clip: PreparedClip) -> None:
-    """Everything must speak of the same frames and of the same audio steps."""
-    per_frame = ("jpeg_ends", "landmarks", "canonical", "scale", "rotation", "translation")
-    for name in (*per_frame, "shot", "steps"):
-        if len(getattr(clip, name)) != len(clip):
-            raise ValueError(f"{name} is not of {len(clip)} frames")
-    ends = clip.jpeg_ends
-    if len(ends) and (ends[-1] != len(clip.jpeg) or (np.diff(ends, prepend=0) <= 0).any()):
-        raise ValueError("its pictures are cut off")
-    if clip.voices.ndim != 3 or clip.heard.shape != clip.voices.shape[:2]:
-        raise ValueError("its sound is of another format")
-    if clip.fill.shape != clip.voices.shape[2:]:
-        raise ValueError("its sound is of another format")
 
 
 def mouth_of(clip: PreparedClip) -> MouthClip:
@@ -155,12 +202,13 @@ def mouth_of(clip: PreparedClip) -> MouthClip:
     )
 
 
-def features_of(clip: PreparedClip, version: int = 0) -> AudioFeatures:
+def features_of(clip: PreparedClip, version: int = 0, *, kind: str = "speech") -> AudioFeatures:
     """A prepared clip's sound as heard in one of its versions; 0 is the recording itself."""
+    sound = clip.sound(kind)
     return AudioFeatures(
-        values=clip.voices[version],
+        values=sound.version(version),
         rate_hz=STEPS_HZ,
-        kind="speech",
+        kind=kind,
         start_s=Fraction(0),
-        fill=clip.fill,
+        fill=sound.fill,
     )

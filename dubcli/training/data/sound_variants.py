@@ -6,16 +6,20 @@ Augmenting the waveform keeps the features what they are in use; the recogniser 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dubcli.audio.features import extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE
-from dubcli.audio.speech_encoder import NUM_SPEECH, SpeechEncoder, rows_at, speech_features
-from dubcli.core.types import F32, AudioFeatures, Waveform
+from dubcli.audio.speech_encoder import SpeechEncoder, rows_at
+from dubcli.core.types import F32, FEATURE_SIZES, AudioFeatures, Waveform
+from dubcli.training.data.prepared_clip import F16, ClipSound
 
-F16 = NDArray[np.float16]
+# Kinds of features that are heard where nothing else is asked for.
+DEFAULT_KINDS = ("mel", "speech")
 
 NUM_VERSIONS = 6
 _EQ_POINTS, _EQ_DB = 8, 6.0
@@ -29,52 +33,79 @@ class HeardVersions:
     """One clip's sound as heard in several versions, on the clip's own clock.
 
     Attributes:
-        voices: Speech features; the first version is the recording itself. Shape (V, A, D).
+        sounds: Features by kind; the first version is the recording itself.
         heard: 1 where the clip's words are heard, 0 where a pause was put in. Shape (V, A).
-        fill: Features of silence. Shape (D,).
     """
 
-    voices: F16
+    sounds: Mapping[str, ClipSound]
     heard: F16
-    fill: F32
+
+    def part(self, begin: int, end: int) -> HeardVersions:
+        """Some steps of it, as arrays of their own."""
+        sounds = {
+            kind: replace(sound, versions=sound.versions[:, begin:end].copy())
+            for kind, sound in self.sounds.items()
+        }
+        return HeardVersions(sounds=sounds, heard=self.heard[:, begin:end].copy())
 
 
-def no_sound() -> HeardVersions:
+def no_sound(kinds: Iterable[str] = DEFAULT_KINDS) -> HeardVersions:
     """What stands for a clip without sound of its own."""
-    return HeardVersions(
-        voices=np.zeros((0, 0, NUM_SPEECH), np.float16),
-        heard=np.zeros((0, 0), np.float16),
-        fill=np.zeros(NUM_SPEECH, np.float32),
-    )
+    sounds = {
+        kind: ClipSound(
+            versions=np.zeros((0, 0, FEATURE_SIZES[kind]), np.float16),
+            fill=np.zeros(FEATURE_SIZES[kind], np.float32),
+        )
+        for kind in kinds
+    }
+    return HeardVersions(sounds=sounds, heard=np.zeros((0, 0), np.float16))
+
+
+def hear_clean(
+    waveform: Waveform, encoder: SpeechEncoder | None, kinds: Iterable[str] = DEFAULT_KINDS
+) -> dict[str, AudioFeatures]:
+    """Features of a recording by kind; only `speech` needs the encoder."""
+    return {kind: extract_features(waveform, kind, encoder) for kind in kinds}
 
 
 def hear_versions(
-    waveform: Waveform, clean: AudioFeatures, encoder: SpeechEncoder, seed: int
+    waveform: Waveform,
+    clean: Mapping[str, AudioFeatures],
+    encoder: SpeechEncoder | None,
+    seed: int,
 ) -> HeardVersions:
-    """Speech features of a recording and of changed copies; half of the copies have pauses.
+    """Features of a recording and of changed copies; half of the copies have pauses.
 
     Args:
         waveform: Mono audio at 16 kHz.
-        clean: Its speech features.
+        clean: Its features by kind, at 80 steps a second.
         encoder: Hears the copies.
         seed: Of all changes.
     """
-    num = len(clean.values)
-    voices, heard = [np.asarray(clean.values, np.float16)], [np.ones(num, np.float16)]
+    num = len(next(iter(clean.values())).values)
+    versions = {kind: [np.asarray(own.values, np.float16)] for kind, own in clean.items()}
+    heard = [np.ones(num, np.float16)]
     for version in range(1, NUM_VERSIONS):
         rng = np.random.default_rng((seed, version))
         samples, present = waveform.samples.astype(np.float32), np.ones(num, np.float32)
         if version % 2 == 0:
             samples, present = with_pauses(samples, num, rng)
         speed = float(np.exp(rng.uniform(-0.2, 0.2)))
-        changed = other_room(other_voice(samples, speed, rng), rng)
-        features = speech_features(
-            Waveform(samples=changed, sample_rate=SAMPLE_RATE, start_s=waveform.start_s), encoder
+        changed = Waveform(
+            samples=other_room(other_voice(samples, speed, rng), rng),
+            sample_rate=SAMPLE_RATE,
+            start_s=waveform.start_s,
         )
         rows = np.arange(num) / speed
-        voices.append(rows_at(np.asarray(features.values, np.float32), rows).astype(np.float16))
+        for kind, features in hear_clean(changed, encoder, clean).items():
+            values = rows_at(np.asarray(features.values, np.float32), rows)
+            versions[kind].append(values.astype(np.float16))
         heard.append(present.astype(np.float16))
-    return HeardVersions(voices=np.stack(voices), heard=np.stack(heard), fill=clean.fill)
+    sounds = {
+        kind: ClipSound(versions=np.stack(found), fill=clean[kind].fill)
+        for kind, found in versions.items()
+    }
+    return HeardVersions(sounds=sounds, heard=np.stack(heard))
 
 
 def other_voice(samples: F32, speed: float, rng: np.random.Generator) -> F32:

@@ -1,28 +1,29 @@
-"""Prepared clips and what training derives from them: rest, departures, the mouth basis, sound."""
+"""Prepared clips and what training derives from them: mouth offsets, the mouth basis, sound."""
 
 from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from dubcli.audio.windows import gather_windows
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import F32, F64, FEATURE_SIZES, U8, Int
+from dubcli.core.types import F32, F64, FEATURE_SIZES, Int
 from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
+from dubcli.training.data.clip_file import load_clip
+from dubcli.training.data.mapped_array import ClipArray, opened
 from dubcli.training.data.prepared_clip import (
-    CROP_SIZE,
     INDEX_NAME,
-    MARGIN,
     STEPS_HZ,
     PreparedClip,
-    load_clip,
+    runs_of,
 )
 
 _MIN_FRAMES = 20
@@ -39,7 +40,8 @@ class TrainClip:
         clip: The prepared data.
         frames: Usable frame numbers. Shape (U,).
         neutral: Rest shape. Shape (S, 3), canonical units.
-        departure: Speaking points minus rest. Shape (T, S, 3), canonical units.
+        mouth_offset: Speaking points minus neutral, canonical units. Shape (T, S, 3); a numpy
+            array of the frames that it is indexed by.
         opening: Mouth opening. Shape (T,).
         offset_steps: How many audio steps the picture lags the sound.
         is_in_step: That was measured when the set was prepared.
@@ -50,7 +52,7 @@ class TrainClip:
     clip: PreparedClip
     frames: Int
     neutral: F32
-    departure: F32
+    mouth_offset: ClipArray
     opening: F32
     offset_steps: int = 0
     is_in_step: bool = False
@@ -58,7 +60,26 @@ class TrainClip:
     @property
     def has_audio(self) -> bool:
         """Whether the clip has sound that belongs to its mouth."""
-        return len(self.clip.voices) > 0
+        return self.clip.has_sound
+
+
+@dataclass(frozen=True)
+class MouthOffsets:
+    """Speaking points minus neutral, computed where they are indexed by frames."""
+
+    canonical: ClipArray
+    neutral: F32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, S, 3)."""
+        return (len(self.canonical), *self.neutral.shape)
+
+    def __len__(self) -> int:
+        return len(self.canonical)
+
+    def __getitem__(self, frames: Any, /) -> F32:
+        return self.canonical[frames][..., SPEAKING, :] - self.neutral
 
 
 def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list[TrainClip]:
@@ -84,12 +105,51 @@ def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list
         except TrainingError as error:
             damaged.append(error)
     clips = [clip for clip in clips if len(clip.frames) >= _MIN_FRAMES]
+    forms = sorted({(clip.clip.template, *clip.clip.size) for clip in clips})
+    if len(forms) > 1:
+        sizes = ", ".join(f"{height} x {width} ({name})" for name, height, width in forms)
+        raise TrainingError(
+            f"'{folder}' holds crops of different sizes: {sizes}.",
+            "Run 'dub prepare' again with -y and one --size.",
+        )
     if not clips:
         none = f"No clip of '{folder}' can be used."
         raise (damaged or [TrainingError(none, "See the column 'dropped' of its index.csv.")])[0]
     for error in damaged:
         warn(f"{error.cause} It is left out. {error.next_step}")
     return clips
+
+
+def check_form(
+    clips: list[TrainClip], size: tuple[int, int], template: str, kinds: Sequence[str]
+) -> None:
+    """Whether a set's crops and sound are what a network can be given.
+
+    Args:
+        clips: Of one set.
+        size: Height and width of the network's crops, px; the set's may be larger or smaller.
+        template: How they are aligned.
+        kinds: Of sound features.
+
+    Raises:
+        TrainingError: Crops of another shape or template, or a kind is missing.
+    """
+    first = clips[0].clip
+    found, wanted = (f"{height}x{width}" for height, width in (first.size, size))
+    if first.size[0] * size[1] != first.size[1] * size[0]:
+        raise TrainingError(
+            f"Crops of the set are of {found} px, the model's {wanted}.",
+            f"Run 'dub prepare --size {wanted}' into another folder.",
+        )
+    if first.template != template:
+        raise TrainingError(
+            f"Crops of the set are aligned by the template '{first.template}', the model's by "
+            f"'{template}'.",
+            "Prepare the clips into another folder.",
+        )
+    for clip in clips:
+        for kind in kinds:
+            clip.clip.sound(kind)
 
 
 def _rows(index: Path) -> list[dict[str, str]]:
@@ -110,6 +170,23 @@ def _rows(index: Path) -> list[dict[str, str]]:
         ) from error
 
 
+def longest_run(clip: TrainClip) -> int:
+    """Most usable frames of one shot in a row."""
+    return int(np.diff(_runs(clip), axis=1).max(initial=0))
+
+
+def run_starts(clip: TrainClip, length: int) -> Int:
+    """Frames from which `length` usable frames of one shot follow each other. Shape (N,)."""
+    starts = [np.arange(first, end - length + 1) for first, end in _runs(clip).tolist()]
+    return np.concatenate([np.zeros(0, np.int64), *starts])
+
+
+def _runs(clip: TrainClip) -> Int:
+    usable = np.zeros(len(clip.clip), bool)
+    usable[clip.frames] = True
+    return runs_of(usable, clip.clip.shot)
+
+
 def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
     """The clips that teach how mouths follow sound.
 
@@ -127,9 +204,10 @@ def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
 
 def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
     if row["sound_dropped"]:
-        clip = replace(clip, voices=clip.voices[:0], heard=clip.heard[:0])
+        clip = clip.without_sound()
     is_usable = bool(clip.valid.any())
-    neutral = rest_shape(clip.canonical, clip.valid) if is_usable else clip.canonical[0, SPEAKING]
+    canonical = opened(clip.canonical)
+    neutral = rest_shape(canonical, clip.valid) if is_usable else canonical[0, SPEAKING]
     derived = derive_clip(row["clip"], row["identity"], clip, neutral.copy())
     return replace(derived, offset_steps=_offset_steps(row), is_in_step=bool(row["offset_ms"]))
 
@@ -142,8 +220,8 @@ def derive_clip(clip_id: str, identity: str, clip: PreparedClip, neutral: F32) -
         clip=clip,
         frames=np.flatnonzero(clip.valid),
         neutral=neutral,
-        departure=clip.canonical[:, SPEAKING] - neutral,
-        opening=mouth_open(clip.canonical),
+        mouth_offset=MouthOffsets(clip.canonical, neutral),
+        opening=mouth_open(clip.canonical[:]),
     )
 
 
@@ -169,29 +247,26 @@ def identity_weights(clips: list[TrainClip]) -> F64:
 
 
 def fit_basis(clips: list[TrainClip], num: int) -> F32:
-    """Principal components of departures from rest, scaled to unit variance of coefficients.
+    """Principal components of mouth offsets from neutral, scaled to unit variance of coefficients.
 
     Returns:
-        Shape (num, S, 3); `departure = coefficients @ basis`.
+        Shape (num, S, 3); `mouth_offset = coefficients @ basis`.
     """
-    weights = identity_weights(clips)
-    rows, shares = [], []
-    for clip, weight in zip(clips, weights, strict=True):
-        flat = clip.departure[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
-        rows.append(flat)
-        shares.append(np.full(len(flat), weight / len(flat)))
-    data, share = np.concatenate(rows), np.concatenate(shares)
-    covariance = (data * share[:, None]).T @ data
+    size = clips[0].neutral.size
+    covariance = np.zeros((size, size))
+    for clip, weight in zip(clips, identity_weights(clips), strict=True):
+        flat = clip.mouth_offset[clip.frames].reshape(len(clip.frames), -1).astype(np.float64)
+        covariance += weight / len(flat) * (flat.T @ flat)
     values, vectors = np.linalg.eigh(covariance)
     top = np.argsort(values)[::-1][:num]
     basis = vectors[:, top].T * np.sqrt(np.maximum(values[top], 1e-12))[:, None]
     return basis.reshape(num, -1, 3).astype(np.float32)
 
 
-def project(departure: F32, basis: F32) -> F32:
-    """Coefficients (T, P) of departures (T, S, 3)."""
+def project(mouth_offset: F32, basis: F32) -> F32:
+    """Coefficients (T, P) of mouth offsets (T, S, 3)."""
     flat = basis.reshape(len(basis), -1)
-    return departure.reshape(len(departure), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
+    return mouth_offset.reshape(len(mouth_offset), -1) @ (flat / (flat**2).sum(1, keepdims=True)).T
 
 
 def audio_windows(
@@ -216,21 +291,19 @@ def audio_windows(
     Returns:
         Shape (T, width, D).
     """
-    # Log-mel stands at the end of the speech features.
-    size = FEATURE_SIZES[kind]
-    values = clip.clip.voices[version] if clip.has_audio else np.zeros((0, size), np.float16)
-    fill = clip.clip.fill[-size:]
-    return gather_windows(values[:, -size:], fill, _centres(clip, frames) + shift, width)
+    sound = clip.clip.sound(kind)
+    values = sound.version(version) if clip.has_audio else np.zeros((0, len(sound.fill)))
+    return gather_windows(values, sound.fill, _centres(clip, frames) + shift, width)
 
 
 def audio_range(clips: list[TrainClip], kind: str) -> tuple[F32, F32]:
     """Mean and spread of each audio feature over people alike. Two of shape (D,)."""
-    size = FEATURE_SIZES[kind]
     heard = [clip for clip in clips if clip.has_audio]
-    weights = identity_weights(heard)
-    values = [clip.clip.voices[0][:, -size:].astype(np.float64) for clip in heard]
-    mean = sum(w * v.mean(0) for w, v in zip(weights, values, strict=True))
-    square = sum(w * (v**2).mean(0) for w, v in zip(weights, values, strict=True))
+    mean = square = np.zeros(FEATURE_SIZES[kind])
+    for clip, weight in zip(heard, identity_weights(heard), strict=True):
+        values = clip.clip.sound(kind).version(0).astype(np.float64)
+        mean = mean + weight * values.mean(0)
+        square = square + weight * (values**2).mean(0)
     spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
     return np.asarray(mean, np.float32), np.asarray(spread, np.float32)
 
@@ -293,9 +366,3 @@ def _mask_audio(audio: F32, rng: np.random.Generator) -> F32:
         start, length = rng.integers(0, width - 14), rng.integers(0, 14)
         audio[:, start : start + length] = audio.mean()
     return audio
-
-
-def stored_to_crop(stored: U8) -> U8:
-    """Cut the margin off a stored crop."""
-    height, width = CROP_SIZE
-    return stored[MARGIN[0] : MARGIN[0] + height, MARGIN[1] : MARGIN[1] + width]

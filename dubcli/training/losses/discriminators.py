@@ -87,7 +87,7 @@ class Adversary:
         self.net = net
         self._judged: tuple[Tensor, Tensor] | None = None
 
-    def judge(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
+    def generator_losses(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
         """What made pictures cost their generator; they are kept for `critic_loss`.
 
         Args:
@@ -108,7 +108,7 @@ class Adversary:
 
     def critic_loss(self) -> Tensor:
         """L_D of the pictures judged last."""
-        assert self._judged is not None, "judge comes first"
+        assert self._judged is not None, "generator_losses comes first"
         self.net.train().requires_grad_(True)
         with torch.autocast(self._judged[0].device.type, enabled=False):
             scores, _ = self.net(torch.cat(self._judged))

@@ -15,8 +15,7 @@ from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, U8
 from dubcli.face.landmarks import SPEAKING
 from dubcli.training.batches import stacked
-from dubcli.training.data.prepared_clip import MARGIN
-from dubcli.training.data.train_clips import TrainClip, audio_windows, stored_to_crop
+from dubcli.training.data.train_clips import TrainClip, audio_windows, run_starts
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import (
     MODEL,
@@ -66,15 +65,13 @@ class Runs(Dataset[Batch]):
 
     def _run(self, clip: TrainClip, rng: np.random.Generator) -> Run:
         num = self._config.frames_per_clip
-        start = int(rng.integers(0, max(1, len(clip.frames) - num)))
-        frames = clip.frames[(start + np.arange(num)) % len(clip.frames)]
+        frames = int(rng.choice(run_starts(clip, num))) + np.arange(num)
         opening = clip.opening[frames] / max(float(clip.opening[clip.frames].std()), 1e-3)
-        points = clip.clip.landmarks[frames][:, SPEAKING, :2] - np.array(MARGIN[::-1])
         return Run(
             audio=audio_windows(clip, frames, 16, kind="mel"),
             opening=opening.astype(np.float32),
-            pictures=np.stack([stored_to_crop(clip.clip.picture(int(i))) for i in frames]),
-            points=points.astype(np.float32),
+            pictures=np.stack([clip.clip.crop(int(i)) for i in frames]),
+            points=clip.clip.crop_points(frames)[:, SPEAKING],
         )
 
 
@@ -129,7 +126,9 @@ def _picture(setup: StageSetup) -> Task:
 
 
 def _needs(config: LoudnessConfig) -> DataNeeds:
-    return DataNeeds(size=(config.height, config.width), features=("mel",), has_sound=True)
+    return DataNeeds(
+        size=(config.height, config.width), features=("mel",), has_sound=True, in_a_row=True
+    )
 
 
 def assemble(checkpoints: Sequence[Trained]) -> Assembled:
