@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from dubcli.core.types import F32, F64, U8, Bool, FaceObservation, Frame
-from dubcli.face.detect import MAX_SIDE, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, open_detector
 from dubcli.face.face_descriptor import closest_likeness, describe
 from dubcli.face.landmarks import position
 from dubcli.face.recognition import SAME_PERSON, FaceRecogniser, closest_cosine, cut_face
@@ -86,7 +86,7 @@ def person_of(row: dict[str, str]) -> str:
 def look(row: dict[str, str], root: Path, recogniser: FaceRecogniser) -> Seen | None:
     """One clip; None where no face is seen."""
     faces: list[tuple[U8, FaceObservation]] = []
-    with MediaPipeDetector() as detector:
+    with open_detector() as detector:
         for index, image in enumerate(pictures_of(root / row["file"])):
             found = detector.detect(Frame(index=index, pts=index, image=image))
             largest = max(found, key=lambda one: one.box[3] - one.box[1], default=None)

@@ -271,7 +271,8 @@ def _output_to_face(pose: Pose, size: int) -> F64:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # The whole head turns about the neck; shoulders and wall stay.
     away = np.linalg.norm((xy - HEAD_CENTRE) / np.array([88.0, 108.0]), axis=-1)
-    weight = 1 - _smoothstep(((away - 0.72) / 0.75).astype(np.float64))
+    inside: F64 = np.asarray((away - 0.72) / 0.75, np.float64)
+    weight = 1 - _smoothstep(inside)
     neck = 1 - _smoothstep((xy[..., 1] - 160.0) / 40.0)
     return xy + (weight * neck)[..., None] * ((xy - NECK) @ turn.T + NECK - xy)
 

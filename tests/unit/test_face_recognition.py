@@ -13,7 +13,7 @@ from made_faces import face_at, rotation
 import dubcli
 from dubcli.core.errors import WeightsError
 from dubcli.core.types import F32, U8, Frame
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.landmarks import position
 from dubcli.face.pose import apply_matrix
 from dubcli.face.recognition import (
@@ -39,7 +39,7 @@ def portrait() -> tuple[U8, F32]:
     """A frame of the demo and its landmarks."""
     with av.open(str(DEMO)) as container:
         image = np.asarray(next(container.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
-    with MediaPipeDetector() as detector:
+    with open_detector() as detector:
         (face,) = detector.detect(Frame(index=0, pts=0, image=image))
     return image, face.landmarks
 
