@@ -21,6 +21,7 @@ from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import DETECTORS, AudioFeatures, MediaInfo, Waveform
 from dubcli.face.detect import FaceDetector, VideoFaceDetector, open_detector
+from dubcli.face.recognition import FaceRecogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
@@ -209,6 +210,16 @@ class Engine(Closeable):
             WeightsError: Its weights are damaged.
         """
         return self._once("segmenter", lambda: load_segmenter(self.manifest))
+
+    def recogniser(self) -> FaceRecogniser:
+        """What tells whose a face is.
+
+        Raises:
+            WeightsError: Its weights are missing or damaged.
+        """
+        return self._once(
+            "recogniser", lambda: FaceRecogniser(part_path("recogniser", self.manifest))
+        )
 
     @contextmanager
     def detector(self, kind: str = DETECTORS[0]) -> Iterator[FaceDetector]:

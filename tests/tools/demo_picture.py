@@ -12,7 +12,7 @@ Output pixels are looked up backwards: output → face (camera, nod) → photo (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -271,8 +271,10 @@ def _output_to_face(pose: Pose, size: int) -> F64:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # The whole head turns about the neck; shoulders and wall stay.
     away = np.linalg.norm((xy - HEAD_CENTRE) / np.array([88.0, 108.0]), axis=-1)
-    weight = 1 - _smoothstep(cast("F64", (away - 0.72) / 0.75))
-    neck = 1 - _smoothstep(cast("F64", (xy[..., 1] - 160.0) / 40.0))
+    inside: F64 = np.asarray((away - 0.72) / 0.75, np.float64)
+    weight = 1 - _smoothstep(inside)
+    below: F64 = np.asarray((xy[..., 1] - 160.0) / 40.0, np.float64)
+    neck = 1 - _smoothstep(below)
     return xy + (weight * neck)[..., None] * ((xy - NECK) @ turn.T + NECK - xy)
 
 

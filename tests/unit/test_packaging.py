@@ -84,6 +84,7 @@ def test_an_index_takes_the_wheel_and_shows_its_readme(wheel: Path) -> None:
 LICENCES = {
     "Apache-2.0": ("Apache-2.0", "LICENSE", "Apache License"),
     "MIT": ("MIT", "licenses/speech-encoder.txt", "MIT License"),
+    "CC0-1.0": ("CC0-1.0", "licenses/recogniser.txt", "CC0 1.0 Universal"),
     "CC BY-NC-SA 4.0": (
         "CC-BY-NC-SA-4.0",
         "licenses/CC-BY-NC-SA-4.0.txt",

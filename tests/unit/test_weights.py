@@ -88,7 +88,8 @@ def test_the_shipped_manifest_is_whole() -> None:
             path = weights.weight_path(entry)
             assert path.stat().st_size == entry.num_bytes
             # Networks of others that ONNX Runtime runs; all else cannot hold code.
-            runs = {"speech-encoder": ".ort", **dict.fromkeys(FACE_NETWORKS, ".onnx")}
+            onnx = dict.fromkeys((*FACE_NETWORKS, "recogniser"), ".onnx")
+            runs = {"speech-encoder": ".ort", **onnx}
             assert path.suffix == runs.get(entry.architecture, ".safetensors")
         for source in entry.sources:
             # A branch moves: the commit is recorded, and the hash or the record proves the file.

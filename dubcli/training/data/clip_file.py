@@ -16,7 +16,7 @@ import numpy as np
 
 from dubcli.core.atomic_io import replacing
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import DETECTORS, FEATURE_SIZES
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.training.data.mapped_array import mapped_members
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, ClipSound, PreparedClip
 
@@ -24,7 +24,9 @@ _FORMAT, _FIRST_FORMAT = 2, 1
 _MAPPED = {"jpeg", "landmarks", "canonical", "voices", *(f"sound_{kind}" for kind in FEATURE_SIZES)}
 # Fields that are arrays under their own names, in both formats.
 _ARRAYS = [
-    item.name for item in fields(PreparedClip) if item.name not in ("sounds", "size", "template")
+    item.name
+    for item in fields(PreparedClip)
+    if item.name not in ("sounds", "size", "template", "detector")
 ]
 
 
@@ -37,9 +39,9 @@ def save_clip(clip: PreparedClip, path: Path) -> None:
     arrays: dict[str, Any] = {name: getattr(clip, name)[:] for name in _ARRAYS}
     arrays |= {
         "format": np.int64(_FORMAT),
-        "detector": np.array(DETECTORS[0]),
         "size": np.array(clip.size, np.int64),
         "template": np.array(clip.template),
+        "detector": np.array(clip.detector),
         "kinds": np.array(list(clip.sounds)),
     }
     for kind, sound in clip.sounds.items():
@@ -75,16 +77,10 @@ def load_clip(path: Path) -> PreparedClip:
         ) from error
 
 
-def detector_of(path: Path) -> str:
-    """What found the faces of a prepared clip that can be read; empty where it does not say."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-        return str(data["detector"]) if "detector" in data.files else ""
-
-
 def _described(data: dict[str, Any], number: int) -> dict[str, Any]:
     """Fields of a clip that are no arrays of their own."""
     if number == _FIRST_FORMAT:
-        return {"sounds": _first_sounds(data), "size": DEFAULT_SIZE, "template": "head"}
+        return {"sounds": _first_sounds(data), "size": DEFAULT_SIZE, "detector": "mediapipe"}
     height, width = data["size"].tolist()
     return {
         "sounds": {
@@ -93,6 +89,7 @@ def _described(data: dict[str, Any], number: int) -> dict[str, Any]:
         },
         "size": (height, width),
         "template": str(data["template"]),
+        "detector": str(data.get("detector", "mediapipe")),
     }
 
 

@@ -48,7 +48,7 @@ from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import analyse, choose_face
 from dubcli.sync.offset import OffsetColumns, measure_offset
 from dubcli.sync.scorer import SyncScorer
-from dubcli.training.data.clip_file import detector_of, load_clip, save_clip
+from dubcli.training.data.clip_file import load_clip, save_clip
 from dubcli.training.data.prepared_clip import (
     DEFAULT_SIZE,
     INDEX_NAME,
@@ -221,9 +221,10 @@ def _offset(clip: PreparedClip | None) -> OffsetColumns:
 
 
 def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
-    """The clip of an earlier run; None for none, a damaged one, another form or another detector.
+    """The clip of an earlier run, None where there is none, a damaged one or one of another form.
 
-    Landmarks of two detectors differ by parts of a pixel: no set holds both.
+    Clips of format 1 lack nothing but the detector of this version: landmarks of two detectors
+    differ by parts of a pixel, and no set holds both.
     """
     try:
         clip = load_clip(path) if path.exists() else None
@@ -231,7 +232,7 @@ def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
         return None
     if clip is None or clip.size != form.size or not set(form.features) <= set(clip.sounds):
         return None
-    return clip if detector_of(path) == DETECTORS[0] else None
+    return clip if clip.detector == DETECTORS[0] else None
 
 
 def _longest_run(clip: PreparedClip) -> int:
