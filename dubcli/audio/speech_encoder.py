@@ -7,7 +7,6 @@ tell how loud it is, and exactly when.
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.audio.log_mel import HOP, NUM_MELS, SAMPLE_RATE, log_mel
-from dubcli.core.errors import WeightsError
+from dubcli.core.onnx_session import open_session
 from dubcli.core.types import F32, AudioFeatures, Waveform
 
 NUM_TOKENS = 288
@@ -38,24 +37,7 @@ class SpeechEncoder:
     """
 
     def __init__(self, path: Path) -> None:
-        # When it is imported it would start a telemetry client, which leaves a file in TMPDIR.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        # Imported here: it takes a tenth of a second that other models need not pay.
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            # ONNX Runtime's exceptions share no base class of their own.
-            raise WeightsError(
-                f"'{path}' is not the speech encoder: {str(error).splitlines()[0]}.",
-                "Install dubcli again.",
-            ) from error
+        self._session = open_session(path, "the speech encoder")
 
     @cached_property
     def silence(self) -> F32:
@@ -111,7 +93,9 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     rms = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
     tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
     values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
-    values[:, :NUM_TOKENS] = rows_at(tokens, np.arange(len(values)) * (HOP / _TOKEN_HOP))
+    values[:, :NUM_TOKENS] = rows_at(
+        tokens, np.arange(len(values), dtype=np.float64) * (HOP / _TOKEN_HOP)
+    )
     values[:, NUM_TOKENS:] = mel.values
     return AudioFeatures(
         values=values,
@@ -128,4 +112,4 @@ def rows_at(values: F32, places: NDArray[np.float64]) -> F32:
     left = np.minimum(place.astype(np.int64), max(0, len(values) - 2))
     share = (place - left).astype(np.float32)[:, None]
     right = np.minimum(left + 1, len(values) - 1)
-    return values[left] * (1 - share) + values[right] * share
+    return np.asarray(values[left] * (1 - share) + values[right] * share, np.float32)

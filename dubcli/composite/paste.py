@@ -135,7 +135,7 @@ def _colour_offset(warped: F32, region: U8, weight: F32) -> F32:
     gap = cv2.multiply(gap, cv2.merge([thinned[2]] * 3))
     gap = _as_f32(cv2.resize(gap, grid, interpolation=cv2.INTER_AREA))
     share = _as_f32(cv2.resize(thinned[2], grid, interpolation=cv2.INTER_AREA))
-    gap = gap / np.maximum(share, np.float32(1e-6))[..., None]
+    gap = _as_f32(gap / np.maximum(share, np.float32(1e-6))[..., None])
     usual = _weighted_median(gap[share > 0], share[share > 0])
     share = share / (1 + (((gap - usual) / _UNUSUAL) ** 2).max(-1) ** 2)
     offset = np.broadcast_to((gap * share[..., None]).sum((0, 1)) / (share.sum() + 1e-9), gap.shape)

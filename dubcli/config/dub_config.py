@@ -10,6 +10,7 @@ from typing import Any
 
 from dubcli.config.option_parsing import check, check_face, decibels, face_number, moment
 from dubcli.config.settings_common import DEVICES, Panel, about, as_json, check_device
+from dubcli.core.types import DETECTORS
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
 _MOST_OFFSET_S = 86_400
@@ -113,6 +114,14 @@ class DubConfig:
             "picture of the person; or auto: whose lips follow the video's own sound, "
             "else the largest.",
             panel=Panel.FIRST,
+        ),
+    )
+    detector: str = field(
+        default=DETECTORS[0],
+        metadata=about(
+            "What finds faces: onnx, or mediapipe, the package that the networks come from, where "
+            "the extra of that name is installed.",
+            panel=Panel.FACES,
         ),
     )
     sync_mode: str = field(
@@ -251,6 +260,11 @@ class DubConfig:
             self.sync_mode in SYNC_MODES,
             f"Unknown sync mode '{self.sync_mode}'.",
             f"Use one of {', '.join(SYNC_MODES)}.",
+        )
+        check(
+            self.detector in DETECTORS,
+            f"Unknown detector '{self.detector}'.",
+            f"Use {' or '.join(DETECTORS)}.",
         )
         check_device(self.device)
         check_face(self.face)

@@ -26,6 +26,9 @@ U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
 
+# Face detectors, the default one first.
+DETECTORS = ("onnx", "mediapipe")
+
 # Kinds of audio features and how many values a step has.
 FEATURE_SIZES = {"mel": 80, "speech": 368}
 

@@ -19,7 +19,6 @@ def examine() -> list[Check]:
         "device": machine.device,
         "cpu": machine.cpu,
         "opencv": programs.opencv,
-        "mediapipe": programs.mediapipe,
         "ffmpeg": programs.ffmpeg,
         "encoders": programs.encoders,
         "weights": stores.weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import subprocess
 
@@ -13,6 +12,8 @@ _HARDWARE = ("h264_nvenc", "hevc_nvenc", "h264_videotoolbox")
 _LAST_RESORT = "libx264"
 # What each extra brings, by the names that are imported.
 _EXTRAS = {"c2pa": ("c2pa", "cryptography"), "evaluate": ("skimage", "matplotlib")}
+# Extras that few need are told of, and not asked for.
+_RARE_EXTRAS = ("mediapipe",)
 
 
 def opencv() -> Check:
@@ -20,15 +21,6 @@ def opencv() -> Check:
     import cv2
 
     return Check(name="opencv", value=cv2.__version__)
-
-
-def mediapipe() -> Check:
-    """The version that is installed; loading it takes seconds."""
-    try:
-        version = importlib.metadata.version("mediapipe")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DeviceError("mediapipe is not installed.", "Install dubcli again.") from error
-    return Check(name="mediapipe", value=version)
 
 
 def ffmpeg() -> Check:
@@ -77,7 +69,10 @@ def extras() -> Check:
         name: all(importlib.util.find_spec(module) is not None for module in modules)
         for name, modules in _EXTRAS.items()
     }
-    told = ", ".join(f"{name}: {'yes' if there else 'no'}" for name, there in found.items())
+    rare = {name: importlib.util.find_spec(name) is not None for name in _RARE_EXTRAS}
+    told = ", ".join(
+        f"{name}: {'yes' if there else 'no'}" for name, there in {**found, **rare}.items()
+    )
     absent = [name for name, there in found.items() if not there]
     fix = f"For signed marks or scores: pip install 'dubcli[{','.join(absent)}]'" if absent else ""
     return Check(name="extras", value=told, fix=fix)

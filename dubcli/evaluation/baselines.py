@@ -168,7 +168,7 @@ def _crops_of(source: Source, used: set[int]) -> Iterator[tuple[int, U8]]:
 def _affine(start: F32, end: F32) -> F64:
     """Least-squares affine map between point sets (K, 2). Shape (2, 3)."""
     known = np.concatenate([start, np.ones((len(start), 1))], 1).astype(np.float64)
-    return np.linalg.lstsq(known, end.astype(np.float64), rcond=None)[0].T
+    return np.asarray(np.linalg.lstsq(known, end.astype(np.float64), rcond=None)[0].T, np.float64)
 
 
 def _nearest(known: F32, wanted: F32, among: Int) -> Int:

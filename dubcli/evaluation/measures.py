@@ -133,7 +133,8 @@ _PICTURE = (
         (RECONSTRUCTION,),
         "lpips_vgg",
     ),
-    Measure("csim", "CSIM (SFace)", "face", "cosine", "higher", RUNS, "sface"),
+    Measure("csim", "CSIM (dlib's ResNet)", "face", "cosine", "higher"),
+    Measure("csim_sface", "CSIM (SFace)", "face", "cosine", "higher", RUNS, "sface"),
     Measure(
         "fid",
         "FID (few frames bias it upwards)",

@@ -6,11 +6,11 @@ second is dubbed once more, into a lossless file.
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import cv2
 import numpy as np
+import soundfile
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -120,17 +120,16 @@ def _lost_streams(source: Source, result: Path) -> int:
 
 
 def _changed_audio(driving: Path, result: Path) -> int:
-    with wave.open(str(driving)) as file:
-        rate = file.getframerate()
+    rate = soundfile.info(str(driving)).samplerate
     wanted, found = (read_waveform(path, rate).samples for path in (driving, result))
     num = min(len(wanted), len(found))
     return int((wanted[:num] != found[:num]).sum()) + len(wanted) - num
 
 
 def _first_second(audio: Path, path: Path) -> Path:
-    with wave.open(str(audio)) as file, wave.open(str(path), "wb") as part:
-        part.setparams(file.getparams())
-        part.writeframes(file.readframes(_EXCERPT_S * file.getframerate()))
+    with soundfile.SoundFile(str(audio)) as file:
+        samples = file.read(_EXCERPT_S * file.samplerate, dtype="int16")
+        soundfile.write(str(path), samples, file.samplerate, subtype="PCM_16")
     return path
 
 
@@ -157,4 +156,4 @@ def _on_plane(pixels: Bool, shape: tuple[int, ...]) -> Bool:
     high, wide = -(-pixels.shape[0] // shape[0]), -(-pixels.shape[1] // shape[1])
     padding = ((0, shape[0] * high - pixels.shape[0]), (0, shape[1] * wide - pixels.shape[1]))
     cells = np.pad(pixels, padding, constant_values=True)
-    return cells.reshape(shape[0], high, shape[1], wide).all((1, 3))
+    return np.asarray(cells.reshape(shape[0], high, shape[1], wide).all((1, 3)), np.bool_)

@@ -22,6 +22,7 @@ from dubcli.core.types import F32, F64, U8, Int
 from dubcli.evaluation.source import CROP_SIZE, Source, cut_frames
 from dubcli.face.landmarks import EYE_CORNERS, MOUTH_LEFT, MOUTH_RIGHT, position
 from dubcli.face.pose import similarity_from_points
+from dubcli.face.recognition import FACE_SIZE, FaceRecogniser, face_matrix
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.metrics.fid import MADE, TRUE, pack
 from dubcli.metrics.foreign_weights import check_file, read_state
@@ -177,7 +178,7 @@ class PerceptualScorer:
         if self._lpips and fidelity:
             scores |= self._lpips_scores(source, result, frames)
         if self._sface is not None:
-            scores["csim"] = self._similarity(source, result, frames)
+            scores["csim_sface"] = self._similarity(source, result, frames)
         if self._syncnet is not None:
             samples = read_waveform(audio, SAMPLE_RATE_HZ).samples
             found = self._syncnet.score(faces_at_rate(source, result), samples)
@@ -243,6 +244,23 @@ class PerceptualScorer:
     def _vector(self, face: U8) -> F32:
         bgr = np.ascontiguousarray(face[..., ::-1])
         return np.asarray(self._sface.feature(bgr), np.float32).ravel()
+
+
+def face_similarity(source: Source, result: Path, recogniser: FaceRecogniser) -> float:
+    """Mean cosine of the embeddings of the same frames of source and result.
+
+    Args:
+        source: The clip that was dubbed.
+        result: The result, or the source itself.
+        recogniser: The network of the package.
+    """
+    matrices = np.stack([face_matrix(points) for points in source.track.landmarks])
+    frames = source.scored[::_EVERY]
+    one, other = (
+        recogniser.embed(_chosen(path, matrices, FACE_SIZE, frames))
+        for path in (result, source.clip.path)
+    )
+    return float((one * other).sum(1).mean())
 
 
 def sface_matrices(landmarks: F32) -> F64:

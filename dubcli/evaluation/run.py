@@ -19,12 +19,13 @@ from dubcli.core.errors import (
     WeightsError,
 )
 from dubcli.core.progress import Progress, no_progress
+from dubcli.core.types import DETECTORS
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
-from dubcli.evaluation.published_networks import PerceptualScorer
+from dubcli.evaluation.published_networks import PerceptualScorer, face_similarity
 from dubcli.evaluation.results import (
     FORMAT,
     Item,
@@ -275,6 +276,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     fingerprint = {
         "format": FORMAT,
         "version": __version__,
+        "detector": DETECTORS[0],
         "clip": stamp(task.clip.path),
         "driver": task.driver if task.run == SILENCE else stamp(Path(task.driver)),
         "own": task.clip.audio_is_own,
@@ -283,6 +285,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
         "seed": work.config.seed,
         "judge": bool(work.judge),
         "networks": work.networks.files,
+        "recogniser": work.engine.resolve("recogniser", "part").sha256,
     }
     if identity is not None:
         fingerprint |= {"weights": identity.adapter_sha256, "identity": identity.sha256}
@@ -315,6 +318,7 @@ def _score(
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
         scores |= work.judge.score(source, mouth, audio, start)
+    scores["csim"] = face_similarity(source, result, work.engine.recogniser())
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
     if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:

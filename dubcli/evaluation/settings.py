@@ -7,7 +7,6 @@ known.
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from dubcli.core.errors import MediaError
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.source import Source
 from dubcli.media.container.probe import probe
+from dubcli.media.sound.sound_file import write_wave
 from dubcli.media.sound.waveform import read_waveform
 
 SAMPLE_RATE_HZ = 16_000
@@ -129,9 +129,5 @@ def _fitted(samples: np.ndarray, late_s: Fraction, duration_s: Fraction) -> np.n
 
 
 def _write_wav(samples: np.ndarray, path: Path) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    write_wave(path, samples, SAMPLE_RATE_HZ)
     return path

@@ -184,14 +184,14 @@ def invert_matrix(matrices: F64) -> F64:
     """Invert 2x3 affine matrices. Shape (..., 2, 3)."""
     linear = np.linalg.inv(matrices[..., :2])
     shift = -np.einsum("...ij,...j->...i", linear, matrices[..., 2])
-    return np.concatenate([linear, shift[..., None]], -1)
+    return np.asarray(np.concatenate([linear, shift[..., None]], -1), np.float64)
 
 
 def compose(outer: F64, inner: F64) -> F64:
     """The affine map `outer(inner(x))`. Shapes broadcast to (..., 2, 3)."""
     linear = outer[..., :2] @ inner[..., :2]
     shift = np.einsum("...ij,...j->...i", outer[..., :2], inner[..., 2]) + outer[..., 2]
-    return np.concatenate([linear, shift[..., None]], -1)
+    return np.asarray(np.concatenate([linear, shift[..., None]], -1), np.float64)
 
 
 def mouth_box(crop_size: tuple[int, int], factor: int = 1) -> tuple[slice, slice]:

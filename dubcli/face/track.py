@@ -229,11 +229,10 @@ class _Tracklet:
         count = len(self.frames)
         # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
         share = max(1 / count, 0.05)
-        self.looks = (
-            sighting.looks
-            if count == 1
-            else self.looks + np.float32(share) * (sighting.looks - self.looks)
+        moved = (
+            self.looks + np.float32(share) * (sighting.looks - self.looks) if count > 1 else None
         )
+        self.looks = sighting.looks if moved is None else np.asarray(moved, np.float32)
 
     def close(self) -> None:
         """Nothing is added any more."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, FaceObservation
-from dubcli.face.detect import MAX_SIDE, FaceDetector, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector, open_detector
 from dubcli.face.landmarks import (
     LIPS_INNER,
     LIPS_OUTER,
@@ -52,7 +52,7 @@ def measure_mouth(
         path: The video.
         follow: Series of the same scene whose face is looked for; without it, the largest face of
             the first frame that has one is followed.
-        detector: Finds faces; MediaPipe's face mesh by default.
+        detector: Finds faces; the default one if None.
 
     Returns:
         As many entries as the video has frames.
@@ -62,7 +62,7 @@ def measure_mouth(
         MediaError: The video cannot be read.
     """
     owned = detector is None
-    finder = detector or MediaPipeDetector()
+    finder = detector or open_detector()
     try:
         series = _measure(path, follow, finder)
     finally:

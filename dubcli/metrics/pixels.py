@@ -58,7 +58,7 @@ def seam_step(picture: U8, alpha: F32) -> float:
     if not rim.any():
         return float("nan")
     # Nothing but the rim and what blur and slope reach from it.
-    rows, columns = (_span(rim.any(axis), _REACH_PX) for axis in (1, 0))
+    rows, columns = (_span(np.asarray(rim.any(axis)), _REACH_PX) for axis in (1, 0))
     luma = cv2.cvtColor(picture[rows, columns], cv2.COLOR_RGB2GRAY).astype(np.float32)
     luma = np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
     across = _slope(alpha[rows, columns])

@@ -8,9 +8,11 @@ between the eyes, which is about 63 mm.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.core.types import F32, F64, U8
 from dubcli.face.landmarks import CHEEKS, CHIN, JAW, LIPS_OUTER, STABLE
@@ -318,9 +320,10 @@ def disturb(scene: FaceScene, same: F32) -> F32:
     alpha = soft(coarse(shape, scene), rng.uniform(0.3, 3))[..., None]
     kind = rng.random()
     if kind < 0.45:
-        return scene.face * (1 - alpha) + same * alpha
+        return np.asarray(scene.face * (1 - alpha) + same * alpha, np.float32)
     if kind < 0.75:
-        return np.clip(scene.face * (1 + alpha * rng.uniform(-0.6, 0.5)), 0, 255)
+        lit = scene.face * (1 + alpha * rng.uniform(-0.6, 0.5))
+        return np.asarray(np.clip(lit, 0, 255), np.float32)
     return _bearded(scene)
 
 
@@ -370,6 +373,7 @@ def _worn(scene: FaceScene, rgb: F64 | F32, rise: float) -> Layer:
 
 def _lit(image: F32, rng: np.random.Generator) -> F32:
     """The picture under a light from one side, and flatter or harder than it was."""
+    lit: NDArray[Any] = image
     if rng.random() < 0.4:
         height, width = image.shape[:2]
         angle = rng.uniform(0, 2 * np.pi)
@@ -377,9 +381,9 @@ def _lit(image: F32, rng: np.random.Generator) -> F32:
         along = away @ np.array([np.cos(angle), np.sin(angle)])
         # From a soft fall of light to the edge of a shadow.
         side = np.tanh(along * rng.uniform(1, 12))
-        image = image * (1 - rng.uniform(0, 0.45) * (1 + side) / 2)[..., None]
-    middle = image.mean()
-    return (middle + (image - middle) * rng.uniform(0.55, 1.3)).astype(np.float32)
+        lit = lit * (1 - rng.uniform(0, 0.45) * (1 + side) / 2)[..., None]
+    middle = lit.mean()
+    return (middle + (lit - middle) * rng.uniform(0.55, 1.3)).astype(np.float32)
 
 
 def worn_out(image: F32, rng: np.random.Generator) -> U8:

@@ -24,7 +24,7 @@ from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import FinetuneReport
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.detect import FaceDetector, open_detector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent
 from dubcli.identities.store import locate, require_free
@@ -319,7 +319,7 @@ def _set_mouth(run: _FinetuneRun) -> None:
 
 
 def _find_faces() -> FaceDetector:
-    return MediaPipeDetector(max_faces=1)
+    return open_detector(max_faces=1)
 
 
 def _learn(

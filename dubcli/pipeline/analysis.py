@@ -52,7 +52,7 @@ def find_faces(context: RunContext, job: LoadedJob) -> Analysis:
     if job.info.duration_s is not None:
         # Not after the long pass; headers are rounded.
         require_start(job.config, job.info.duration_s, 1)
-    with context.engine.detector() as detector:
+    with context.engine.detector(job.config.detector) as detector:
         found = analyse(
             context.reader,
             detector,

@@ -19,8 +19,9 @@ from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
-from dubcli.core.types import AudioFeatures, MediaInfo, Waveform
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.core.types import DETECTORS, AudioFeatures, MediaInfo, Waveform
+from dubcli.face.detect import FaceDetector, VideoFaceDetector, open_detector
+from dubcli.face.recognition import FaceRecogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
@@ -56,7 +57,7 @@ class Engine(Closeable):
         self._device, self._threads = device, threads
         self._all_threads = torch.get_num_threads()
         self._loaded: dict[Hashable, Any] = {}
-        self._detectors: list[MediaPipeDetector] = []
+        self._detectors: dict[str, list[VideoFaceDetector]] = {}
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -64,7 +65,8 @@ class Engine(Closeable):
         with self._lock:
             self._loaded.clear()
             while self._detectors:
-                self._detectors.pop().close()
+                for detector in self._detectors.popitem()[1]:
+                    detector.close()
 
     # Jobs ----------------------------------------------------------------------------------------
 
@@ -209,15 +211,27 @@ class Engine(Closeable):
         """
         return self._once("segmenter", lambda: load_segmenter(self.manifest))
 
+    def recogniser(self) -> FaceRecogniser:
+        """What tells whose a face is.
+
+        Raises:
+            WeightsError: Its weights are missing or damaged.
+        """
+        return self._once(
+            "recogniser", lambda: FaceRecogniser(part_path("recogniser", self.manifest))
+        )
+
     @contextmanager
-    def detector(self) -> Iterator[FaceDetector]:
+    def detector(self, kind: str = DETECTORS[0]) -> Iterator[FaceDetector]:
         """A face detector for one video; it follows faces, so no two videos share it at a time.
 
         Raises:
-            DeviceError: A system library that it needs is missing.
+            DeviceError: mediapipe is asked for and not installed.
+            WeightsError: A network's file is missing or damaged.
         """
         with self._lock:
-            detector = self._detectors.pop() if self._detectors else MediaPipeDetector()
+            waiting = self._detectors.get(kind)
+            detector = waiting.pop() if waiting else open_detector(kind)
         try:
             yield detector
             detector.reset()
@@ -225,7 +239,7 @@ class Engine(Closeable):
             detector.close()
             raise
         with self._lock:
-            self._detectors.append(detector)
+            self._detectors.setdefault(kind, []).append(detector)
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:
         with self._lock:

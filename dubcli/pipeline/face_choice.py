@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ import numpy as np
 from dubcli.config.option_parsing import FACE_PLACES, face_number
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
 from dubcli.core.types import F32, F64, U8, FaceTrack, Frame
-from dubcli.face.detect import MAX_SIDE, FaceDetector, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, FaceDetector, open_detector
 from dubcli.face.face_descriptor import closest_likeness, describe
 from dubcli.identities.identity import Identity
 from dubcli.pipeline.analysis import choose_face, usable_faces
@@ -81,14 +82,14 @@ class Known:
 
 
 def known_people(
-    engine: Engine, faces: Sequence[str | int], identity: Identity | None
+    engine: Engine, faces: Sequence[str | int], identity: Identity | None, detector: str
 ) -> list[Known | None]:
-    """`known_person` for the face of each recording."""
-    return [known_person(face, identity, engine.detector) for face in faces]
+    """`known_person` for the face of each recording; `detector` as `DubConfig` has it."""
+    return [known_person(face, identity, partial(engine.detector, detector)) for face in faces]
 
 
 def known_person(
-    face: str | int, identity: Identity | None, detector: OpenDetector = MediaPipeDetector
+    face: str | int, identity: Identity | None, detector: OpenDetector = open_detector
 ) -> Known | None:
     """Whom `choose` is to look for: whoever a picture shows, or with `auto` an identity.
 

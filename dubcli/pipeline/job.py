@@ -14,6 +14,7 @@ from dubcli import __version__
 from dubcli.config import DubConfig
 from dubcli.core.errors import ConfigError, EncodeError
 from dubcli.core.types import MediaInfo, VideoStreamInfo
+from dubcli.face.detect import require_detector
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import locate
 from dubcli.media.container.ffmpeg import ffmpeg_binary
@@ -93,6 +94,7 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
     Raises:
         DubError: Some input cannot be used.
     """
+    require_detector(config.detector)
     info, recordings = inspect(config)
     output = check_output(config, info)
     identity, wanted = None, config.model
@@ -139,6 +141,7 @@ def check(config: DubConfig) -> None:
     Raises:
         DubError: The dub could not begin.
     """
+    require_detector(config.detector)
     output = check_output(config, inspect(config)[0])
     require_free(output, config)
     for voice in config.voices:

@@ -145,7 +145,12 @@ def look_and_decide(
     """
     began = time.perf_counter()
     # Pictures that name people are looked at before the long pass, not after it.
-    known = known_people(context.engine, [s.voice.face for s in job.speeches], job.identity)
+    known = known_people(
+        context.engine,
+        [s.voice.face for s in job.speeches],
+        job.identity,
+        job.config.detector,
+    )
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
     own_sound = context.engine.source_sync(job.info, job.device)

@@ -25,6 +25,7 @@ def analyse_second_subjects(
     videos: Mapping[str, MediaInfo],
     specs: Mapping[str, ModelSpec],
     device: torch.device,
+    detector: str,
 ) -> dict[str, Subject]:
     """The largest face of each video, as the model that asks for it prepares for a person.
 
@@ -33,23 +34,27 @@ def analyse_second_subjects(
         videos: Facts of each, by architecture.
         specs: Of the models, by architecture.
         device: Where the models are.
+        detector: As `DubConfig` has it.
 
     Raises:
         MediaError: A video cannot be read.
         NoFaceError: It shows no face that can be used.
     """
-    return {name: _analysed(context, info, specs[name], device) for name, info in videos.items()}
+    return {
+        name: _analysed(context, info, specs[name], device, detector)
+        for name, info in videos.items()
+    }
 
 
 def _analysed(
-    context: RunContext, info: MediaInfo, spec: ModelSpec, device: torch.device
+    context: RunContext, info: MediaInfo, spec: ModelSpec, device: torch.device, detector: str
 ) -> Subject:
     path = info.path
     with FrameReader(path, info) as reader:
-        with context.engine.detector() as detector:
+        with context.engine.detector(detector) as finder:
             found = analyse(
                 reader,
-                detector,
+                finder,
                 expected_frames(info),
                 lambda stage, done, total: context.progress(f"{stage} {path.name}", done, total),
                 context.engine.segmenter(),

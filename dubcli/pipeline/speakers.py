@@ -62,7 +62,9 @@ def prepare_speakers(
     """
     spec = job.models.render.spec
     specs = {one.name: one for one in (job.models.motion.spec, spec)}
-    second = analyse_second_subjects(context, job.second_videos, specs, job.device)
+    second = analyse_second_subjects(
+        context, job.second_videos, specs, job.device, job.config.detector
+    )
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
         face, looks = follow_face(

@@ -93,7 +93,7 @@ def in_this_video(
     factor = detail_factor(alignment, usable)
     height, width = references.crops.shape[1:3]
     gain = _skin(own) / np.maximum(_skin(references), 1)
-    gain = np.clip(gain, 1 / _MOST_LIGHT, _MOST_LIGHT)
+    gain = np.asarray(np.clip(gain, 1 / _MOST_LIGHT, _MOST_LIGHT), np.float32)
     crops, fine = references.crops, references.detail_crops
     if np.abs(gain - 1).max() > _SAME_LIGHT:
         crops, fine = (_lit(pictures, gain) for pictures in (crops, fine))

@@ -146,8 +146,8 @@ def _look_only(
 ) -> _Outlook:
     began = time.perf_counter()
     engine = context.engine
-    (known,) = known_people(engine, [config.face], None)
-    with engine.detector() as detector:
+    (known,) = known_people(engine, [config.face], None, config.detector)
+    with engine.detector(config.detector) as detector:
         found = analyse(
             context.reader,
             detector,
@@ -176,7 +176,9 @@ def _look_only(
 def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
     began = time.perf_counter()
     engine = context.engine
-    known = known_people(engine, [s.voice.face for s in job.speeches], job.identity)
+    known = known_people(
+        engine, [s.voice.face for s in job.speeches], job.identity, job.config.detector
+    )
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
     own_sound = engine.source_sync(job.info, job.device)

@@ -11,7 +11,7 @@ import torch
 
 from dubcli.core.types import F32, U8, Frame, Int
 from dubcli.evaluation.published_networks import WEIGHTS
-from dubcli.face.detect import FaceDetector, MediaPipeDetector
+from dubcli.face.detect import FaceDetector, open_detector
 from dubcli.face.landmarks import NUM_KEPT, SPEAKING, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.foreign_weights import read_state
@@ -53,7 +53,7 @@ def score_dubbed(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     made, real = _painted(model, clip, frames)
     box = mouth_box((model.config.height, model.config.width))
     both = list(zip(made, real, strict=True))
-    detector = MediaPipeDetector()
+    detector = open_detector()
     try:
         seen, true = (_landmarks(detector, clip, frames, pictures) for pictures in (made, real))
     finally:

@@ -26,7 +26,7 @@ import dubcli
 from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
 from dubcli.core.reports import DubReport
-from dubcli.face.detect import MAX_SIDE, MediaPipeDetector
+from dubcli.face.detect import MAX_SIDE, open_detector
 from dubcli.face.shots import ShotDetector
 from dubcli.face.track import Tracker
 from dubcli.media.container.probe import probe, require_video
@@ -78,7 +78,7 @@ def _face_alone(job: argparse.Namespace) -> float:
     spent = {"face": 0.0, "decode": 0.0}
     tracker, shots = Tracker(), ShotDetector()
     with (
-        MediaPipeDetector() as detector,
+        open_detector() as detector,
         FrameReader(job.video, probe(job.video), job.threads) as reader,
     ):
         mark = time.perf_counter()

@@ -162,7 +162,7 @@ def on_plane(support: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.b
     high, wide = -(-support.shape[0] // shape[0]), -(-support.shape[1] // shape[1])
     padding = ((0, shape[0] * high - support.shape[0]), (0, shape[1] * wide - support.shape[1]))
     cells = np.pad(support, padding).reshape(shape[0], high, shape[1], wide)
-    return cells.any((1, 3))
+    return np.asarray(cells.any((1, 3)), np.bool_)
 
 
 def pairs_of(source: Path, result: Path) -> Iterator[tuple[int, Shown, Shown]]:

@@ -90,6 +90,8 @@ def test_untouched_footage_scores_as_it_must(scored: tuple[Path, Any]) -> None:
     assert same["lmd"] < 0.02
     assert same["psnr_mouth"] > 30
     assert same["ssim_mouth"] > 0.9
+    assert same["csim"] > 0.97
+    assert means["reconstruction"]["ground-truth"]["csim"]["mean"] == pytest.approx(1, abs=1e-4)
     assert same["flicker"] == pytest.approx(1, abs=0.3)
     assert same["seam"] == pytest.approx(1, abs=0.1)
     harm = ("changed_samples", "changed_times", "lost_streams", "changed_audio")

@@ -24,7 +24,7 @@ from studio import (
 
 from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, U8, FramePatch
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.landmarks import CHIN, LIPS_OUTER
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import FrameReader
@@ -57,7 +57,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def points(plain: Path) -> F32:
     """Where the face is in the first frame, px. Shape (K, 2)."""
-    with FrameReader(plain, probe(plain), 1) as reader, MediaPipeDetector() as detector:
+    with FrameReader(plain, probe(plain), 1) as reader, open_detector() as detector:
         (found,) = detector.detect(next(iter(reader.frames(FACE_PX))))
     return found.landmarks[:, :2]
 
@@ -131,7 +131,7 @@ def test_ranges_of_a_video_are_told_with_their_reason(
     plain: Path, points: F32, tmp_path: Path
 ) -> None:
     source = over_the_lips(plain, points, tmp_path / "in.mp4", f"between(n,{FIRST},{LAST})")
-    with FrameReader(source, probe(source), 1) as reader, MediaPipeDetector() as detector:
+    with FrameReader(source, probe(source), 1) as reader, open_detector() as detector:
         found = analyse(reader, detector, 0, lambda *_: None)
     times = found.times
     (only,) = passed_ranges(found.tracks[0].reasons, times.pts, times.end_pts, times.time_base)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from studio import FACE_PX, X264, dub_here, face_clip, ffmpeg, speech
 
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.landmarks import LIPS_OUTER
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import FrameReader
@@ -23,7 +23,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _behind_a_phone(plain: Path, output: Path) -> Path:
     """A dark board is held before the mouth for some frames."""
-    with FrameReader(plain, probe(plain), 1) as reader, MediaPipeDetector() as detector:
+    with FrameReader(plain, probe(plain), 1) as reader, open_detector() as detector:
         (found,) = detector.detect(next(iter(reader.frames(FACE_PX))))
     lips = found.landmarks[LIPS_OUTER, :2]
     x, y = (lips.min(0) - (8, 8)).astype(int)
@@ -54,7 +54,7 @@ def test_nothing_is_seen_in_front_of_an_uncovered_face(
 ) -> None:
     ffmpeg("-i", plain, "-vf", light, *X264, tmp_path / "lit.mp4")
     plain = tmp_path / "lit.mp4"
-    with FrameReader(plain, probe(plain), 1) as reader, MediaPipeDetector() as detector:
+    with FrameReader(plain, probe(plain), 1) as reader, open_detector() as detector:
         (track,) = analyse(reader, detector, 0, lambda *_: None).tracks
     assert track.valid.all()
     assert not track.partially_occluded.any()

@@ -42,7 +42,7 @@ def outside(shape: tuple[int, ...], size: tuple[int, int] = (SIDE, SIDE)) -> NDA
     touched = np.zeros(size, bool)
     height, width = PATCH.alpha.shape
     touched[PATCH.y : PATCH.y + height, PATCH.x : PATCH.x + width] = True
-    return ~touched.reshape(shape[0], high, shape[1], wide).any((1, 3))
+    return ~np.asarray(touched.reshape(shape[0], high, shape[1], wide).any((1, 3)), np.bool_)
 
 
 def tagged_clip(path: Path, space: str, range_: str, pix_fmt: str, *encoder: str) -> Path:

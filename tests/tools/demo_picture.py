@@ -143,7 +143,7 @@ def load_portrait(photo: U8) -> Portrait:
 
 def find_landmarks(photo: U8) -> F64:
     """MediaPipe's face mesh of the head, found on an enlarged cut-out. Shape (478, 3)."""
-    import mediapipe as mp
+    import mediapipe as mp  # pyright: ignore[reportMissingImports]
 
     x, y, side, scale = 120, 0, 200, 5
     cut = np.ascontiguousarray(photo[y : y + side, x : x + side])
@@ -271,8 +271,10 @@ def _output_to_face(pose: Pose, size: int) -> F64:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # The whole head turns about the neck; shoulders and wall stay.
     away = np.linalg.norm((xy - HEAD_CENTRE) / np.array([88.0, 108.0]), axis=-1)
-    weight = 1 - _smoothstep(np.asarray(away - 0.72, dtype=np.float64) / 0.75)
-    neck = 1 - _smoothstep((xy[..., 1] - 160.0) / 40.0)
+    inside: F64 = np.asarray((away - 0.72) / 0.75, np.float64)
+    weight = 1 - _smoothstep(inside)
+    below: F64 = np.asarray((xy[..., 1] - 160.0) / 40.0, np.float64)
+    neck = 1 - _smoothstep(below)
     return xy + (weight * neck)[..., None] * ((xy - NECK) @ turn.T + NECK - xy)
 
 

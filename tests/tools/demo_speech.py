@@ -225,7 +225,7 @@ def _smooth(values: F64, width_s: float) -> F64:
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     padded = np.pad(values, reach, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    return np.asarray(np.convolve(padded, kernel / kernel.sum(), mode="valid"), np.float64)
 
 
 def _control(sounds: list[Sound], name: str, width_s: float, num: int) -> F64:

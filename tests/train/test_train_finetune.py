@@ -131,7 +131,7 @@ def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footag
     monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
     monkeypatch.setattr(module, "gather_footage", gathered)
     monkeypatch.setattr(module, "SyncScorer", SimpleNamespace(load=lambda role, device: None))
-    monkeypatch.setattr(module, "MediaPipeDetector", SeenAsDrawn)
+    monkeypatch.setattr(module, "open_detector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
     video = folder / "anna.mp4"

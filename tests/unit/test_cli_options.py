@@ -26,6 +26,7 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "render": (["--render", "passthrough"], "passthrough"),
     "device": (["--device", "cuda:1"], "cuda:1"),
     "face": (["--face", "2"], "2"),
+    "detector": (["--detector", "mediapipe"], "mediapipe"),
     "sync_mode": (["--sync-mode", "pad"], "pad"),
     "crf": (["--crf", "30"], 30),
     "seed": (["--seed", "9"], 9),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dubcli
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.landmarks import mouth_open
 from dubcli.media.container.probe import probe
 from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
@@ -58,7 +58,7 @@ def test_the_voices_say_different_things() -> None:
 
 def test_a_speaking_face_is_seen_throughout() -> None:
     openings = []
-    with MediaPipeDetector(max_faces=1) as detector, FrameReader(CLIP, probe(CLIP)) as reader:
+    with open_detector(max_faces=1) as detector, FrameReader(CLIP, probe(CLIP)) as reader:
         for frame in reader.frames():
             if frame.index % 6 == 0:
                 faces = detector.detect(frame)

@@ -49,7 +49,7 @@ def test_best_lag_finds_a_late_result(opening: F32, lag: int) -> None:
 
 
 def test_motion_ratio_halves_with_the_motion(opening: F32) -> None:
-    assert motion_ratio(opening / 2, opening) == pytest.approx(0.5, rel=1e-4)
+    assert motion_ratio(opening * np.float32(0.5), opening) == pytest.approx(0.5, rel=1e-4)
     assert math.isnan(motion_ratio(opening, np.zeros_like(opening)))
 
 

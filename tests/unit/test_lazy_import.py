@@ -7,7 +7,16 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "cv2", "av", "mediapipe", "huggingface_hub", "safetensors")
+HEAVY = (
+    "torch",
+    "cv2",
+    "av",
+    "mediapipe",
+    "onnxruntime",
+    "soundfile",
+    "huggingface_hub",
+    "safetensors",
+)
 
 
 def _loaded(code: str) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import dubcli
 
 PACKAGE = Path(dubcli.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "architecture.md"
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 
 def _listed() -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ def test_the_wheel_holds_manifest_and_assets(wheel: Path) -> None:
         names = archive.namelist()
         in_archive = {name: archive.getinfo(name).file_size for name in names}
     assert names.count("dubcli/weights_manifest.json") == 1
-    kinds = (".py", ".npy", ".safetensors", ".json", ".mp4", ".wav")
+    kinds = (".py", ".npy", ".safetensors", ".onnx", ".ort", ".json", ".mp4", ".wav")
     for path in (ROOT / "dubcli").rglob("*"):
         if path.is_file() and path.suffix in kinds:
             assert in_archive[path.relative_to(ROOT).as_posix()] == path.stat().st_size
@@ -84,6 +84,7 @@ def test_an_index_takes_the_wheel_and_shows_its_readme(wheel: Path) -> None:
 LICENCES = {
     "Apache-2.0": ("Apache-2.0", "LICENSE", "Apache License"),
     "MIT": ("MIT", "licenses/speech-encoder.txt", "MIT License"),
+    "CC0-1.0": ("CC0-1.0", "licenses/recogniser.txt", "CC0 1.0 Universal"),
     "CC BY-NC-SA 4.0": (
         "CC-BY-NC-SA-4.0",
         "licenses/CC-BY-NC-SA-4.0.txt",
@@ -165,7 +166,9 @@ def test_every_dependency_is_locked_and_justified() -> None:
     explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
     assert names <= locked
     assert all(f"`{name}" in explained.replace("_", "-") for name in names)
-    assert not [name for name in locked if name.startswith("opencv") and "contrib" not in name]
+    # No libGL, no second OpenCV that overwrites the first one's files, no mediapipe.
+    assert [name for name in locked if name.startswith("opencv")] == ["opencv-python-headless"]
+    assert "mediapipe" not in locked
 
 
 def test_the_lock_names_no_machine() -> None:

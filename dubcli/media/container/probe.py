@@ -26,6 +26,7 @@ from dubcli.media.container.cropping import read_crop
 from dubcli.media.video.deinterlace import SELF_TELLING
 from dubcli.media.video.hdr import read_dynamic, read_light_level, read_mastering
 
+_FIRST_WITHOUT_METADATA_ERRORS = 19
 # libav renders plain text as "video" (ANSI art), and follows playlists to other files.
 _NOT_MEDIA_FORMATS = {"tty", "concat", "hls", "dash", "ffmetadata", "sdp", "bin", "xbin", "adf"}
 _PACKETS_TO_FIRST_FRAME = 2000
@@ -126,9 +127,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     """
     check_readable(path)
     try:
-        # An absolute path cannot be mistaken for a protocol ("a:b.mp4"); tags in odd encodings
-        # must not fail the file.
-        container = av.open(os.path.abspath(path), mode="r", metadata_errors="replace")
+        # An absolute path cannot be mistaken for a protocol ("a:b.mp4").
+        container = av.open(os.path.abspath(path), mode="r", **_tag_options())
     except (FFmpegError, ValueError) as error:
         raise ProbeError(
             f"'{path}' is not a media file, or its header is damaged.",
@@ -141,6 +141,12 @@ def open_media(path: Path) -> Iterator[InputContainer]:
                 "Give a video or audio file, e.g. .mp4, .mkv, .mov, .wav.",
             )
         yield container
+
+
+def _tag_options() -> dict[str, Any]:
+    """Tags in odd encodings must not fail the file; PyAV 19 knows this option no more."""
+    is_known = int(av.__version__.split(".")[0]) < _FIRST_WITHOUT_METADATA_ERRORS
+    return {"metadata_errors": "replace"} if is_known else {}
 
 
 def check_readable(path: Path) -> None:
@@ -219,7 +225,7 @@ def _source_stream(container: InputContainer, stream: Any) -> SourceStream:
         codec=_role(container, stream) or codec_name(stream),
         disposition=marks,
         tags=tuple(stream.metadata.items()),
-        duration_s=None if duration is None else duration * stream.time_base,
+        duration_s=None if duration is None else duration * Fraction(stream.time_base),
     )
 
 
@@ -252,7 +258,7 @@ def _audio_info(stream: AudioStream) -> AudioStreamInfo:
         sample_rate=rate,
         channels=context.channels,
         start_pts=stream.start_time or 0,
-        time_base=stream.time_base or Fraction(1, rate or 1),
+        time_base=Fraction(stream.time_base or Fraction(1, rate or 1)),
     )
 
 
@@ -276,7 +282,7 @@ def _video_info(path: Path, container: InputContainer, stream: VideoStream) -> V
         width=size[0],
         height=size[1],
         frame_rate=_frame_rate(stream),
-        time_base=stream.time_base or Fraction(1, 90_000),
+        time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
         start_pts=start_pts if start_pts is not None else stream.start_time or 0,
         num_frames_from_header=stream.frames or None,
         sar=_plausible_sar(stream.sample_aspect_ratio),

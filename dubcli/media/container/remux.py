@@ -292,12 +292,12 @@ def _read_picture(path: Path) -> EncodedPicture:
         stream: Any = container.streams.video[0]
         context = stream.codec_context
         if stream.duration is not None:
-            end_s = ((stream.start_time or 0) + stream.duration) * stream.time_base
+            end_s = ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base)
         else:
             end_s = Fraction(container.duration or 0, 1_000_000)
         return EncodedPicture(
             codec=context.codec.canonical_name,
-            time_base=stream.time_base,
+            time_base=Fraction(stream.time_base),
             end_s=end_s,
             width=context.width,
             height=context.height,

@@ -173,7 +173,7 @@ def read_driving_audio(path: Path) -> DrivingAudio:
         try:
             for frame in container.decode(stream):
                 if num_samples == 0 and frame.pts is not None and frame.time_base is not None:
-                    first_s = frame.pts * frame.time_base
+                    first_s = frame.pts * Fraction(frame.time_base)
                 num_samples += frame.samples
         except (FFmpegError, ValueError) as error:
             raise DecodeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from av.packet import Packet
 from dubcli.core.errors import DecodeError, ProbeError
 from dubcli.core.types import F32, Waveform
 from dubcli.media.container.probe import find_audio_stream, find_video_stream, open_media
+from dubcli.media.sound.sound_file import BrokenSoundFile, is_sound_file, sound_blocks
 
 # How much of each speaker goes into mono: voices sit in the middle, effects at the back.
 _CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
@@ -82,23 +83,33 @@ def _decode(
     strict: bool,
 ) -> tuple[Waveform, dict[int, int]]:
     """The waveform, and how many samples of each rate it was made of."""
+    with open_media(path) as container:
+        if part_s is None and is_sound_file(path):
+            with contextlib.suppress(BrokenSoundFile):
+                return _waveform_of(path, sound_blocks(path), sample_rate, strict, is_dated=False)
+        is_dated = find_video_stream(container) is not None or part_s is not None
+        frames = _part(path, container, part_s)
+        return _waveform_of(path, frames, sample_rate, strict, is_dated)
+
+
+def _waveform_of(
+    path: Path, frames: Iterable[AudioFrame], sample_rate: int, strict: bool, is_dated: bool
+) -> tuple[Waveform, dict[int, int]]:
     chunks: list[F32] = []
     counts: dict[int, int] = {}
     resampler: AudioResampler | None = None
     source_rate = 0
     start_s: Fraction | None = None
-    with open_media(path) as container:
-        has_video = find_video_stream(container) is not None
-        for frame in _part(path, container, part_s):
-            counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
-            if start_s is None:
-                start_s = _start_s(frame) if has_video or part_s else Fraction(0)
-            if resampler is None or frame.sample_rate != source_rate:
-                chunks += _resampled(resampler, None)
-                source_rate = frame.sample_rate
-                resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
-            chunks += _resampled(resampler, _mono(path, frame, strict))
-        chunks += _resampled(resampler, None)
+    for frame in frames:
+        counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
+        if start_s is None:
+            start_s = _start_s(frame) if is_dated else Fraction(0)
+        if resampler is None or frame.sample_rate != source_rate:
+            chunks += _resampled(resampler, None)
+            source_rate = frame.sample_rate
+            resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
+        chunks += _resampled(resampler, _mono(path, frame, strict))
+    chunks += _resampled(resampler, None)
     samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
     if not len(samples):
         raise _no_samples(path)
@@ -114,11 +125,19 @@ def audio_duration(path: Path) -> Fraction:
         ProbeError: The file is unreadable or has no audio.
         DecodeError: Not a single sample can be decoded.
     """
-    counts: dict[int, int] = {}
     with open_media(path) as container:
-        for frame in _audio_frames(path, container):
-            counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
-    return _seconds(path, counts)
+        if is_sound_file(path):
+            with contextlib.suppress(BrokenSoundFile):
+                return _seconds(path, _counts(sound_blocks(path)))
+        return _seconds(path, _counts(_audio_frames(path, container)))
+
+
+def _counts(frames: Iterable[AudioFrame]) -> dict[int, int]:
+    """Number of samples of each rate."""
+    counts: dict[int, int] = {}
+    for frame in frames:
+        counts[frame.sample_rate] = counts.get(frame.sample_rate, 0) + frame.samples
+    return counts
 
 
 def _seconds(path: Path, counts: dict[int, int]) -> Fraction:
@@ -194,7 +213,8 @@ def _decoded(stream: AudioStream, packet: Packet | None) -> list[AudioFrame]:
 def _start_s(frame: AudioFrame) -> Fraction:
     if frame.pts is None or frame.time_base is None:
         return Fraction(0)
-    return frame.pts * frame.time_base
+    # PyAV 19 has rationals of its own.
+    return frame.pts * Fraction(frame.time_base)
 
 
 def _mono(path: Path, frame: AudioFrame, strict: bool) -> AudioFrame:
@@ -236,7 +256,7 @@ def _readable(frame: AudioFrame) -> AudioFrame:
 def _unit_floats(samples: np.ndarray) -> F32:
     """Any PCM samples as float32 in [-1, 1], NaN and infinity as 0. Shape kept."""
     if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
+        return np.asarray((samples.astype(np.float32) - 128) / 128, np.float32)
     if samples.dtype.kind == "i":
         return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
     return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)

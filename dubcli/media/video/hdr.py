@@ -138,4 +138,6 @@ def _decimal(value: int) -> str:
 
 def _side_data(frame: VideoFrame) -> dict[Type, bytes]:
     held: Any = frame.side_data  # its types say strings
-    return {item.type: bytes(item) for item in held}
+    # PyAV before 19 gives the items, later ones their types.
+    items = (key if hasattr(key, "type") else held[key] for key in held)
+    return {item.type: bytes(item) for item in items}

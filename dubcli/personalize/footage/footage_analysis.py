@@ -14,7 +14,7 @@ import numpy as np
 from dubcli.core.errors import MediaError
 from dubcli.core.progress import Progress
 from dubcli.core.types import Int, MediaInfo
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import frame_times
 from dubcli.media.video.intervals import StretchReader, survey
@@ -237,7 +237,7 @@ def _frame_at(video: Video, time_s: float) -> int:
 
 
 def _view_part(video: Video, frames: range, number: int, progress: Progress) -> FootagePart:
-    with video.open(frames) as reader, MediaPipeDetector() as detector:
+    with video.open(frames) as reader, open_detector() as detector:
         recorder = LooksRecorder(detector)
         found = analyse(reader, recorder, len(frames), progress)
         numbers = np.array(reader.numbers, np.int64)

@@ -24,7 +24,9 @@ _FORMAT, _FIRST_FORMAT = 2, 1
 _MAPPED = {"jpeg", "landmarks", "canonical", "voices", *(f"sound_{kind}" for kind in FEATURE_SIZES)}
 # Fields that are arrays under their own names, in both formats.
 _ARRAYS = [
-    item.name for item in fields(PreparedClip) if item.name not in ("sounds", "size", "template")
+    item.name
+    for item in fields(PreparedClip)
+    if item.name not in ("sounds", "size", "template", "detector")
 ]
 
 
@@ -39,6 +41,7 @@ def save_clip(clip: PreparedClip, path: Path) -> None:
         "format": np.int64(_FORMAT),
         "size": np.array(clip.size, np.int64),
         "template": np.array(clip.template),
+        "detector": np.array(clip.detector),
         "kinds": np.array(list(clip.sounds)),
     }
     for kind, sound in clip.sounds.items():
@@ -77,7 +80,7 @@ def load_clip(path: Path) -> PreparedClip:
 def _described(data: dict[str, Any], number: int) -> dict[str, Any]:
     """Fields of a clip that are no arrays of their own."""
     if number == _FIRST_FORMAT:
-        return {"sounds": _first_sounds(data), "size": DEFAULT_SIZE, "template": "head"}
+        return {"sounds": _first_sounds(data), "size": DEFAULT_SIZE, "detector": "mediapipe"}
     height, width = data["size"].tolist()
     return {
         "sounds": {
@@ -86,6 +89,7 @@ def _described(data: dict[str, Any], number: int) -> dict[str, Any]:
         },
         "size": (height, width),
         "template": str(data["template"]),
+        "detector": str(data.get("detector", "mediapipe")),
     }
 
 

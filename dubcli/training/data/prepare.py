@@ -26,9 +26,9 @@ from dubcli.core.atomic_io import replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
-from dubcli.core.types import F64, U8, FaceTrack, Int, MediaInfo
+from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
-from dubcli.face.detect import MediaPipeDetector
+from dubcli.face.detect import open_detector
 from dubcli.face.pose import (
     Pose,
     apply_matrix,
@@ -223,7 +223,8 @@ def _offset(clip: PreparedClip | None) -> OffsetColumns:
 def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
     """The clip of an earlier run, None where there is none, a damaged one or one of another form.
 
-    Clips of format 1 are kept as they are: they hold all that format 2 does.
+    Clips of format 1 lack nothing but the detector of this version: landmarks of two detectors
+    differ by parts of a pixel, and no set holds both.
     """
     try:
         clip = load_clip(path) if path.exists() else None
@@ -231,7 +232,7 @@ def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
         return None
     if clip is None or clip.size != form.size or not set(form.features) <= set(clip.sounds):
         return None
-    return clip
+    return clip if clip.detector == DETECTORS[0] else None
 
 
 def _longest_run(clip: PreparedClip) -> int:
@@ -251,7 +252,7 @@ def prepare_clip(source: SourceClip, form: ClipForm | None = None) -> PreparedCl
     form = ClipForm() if form is None else form
     info = probe(source.path)
     with FrameReader(source.path, info) as reader:
-        with MediaPipeDetector() as detector:
+        with open_detector() as detector:
             found = analyse(reader, detector, 0, no_progress)
         track = choose_face(found, 1)
         pose = smooth_pose(track)

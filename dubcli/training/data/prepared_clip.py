@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import F32, F64, U8, AudioFeatures, Bool, Int
+from dubcli.core.types import DETECTORS, F32, F64, U8, AudioFeatures, Bool, Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.sync.scorer import MouthClip
 from dubcli.training.data.mapped_array import ClipArray, opened
@@ -67,6 +67,7 @@ class PreparedClip:
         heard: Share of the words that a version leaves in, at each step. Shape (V, A), float16.
         size: Height and width of its crops without their margin, px.
         template: How crops are aligned, as `models.api.CropSpec` names it.
+        detector: What found the faces, one of `core.types.DETECTORS`.
     """
 
     jpeg: ClipArray
@@ -83,6 +84,7 @@ class PreparedClip:
     heard: F16
     size: tuple[int, int] = DEFAULT_SIZE
     template: str = "head"
+    detector: str = DETECTORS[0]
 
     def __len__(self) -> int:
         return len(self.valid)

@@ -1,0 +1,80 @@
+"""The default face detector: MediaPipe 0.10.21's networks, run by ONNX Runtime.
+
+It finds what mediapipe finds, without that package: see docs/faces.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dubcli.core.closing import Closeable
+from dubcli.core.types import F32, FaceObservation, Frame
+from dubcli.face.detect import MAX_FACES, look_closer, observe
+from dubcli.face.landmarks import KEPT
+from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork
+from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
+
+# How sure the networks must be of a face: the near detector in a whole picture and in one that
+# was cut out, the far one, and the mesh.
+_LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
+
+
+class OnnxFaceDetector(Closeable):
+    """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
+
+    Args:
+        max_faces: How many faces are followed at once.
+
+    Raises:
+        WeightsError: A network's file is missing or damaged.
+    """
+
+    def __init__(self, max_faces: int = MAX_FACES) -> None:
+        # Imported here: weights know models, which know landmarks.
+        from dubcli.weights.resolve import part_path
+
+        near, landmarks = part_path("face-near"), LandmarkNetwork(part_path("face-mesh"))
+        self._mesh = FaceMesh(
+            FaceBoxNetwork(near, NEAR, _LEAST_NEAR),
+            landmarks,
+            max_faces,
+            _LEAST_PRESENCE,
+            follows=True,
+        )
+        self._far = FaceBoxNetwork(part_path("face-far"), FAR, _LEAST_FAR)
+        self._still_mesh = FaceMesh(
+            FaceBoxNetwork(near, NEAR, _LEAST_NEAR_IN_CUT),
+            landmarks,
+            1,
+            _LEAST_PRESENCE,
+            follows=False,
+        )
+
+    def close(self) -> None:
+        """Forget the faces; the networks are freed with the detector."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the faces that were followed: what comes next is of another video."""
+        self._mesh.reset()
+
+    def detect(self, frame: Frame) -> list[FaceObservation]:
+        """Faces of one frame, largest first, in display px.
+
+        Args:
+            frame: Upright picture; consecutive calls must follow the video's order.
+        """
+        found = _kept(self._mesh.process(frame.image))
+        if not found:
+            boxes = (
+                (box.low.astype(np.float64), box.high.astype(np.float64))
+                for box in self._far.detect(frame.image)
+            )
+            found = look_closer(
+                frame.image, boxes, lambda cut: _kept(self._still_mesh.process(cut))
+            )
+        return observe(frame, found)
+
+
+def _kept(faces: list[F32]) -> list[F32]:
+    return [points[list(KEPT)].astype(np.float32) for points in faces]
