@@ -40,7 +40,7 @@ def train_sync_expert(config: SyncTrainConfig, view: View) -> None:
 
 @options_of(TRAIN_OCCLUDER, preset={"model": "occluder"})
 def train_occluder_network(config: OccluderTrainConfig, view: View) -> None:
-    """Train the network that tells what lies in front of a face."""
+    """Train the network that segments what lies in front of a face."""
     from dubcli.occlusion.training import train_occluder
 
     with view.progress_in("steps") as progress:

@@ -1,4 +1,4 @@
-"""What every command is told of how it speaks to the user."""
+"""Options of every command: what it prints, and how progress is shown."""
 
 from __future__ import annotations
 

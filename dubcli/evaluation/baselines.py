@@ -3,8 +3,8 @@
 Both copy the mouth of one real frame of the references' part, put it into the frame's pose and lay
 it over the frame with the pipeline's own compositing. `best-reference` is an oracle: it copies the
 frame whose lips are nearest to the *true* ones, so it exists only where the truth is known.
-`audio-reference` copies the frame whose sound is nearest to what is heard now, and knows nothing
-that a model does not know.
+`audio-reference` copies the frame whose sound is nearest to the driving sound now, and uses nothing
+that a model is not given.
 """
 
 from __future__ import annotations

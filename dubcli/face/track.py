@@ -55,7 +55,7 @@ class Tracker:
     """Collects observations frame by frame; `finish` gives the people of the video.
 
     Args:
-        segmenter: Tells what lies in front of a face; None does not look.
+        segmenter: Segments what lies in front of a face; None: nothing is looked for.
     """
 
     def __init__(self, segmenter: Segmenter | None = None) -> None:

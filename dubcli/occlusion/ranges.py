@@ -50,7 +50,7 @@ def look_for_cover(segmenter: Segmenter, image: U8, landmarks: F32) -> tuple[flo
     """How much of one face is hidden.
 
     Args:
-        segmenter: Tells what lies in front of a face.
+        segmenter: Segments what lies in front of a face.
         image: RGB. Shape (H, W, 3), uint8.
         landmarks: Kept points, px of `image`. Shape (K, 3).
 

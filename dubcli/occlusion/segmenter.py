@@ -1,4 +1,4 @@
-"""The network that tells what lies in front of a face, ready to be asked."""
+"""The segmentation network of what lies in front of a face, loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dub train occluder`: a network that tells what lies in front of a face.
+"""`dub train occluder`: a network that segments what lies in front of a face.
 
 Things are drawn in front of prepared crops, so the truth is known. Half of each batch stays
 uncovered. Scores are of people who were not learnt from, and of kinds of things that were not.

@@ -58,7 +58,7 @@ def base_model(entry: WeightEntry, device: torch.device) -> Any:
 
 
 def cannot_learn(entry: WeightEntry) -> ConfigError:
-    """The error for a model that learns nobody."""
+    """The error for a model that cannot be fine-tuned."""
     known = ", ".join(learning_names())
     return ConfigError(f"'{entry.name}' cannot learn a person.", f"Use --model {known}.")
 

@@ -81,7 +81,7 @@ def analyse(
         detector: Finds faces.
         expected_frames: What the file says, for `progress`; 0 where it does not.
         progress: Called as (stage, done, total).
-        segmenter: Tells what lies in front of a face; by default the network that the
+        segmenter: Segments what lies in front of a face; by default the network that the
             manifest names.
         part: From when to when faces are looked for, units of the video's clock; None for all.
 

@@ -204,7 +204,7 @@ class Engine(Closeable):
         return SourceSync(info, lambda: self.sync_expert("train", device), self.features)
 
     def segmenter(self) -> Segmenter | None:
-        """What tells what lies in front of a face; None where the package has no such network.
+        """The network that segments what lies in front of a face; None where it is not there.
 
         Raises:
             WeightsError: Its weights are damaged.
@@ -212,7 +212,7 @@ class Engine(Closeable):
         return self._once("segmenter", lambda: load_segmenter(self.manifest))
 
     def recogniser(self) -> FaceRecogniser:
-        """What tells whose a face is.
+        """The network that recognises faces.
 
         Raises:
             WeightsError: Its weights are missing or damaged.

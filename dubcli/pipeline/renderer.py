@@ -93,7 +93,7 @@ class RenderJob:
         strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
         device: Where the models run.
-        segmenter: Tells what lies in front of a face; None looks for nothing.
+        segmenter: Segments what lies in front of a face; None: nothing is looked for.
         second: People of other videos that the models' options name, by architecture.
         own_speech: How the person speaks in the video itself; what the predicting model is given.
     """

@@ -176,7 +176,7 @@ def _usable(
         clips: Of the prepared set.
         needs: Of the stage.
         config: The run.
-        note: Is told of crops that will be enlarged.
+        note: Called where crops will be enlarged.
 
     Raises:
         TrainingError: There are none, or the set is of another form.

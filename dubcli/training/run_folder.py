@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Notes:
-    """What a run tells once: at once on the terminal, and in `notes.txt` when it begins."""
+    """Remarks of a run: on the terminal at once, and in `notes.txt` from its first step on."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []

@@ -100,7 +100,7 @@ def open_videos(
 
     Args:
         paths: Files.
-        left_out: Is told of those that are not used, and why.
+        left_out: Receives those that are not used, and why.
         half: Only the first half of the frames may be looked at.
         threads: Decoder threads.
         needs_first: The first file must be among them.
@@ -143,8 +143,8 @@ def view(
         limit_s: How much is wanted, seconds.
         phase: Where in its share of the whole each stretch lies; see `spread_stretches`.
         earlier: Parts of earlier calls: what overlaps them is not looked at again.
-        left_out: Is told of videos that turn out to be unreadable.
-        progress: Is told of the frames.
+        left_out: Receives videos that turn out to be unreadable.
+        progress: Called as frames are read.
 
     Raises:
         MediaError: Not one video can be decoded; the first one's own error.

@@ -43,7 +43,7 @@ def hear_parts(
     Args:
         parts: By video and time.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
-        progress: Is told of the videos done, as `hear`.
+        progress: Called after each video, stage `hear`.
 
     Returns:
         Steps and sound of each part, and why files have none.

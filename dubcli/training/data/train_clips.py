@@ -87,7 +87,7 @@ def load_clips(folder: Path, warn: Callable[[str], None] = _LOG.warning) -> list
 
     Args:
         folder: What `dub prepare` made.
-        warn: Is told of each damaged clip.
+        warn: Called with the message of each damaged clip.
 
     Raises:
         TrainingError: No index, a damaged one, or no clip in it that can be used.

@@ -1,4 +1,4 @@
-"""What tells made mouths from real ones: the patch discriminator and its losses."""
+"""Generated mouths against real ones: the patch discriminator and its losses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHANNELS = (32, 64, 128)
 # is what made mouths lack, and a fresh network takes thousands of steps to look there by itself.
 _DETAIL_GAIN = 20.0
 _NUM_SIZES = 2
-# A fresh discriminator knows nothing: its say grows over this many steps.
+# The weight of an untrained discriminator's loss grows over this many steps.
 _RAMP_STEPS = 300
 
 
