@@ -19,7 +19,7 @@ _BETWEEN, _WITHIN, _MEMORY_S = 0.15, 0.37, 0.4
 # Independent moments that the gain's prior, 1, is worth; and its limits.
 _GAIN_PRIOR, _GAIN_RANGE = 5.0, (0.5, 2.0)
 
-# Pictures show so much of the opening that is asked for, most of all where it is small (dev people).
+# Pictures show so much of the opening that is asked for, least where it is small (dev people).
 _SHOWN = 0.85
 
 
