@@ -22,7 +22,7 @@ import tempfile
 from typing import Any
 
 _LOADED = (
-    *("dubcli.cli.app", "dubcli.pipeline.run", "dubcli.models.passthrough.network", "onnxruntime"),
+    *("dubcli.cli.app", "dubcli.pipeline.run", "dubcli.models.passthrough.network"),
     # Not onnxruntime: loaded before the fork, runs in the children fail.
     *("imageio_ffmpeg", "safetensors.torch", "pydantic.type_adapter", "cryptography.x509"),
 )
