@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from dubcli.core.errors import DeviceError
 from dubcli.core.types import DETECTORS, F32, F64, U8, FaceObservation, Frame
+
+if TYPE_CHECKING:
+    from dubcli.weights.manifest import Manifest
 
 MAX_FACES = 6
 # The landmark network looks at 256 px; pictures of a longer side than this only cost time.
@@ -53,12 +56,15 @@ class VideoFaceDetector(FaceDetector, Protocol):
     ) -> None: ...
 
 
-def open_detector(kind: str = DETECTORS[0], max_faces: int = MAX_FACES) -> VideoFaceDetector:
+def open_detector(
+    kind: str = DETECTORS[0], max_faces: int = MAX_FACES, manifest: Manifest | None = None
+) -> VideoFaceDetector:
     """A face detector.
 
     Args:
         kind: One of `DETECTORS`.
         max_faces: How many faces are followed at once.
+        manifest: Names the networks' files; the one of this installation by default.
 
     Raises:
         DeviceError: mediapipe is asked for and not installed, or lacks a system library.
@@ -72,7 +78,7 @@ def open_detector(kind: str = DETECTORS[0], max_faces: int = MAX_FACES) -> Video
         return MediaPipeDetector(max_faces)
     from dubcli.face.onnx_detector import OnnxFaceDetector
 
-    return OnnxFaceDetector(max_faces)
+    return OnnxFaceDetector(max_faces, manifest)
 
 
 def require_detector(kind: str) -> None:

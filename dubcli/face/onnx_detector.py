@@ -5,6 +5,8 @@ It finds what mediapipe finds, without that package: see docs/faces.md.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from dubcli.core.closing import Closeable
@@ -13,6 +15,9 @@ from dubcli.face.detect import MAX_FACES, look_closer, observe
 from dubcli.face.landmarks import KEPT
 from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork
 from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
+
+if TYPE_CHECKING:
+    from dubcli.weights.manifest import Manifest
 
 # How sure the networks must be of a face: the near detector in a whole picture and in one that
 # was cut out, the far one, and the mesh.
@@ -24,16 +29,20 @@ class OnnxFaceDetector(Closeable):
 
     Args:
         max_faces: How many faces are followed at once.
+        manifest: Names the networks' files; the one of this installation by default.
 
     Raises:
         WeightsError: A network's file is missing or damaged.
     """
 
-    def __init__(self, max_faces: int = MAX_FACES) -> None:
+    def __init__(self, max_faces: int = MAX_FACES, manifest: Manifest | None = None) -> None:
         # Imported here: weights know models, which know landmarks.
+        from dubcli.weights.manifest import load_manifest
         from dubcli.weights.resolve import part_path
 
-        near, landmarks = part_path("face-near"), LandmarkNetwork(part_path("face-mesh"))
+        manifest = manifest or load_manifest()
+        near, far = part_path("face-near", manifest), part_path("face-far", manifest)
+        landmarks = LandmarkNetwork(part_path("face-mesh", manifest))
         self._mesh = FaceMesh(
             FaceBoxNetwork(near, NEAR, _LEAST_NEAR),
             landmarks,
@@ -41,7 +50,7 @@ class OnnxFaceDetector(Closeable):
             _LEAST_PRESENCE,
             follows=True,
         )
-        self._far = FaceBoxNetwork(part_path("face-far"), FAR, _LEAST_FAR)
+        self._far = FaceBoxNetwork(far, FAR, _LEAST_FAR)
         self._still_mesh = FaceMesh(
             FaceBoxNetwork(near, NEAR, _LEAST_NEAR_IN_CUT),
             landmarks,

@@ -231,7 +231,7 @@ class Engine(Closeable):
         """
         with self._lock:
             waiting = self._detectors.get(kind)
-            detector = waiting.pop() if waiting else open_detector(kind)
+            detector = waiting.pop() if waiting else open_detector(kind, manifest=self.manifest)
         try:
             yield detector
             detector.reset()

@@ -166,9 +166,10 @@ def test_verify_proves_what_is_here_and_moves_wrong_files_aside(three: Shelf) ->
 
 def test_a_damaged_package_file_stays_where_it_is(three: Shelf, tmp_path: Path) -> None:
     (tmp_path / "own.bin").write_bytes(b"damaged")
-    done = _models("verify", "own.v1")
+    done = _models("verify", "own.v1", "--json")
     assert done.exit_code == 4
-    assert "Install dubcli again" in done.stdout
+    (own,) = json.loads(done.stdout)
+    assert "Install dubcli again" in own["problem"]
     assert (tmp_path / "own.bin").is_file()
 
 

@@ -70,7 +70,8 @@ def test_a_set_of_format_1_is_read(
     folder = write_set(tmp_path / "first", clips, {"cat": "no usable face"})
     for name, clip in clips.items():
         _first_format(clip, folder / f"{name}.npz")
-        assert same_clip(load_clip(folder / f"{name}.npz"), clip)
+        found = replace(clip, detector="mediapipe")
+        assert same_clip(load_clip(folder / f"{name}.npz"), found)
     # A run on it is the run on the same set of today.
     for stage in ("geometry", "joint"):
         runs = [
