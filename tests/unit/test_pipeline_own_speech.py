@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from made_faces import canonical_face, made_pose
 
 from dubcli.core.types import Alignment, AudioFeatures, FaceTrack, Int, Waveform
 from dubcli.face.pose import to_display
@@ -21,7 +22,6 @@ from dubcli.pipeline.own_speech import own_speech
 from dubcli.pipeline.subject import DubbedFace
 from dubcli.sync.scorer import MouthClip, SyncScore
 from dubcli.sync.source_sync import SourceSync
-from tests.unit.made_faces import canonical_face, made_pose
 
 NUM, SPLIT = 200, 100
 SPEC = ModelSpec(
