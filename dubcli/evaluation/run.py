@@ -300,8 +300,10 @@ def _score(
     audio = _audio(task, source, speaker, folder, late_s)
     result, facts = _produce(task, source, audio, work, folder)
     is_source = task.system in UNDUBBED
-    with work.engine.detector() as finder:
-        mouth = source.mouth if is_source else measure_mouth(result, source.mouth, finder)
+    mouth = source.mouth
+    if not is_source:
+        with work.engine.detector() as finder:
+            mouth = measure_mouth(result, source.mouth, finder)
     _check_length(source, mouth, result)
     offset_s = late_s if task.run == RECONSTRUCTION else _offset(task, work)
     lips = score_lips(task.run, source, mouth, speaker, offset_s)

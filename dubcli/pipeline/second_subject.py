@@ -60,6 +60,12 @@ def _analysed(
                 context.engine.segmenter(),
             )
         face, _ = follow_face(reader, require_video(info), choose_face(found, 1), spec)
-        own_audio = own_sound_windows(context.engine, info, face.track, found.times, [spec], device)
+        own_audio = own_sound_windows(
+            context.engine.source_sync(info, device),
+            context.engine.features,
+            face.track,
+            found.times,
+            [spec],
+        )
         face = replace(face, own_audio=own_audio)
         return model_subject(face, face.references, spec, device, found.times)

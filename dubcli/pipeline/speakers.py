@@ -65,6 +65,7 @@ def prepare_speakers(
     second = analyse_second_subjects(
         context, job.second_videos, specs, job.device, job.config.detector
     )
+    extract, times = context.engine.features, decision.found.times
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
         face, looks = follow_face(
@@ -77,20 +78,17 @@ def prepare_speakers(
             None if job.models.is_one else job.models.motion.spec,
         )
         waveform = speaker.speech.waveform
-        features = {
-            kind: context.engine.features(waveform, kind) for kind in job.models.audio_kinds
-        }
+        features = {kind: extract(waveform, kind) for kind in job.models.audio_kinds}
         # What was learned of a person has their manner in it.
         own = None
         if job.identity is None:
             motion = job.models.motion.spec
-            own = own_speech(
-                own_sound, face, decision.found.times, motion, job.device, reference_frames
-            )
+            own = own_speech(own_sound, face, times, motion, job.device, reference_frames)
+        own_audio = own_sound_windows(own_sound, extract, face.track, times, specs.values())
         prepared.append(
             PreparedSpeaker(
                 speaker=speaker,
-                face=_with_own_sound(context, job, decision, face),
+                face=replace(face, own_audio=own_audio),
                 looks=looks,
                 features=features,
                 second=second,
@@ -98,22 +96,6 @@ def prepare_speakers(
             )
         )
     return tuple(prepared)
-
-
-def _with_own_sound(
-    context: RunContext, job: LoadedJob, decision: Decision, face: DubbedFace
-) -> DubbedFace:
-    """The face with what the models that need its track hear of the video's own sound."""
-    models = {one.name: one for one in (job.models.motion.spec, job.models.render.spec)}
-    own_audio = own_sound_windows(
-        context.engine,
-        job.info,
-        face.track,
-        decision.found.times,
-        models.values(),
-        job.device,
-    )
-    return replace(face, own_audio=own_audio)
 
 
 def make_renderers(

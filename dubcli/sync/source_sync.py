@@ -101,6 +101,18 @@ class SourceSync:
             seconds=float(np.minimum(gaps, 0.1).sum()),
         )
 
+    def sound_in_step(self, track: FaceTrack, times: FrameTimes) -> Waveform | None:
+        """The source's own sound, if a face surely speaks it at the same time; else None.
+
+        Args:
+            track: Of the face, display px.
+            times: Of the source's frames.
+        """
+        (score,) = self.of_tracks([track], times)
+        if score is None or not score.is_sure or abs(score.offset_frames) > _TOLERATED_FRAMES:
+            return None
+        return self._waveform
+
     def of_mouths(self, mouths: Sequence[MouthClip]) -> list[SyncScore | None]:
         """Scores of mouths, each by its own liveliest seconds.
 
@@ -133,11 +145,6 @@ class SourceSync:
         if not len(heard.samples) or is_silent(heard):
             return None
         return expert.score(mouth, self._extract(heard, expert.audio_kind))
-
-
-def is_in_step(score: SyncScore | None) -> bool:
-    """Whether a mouth surely speaks its video's own sound, at the same time."""
-    return score is not None and score.is_sure and abs(score.offset_frames) <= _TOLERATED_FRAMES
 
 
 def source_warning(score: SyncScore | None) -> str | None:

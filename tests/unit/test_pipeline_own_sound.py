@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from made_faces import face_at, made_track
 
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import AudioFeatures, Waveform
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import AudioSpec, CropSpec, ModelSpec, Need, ReferencePolicy
-from dubcli.pipeline import own_sound
 from dubcli.pipeline.own_sound import own_sound_windows
 from dubcli.pipeline.stored_identity import require_one_role
 from dubcli.sync.scorer import SyncScore
+from dubcli.sync.source_sync import SourceSync
 
 NUM, WIDTH = 10, 4
-CPU = torch.device("cpu")
 TIMES = FrameTimes(pts=list(range(NUM)), end_pts=NUM, time_base=Fraction(1, 25))
-INFO = SimpleNamespace(path=Path("clip.mp4"), audio=object())
 
 
 def _spec(*needs: Need, roles: int = 1) -> ModelSpec:
@@ -50,15 +45,12 @@ def _heard(monkeypatch: pytest.MonkeyPatch, score: SyncScore | None, spec: Model
         start_s=Fraction(0),
         fill=np.array([-1], np.float32),
     )
-    engine: Any = SimpleNamespace(
-        source_sync=lambda info, device: SimpleNamespace(of_tracks=lambda tracks, times: [score]),
-        features=lambda waveform, kind: features,
-    )
     sound = Waveform(samples=np.zeros(9, np.float32), sample_rate=16_000, start_s=Fraction(0))
-    monkeypatch.setattr(own_sound, "read_waveform", lambda path, rate: sound)
+    own_sound = SourceSync(cast(Any, None), lambda: None, lambda waveform, kind: features)
+    monkeypatch.setattr(own_sound, "of_tracks", lambda tracks, times: [score])
+    monkeypatch.setattr(own_sound, "_waveform", sound)
     track = made_track(np.stack([face_at() for _ in range(NUM)]))
-    info: Any = INFO
-    return own_sound_windows(engine, info, track, TIMES, [spec], CPU)
+    return own_sound_windows(own_sound, lambda waveform, kind: features, track, TIMES, [spec])
 
 
 def test_each_frame_has_the_sound_of_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
