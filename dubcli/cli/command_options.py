@@ -22,6 +22,8 @@ from dubcli.core.errors import ConfigError
 _SHORT = {"output": "-o", "overwrite": "-y", "data": "-d", "quiet": "-q", "verbose": "-v"}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PANELS = {panel.value: number for number, panel in enumerate(Panel)}
+# Options that are given once for each of several.
+_SEVERAL_WORDS = (Path | tuple[Voice, ...], tuple[str, ...])
 Command = Callable[[Any, View], None]
 
 
@@ -102,7 +104,7 @@ def _option(
     """A field of a configuration as an option."""
     # What may be a number or a word comes as a word; voices as several words.
     annotation = str if annotation == str | int else annotation
-    annotation = list[str] if annotation == Path | tuple[Voice, ...] else annotation
+    annotation = list[str] if annotation in _SEVERAL_WORDS else annotation
     flag = info.flag or f"--{entry.name.replace('_', '-')}"
     decls = [flag if default is not True else f"{flag}/--no-{flag[2:]}"]
     decls += [_SHORT[entry.name]] if entry.name in _SHORT else []
@@ -111,7 +113,7 @@ def _option(
         *decls,
         help=info.help,
         metavar=info.metavar,
-        show_default=not (default is MISSING or default is None or default is False),
+        show_default=not (default is MISSING or default in (None, False, ())),
         rich_help_panel=info.panel.value,
         autocompletion=(lambda: list(choices)) if choices else None,
     )

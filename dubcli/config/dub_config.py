@@ -101,6 +101,21 @@ class DubConfig:
             panel=Panel.RUN,
         ),
     )
+    motion_option: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "With --motion or --render: an option of the model that predicts the mouth alone, "
+            "such as articulation=1.5. An option's own flag sets it for both.",
+            metavar="NAME=VALUE",
+            panel=Panel.RUN,
+        ),
+    )
+    render_option: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "The same of the model that paints the mouth.", metavar="NAME=VALUE", panel=Panel.RUN
+        ),
+    )
     device: str = field(
         default="auto",
         metadata=about(

@@ -46,8 +46,9 @@ class DubReport:
     much louder it was made, `original_mixed_db` how loud the source's own sound was left below it,
     None where it was not.
     `motion_model` predicted the mouth where it is another than `model`, which painted it;
-    `model_facts` is what the models themselves report of the job, by architecture, `model_ranges`
-    of ranges of time: figure, start_s, end_s, mean, and is_low where a low mean asks for a look.
+    `model_facts` is what the models themselves report of the job, by name of the weights as in
+    `model` and `motion_model`, `model_ranges` what `model` reports of ranges of time: figure,
+    start_s, end_s, mean, and is_low where a low mean asks for a look.
     `source_offset_ms` is how much later the source's own picture comes than its own sound, None
     where that is not sure.
     """

@@ -17,6 +17,8 @@ from torch import Tensor
 
 # Speaking points of a mouth: outer lips 20, inner lips 20, jaw 21, skin between 41.
 NUM_SPEAKING = 102
+# The two parts of a dub; usually one model plays both.
+Part = Literal["motion", "render"]
 Need = Literal["landmarks", "mesh", "track", "own_speech"]
 
 
@@ -315,8 +317,8 @@ class Motion:
         points: Speaking points, pose-free, canonical units. Shape (T, S, 3).
         confidence: How sure the model is, 0 to 1. Shape (T,).
         source: Architecture that predicted it.
-        latent: What the points were made of; only the architecture that made it reads it. Shape
-            (T, P), or None.
+        latent: What the points were made of. Only the model that made it is given it: to another
+            one, of the same architecture too, it would mean something else. Shape (T, P), or None.
     """
 
     points: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -92,22 +92,36 @@ def declared_options(models: Iterable[str] | None = None) -> list[DeclaredOption
     return found
 
 
-def options_for(model: str, given: Mapping[str, Any]) -> Any:
+def options_for(
+    model: str, given: Mapping[str, Any], alone: Sequence[str] = (), flag: str = ""
+) -> Any:
     """The options of one model, of which some are given; None where it declares none.
 
     Args:
         model: Architecture.
         given: Values by name; those of other models are passed over.
+        alone: `NAME=VALUE` for this model and no other; they win over `given`.
+        flag: The option of the command that gave `alone`.
 
     Raises:
-        ConfigError: A value of another type, or outside its limits.
+        ConfigError: A value of another type, or outside its limits; a name in `alone` that the
+            model does not declare.
     """
     place = find_architecture(model).options
-    if place is None:
-        return None
     own = {one.name: one for one in declared_options([model])}
     values = {name: _checked(own[name], value) for name, value in given.items() if name in own}
-    return load_part(place)(**values)
+    for word in alone:
+        name, mark, text = word.partition("=")
+        option = own.get(name.strip().replace("-", "_"))
+        text = text.strip()
+        if option is None or not mark:
+            known = ", ".join(f"{one.name.replace('_', '-')}=VALUE" for one in own.values())
+            raise ConfigError(
+                f"{flag} '{word}' sets no option of {model}.",
+                f"Use {known}." if known else "Leave it out: this model has no options.",
+            )
+        values[option.name] = _checked(option, _from_text(option, text), f"{flag} {name.strip()}")
+    return None if place is None else load_part(place)(**values)
 
 
 def refuse_foreign_options(given: Mapping[str, Any], models: Iterable[str]) -> None:
@@ -144,16 +158,29 @@ def _without_none(hint: Any) -> type:
     return kinds[0]
 
 
-def _checked(option: DeclaredOption, value: Any) -> Any:
+def _from_text(option: DeclaredOption, text: str) -> Any:
+    """What a word means as a value of an option; the word itself where it means none."""
+    if option.annotation is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if option.annotation in (int, float):
+        try:
+            return option.annotation(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _checked(option: DeclaredOption, value: Any, flag: str | None = None) -> Any:
     kind, limits = option.annotation, option.range
+    flag = flag or option.flag
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is Path and isinstance(value, str):
         value = Path(value)
     if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{option.flag} is {value!r}.", f"Use a value of type {kind.__name__}.")
+        raise ConfigError(f"{flag} is {value!r}.", f"Use a value of type {kind.__name__}.")
     if value is not None and limits.least is not None and not value >= limits.least:
-        raise ConfigError(f"{option.flag} is {value}.", f"Use {limits.least:g} or more.")
+        raise ConfigError(f"{flag} is {value}.", f"Use {limits.least:g} or more.")
     if value is not None and limits.most is not None and not value <= limits.most:
-        raise ConfigError(f"{option.flag} is {value}.", f"Use {limits.most:g} or less.")
+        raise ConfigError(f"{flag} is {value}.", f"Use {limits.most:g} or less.")
     return value

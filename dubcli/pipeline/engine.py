@@ -28,8 +28,8 @@ from dubcli.models.api import LipSyncModel
 from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.source_sound import SourceSound
 from dubcli.sync.scorer import SyncScorer
-from dubcli.sync.source_sync import SourceSync
 from dubcli.weights.entry import WeightEntry
 from dubcli.weights.load import load_entry
 from dubcli.weights.manifest import Manifest, load_manifest
@@ -199,9 +199,9 @@ class Engine(Closeable):
         key = ("sync", role, str(device))
         return self._once(key, lambda: SyncScorer.load(role, device, self.manifest))
 
-    def source_sync(self, info: MediaInfo, device: torch.device) -> SourceSync:
-        """What compares mouths of a source with its own sound."""
-        return SourceSync(info, lambda: self.sync_expert("train", device), self.features)
+    def source_sound(self, info: MediaInfo, device: torch.device) -> SourceSound:
+        """A source's own sound, which is compared with its mouths and given to models."""
+        return SourceSound(info, lambda: self.sync_expert("train", device), self.features)
 
     def segmenter(self) -> Segmenter | None:
         """The network that segments what lies in front of a face; None where it is not there.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from dubcli.core.errors import DeviceError
-from dubcli.models.api import ModelWindow, Patches
+from dubcli.models.api import ModelWindow, Part, Patches
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.model_pair import ModelPair
 
@@ -69,15 +69,17 @@ class Generator:
         sound = heard.part(first, first + len(part), motion.spec.motion_context)
         with torch.inference_mode(), autocast(self._device):
             mouth = motion.predict_motion(sound, self._motion_state)
+            if mouth is not None and not self._models.is_one:
+                mouth = replace(mouth, latent=None)
             return render.render(part, mouth, self._render_state)
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What the models report of the job, by architecture; those with nothing are left out."""
+    def facts(self) -> dict[Part, dict[str, Any]]:
+        """What the models report of the job; one that plays both parts does so as `render`."""
         motion, render = self._models.motion, self._models.render
-        told = {render.spec.name: dict(render.facts(self._render_state))}
+        told: dict[Part, dict[str, Any]] = {"render": dict(render.facts(self._render_state))}
         if not self._models.is_one:
-            told[motion.spec.name] = dict(motion.facts(self._motion_state))
-        return {name: facts for name, facts in told.items() if facts}
+            told["motion"] = dict(motion.facts(self._motion_state))
+        return told
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:

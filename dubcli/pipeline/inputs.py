@@ -110,13 +110,13 @@ def _load_models(job: Job, engine: Engine) -> ModelPair:
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
     render = engine.model(job.entry, job.device, job.identity)
-    render.configure(job.options.get(job.entry.architecture))
+    render.configure(job.options.get("render"))
     if job.identity is not None:
         require_one_role(render.spec)
     if job.motion_entry.name == job.entry.name:
         return one_model(render)
     motion = engine.model(job.motion_entry, job.device)
-    motion.configure(job.options.get(job.motion_entry.architecture))
+    motion.configure(job.options.get("motion"))
     require_pairable(motion.spec, render.spec)
     return ModelPair(motion=motion, render=render)
 

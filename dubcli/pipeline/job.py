@@ -22,6 +22,7 @@ from dubcli.media.container.formats import container_of, default_output
 from dubcli.media.container.probe import probe, require_audio, require_video
 from dubcli.media.video.deinterlace import refuse_interlaced
 from dubcli.media.video.frame_writer import EncodeOptions
+from dubcli.models.api import Part
 from dubcli.models.model_options import options_for, refuse_foreign_options, second_subject
 from dubcli.models.registry import model_names
 from dubcli.pipeline.resume import fingerprint_of
@@ -45,9 +46,9 @@ class Job:
         output: Where the result goes.
         entry: Weights of the model that paints.
         motion_entry: Weights of the model that predicts the mouth; usually the same.
-        options: What users chose for each of the models, by architecture.
-        second_videos: Facts of the videos that these options name as second subjects, by
-            architecture.
+        options: What users chose for each of the models; for one that plays both parts, as
+            `render` alone.
+        second_videos: Facts of the videos that these options name as second subjects.
         identity: The person that it is adapted to, None for the model as it ships.
         device: Where it runs.
         encode: How frames are encoded.
@@ -60,8 +61,8 @@ class Job:
     output: Path
     entry: WeightEntry
     motion_entry: WeightEntry
-    options: Mapping[str, Any]
-    second_videos: Mapping[str, MediaInfo]
+    options: Mapping[Part, Any]
+    second_videos: Mapping[Part, MediaInfo]
     identity: Identity | None
     device: torch.device
     encode: EncodeOptions
@@ -76,6 +77,11 @@ class Job:
     def model_name(self) -> str:
         """Name and tag of the entry of the model that paints."""
         return self.entry.name
+
+    @property
+    def entries(self) -> dict[Part, WeightEntry]:
+        """The entry of each model; of one that plays both parts, as `render` alone."""
+        return entries_of(self.motion_entry, self.entry)
 
     @property
     def weights_sha256(self) -> str | None:
@@ -102,11 +108,9 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
         identity, wanted = read_identity(config.identity, config.model, engine.manifest)
     entry = engine.resolve(config.render or wanted)
     motion_entry = engine.resolve(config.motion or wanted)
-    options = _model_options(config, [motion_entry.architecture, entry.architecture])
-    second = {name: second_subject(name, chosen) for name, chosen in options.items()}
-    second_videos = {name: probe(path) for name, path in second.items() if path is not None}
-    for other in second_videos.values():
-        require_video(other)
+    entries = entries_of(motion_entry, entry)
+    options = _model_options(config, entries)
+    second_videos = _second_videos(entries, options)
     ffmpeg_binary()  # the very last step needs it: better missed now
     return Job(
         config=config,
@@ -124,15 +128,59 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
     )
 
 
-def _model_options(config: DubConfig, architectures: list[str]) -> dict[str, Any]:
-    """The options of the models in use, by architecture.
+def entries_of(motion: WeightEntry, render: WeightEntry) -> dict[Part, WeightEntry]:
+    """The models that play the two parts; one that plays both stands as `render` alone."""
+    own: dict[Part, WeightEntry] = {"render": render}
+    return own if motion.name == render.name else {"motion": motion, **own}
+
+
+def _model_options(config: DubConfig, entries: Mapping[Part, WeightEntry]) -> dict[Part, Any]:
+    """The options of the models in use.
 
     Raises:
-        ConfigError: One that none of them has, or a value that it does not take.
+        ConfigError: One that none of them has, a value that it does not take, or an option of one
+            of two models where a single one plays both parts.
     """
-    known = [name for name in dict.fromkeys(architectures) if name in model_names()]
-    refuse_foreign_options(config.model_options, known)
-    return {name: options_for(name, config.model_options) for name in known}
+    known: dict[Part, str] = {
+        part: one.architecture for part, one in entries.items() if one.architecture in model_names()
+    }
+    refuse_foreign_options(config.model_options, known.values())
+    alone: dict[Part, tuple[str, ...]] = {
+        "motion": config.motion_option,
+        "render": config.render_option,
+    }
+    for part, words in alone.items():
+        if words and len(entries) == 1:
+            raise ConfigError(
+                f"--{part}-option is for two models, and {entries['render'].name} plays both "
+                "parts.",
+                "Use the option's own flag, or name another model with --motion or --render.",
+            )
+    return {
+        part: options_for(name, config.model_options, alone[part], f"--{part}-option")
+        for part, name in known.items()
+    }
+
+
+def _second_videos(
+    entries: Mapping[Part, WeightEntry], options: Mapping[Part, Any]
+) -> dict[Part, MediaInfo]:
+    """Facts of the videos that options name; each file is opened once.
+
+    Raises:
+        ProbeError: One cannot be read, or has no picture.
+    """
+    probed: dict[Path, MediaInfo] = {}
+    found: dict[Part, MediaInfo] = {}
+    for part, chosen in options.items():
+        path = second_subject(entries[part].architecture, chosen)
+        if path is None:
+            continue
+        if path not in probed:
+            probed[path] = probe(path)
+            require_video(probed[path])
+        found[part] = probed[path]
+    return found
 
 
 def check(config: DubConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dubcli.core.errors import ConfigError
-from dubcli.models.api import LipSyncModel, ModelSpec
+from dubcli.models.api import LipSyncModel, ModelSpec, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,12 @@ class ModelPair:
     def is_one(self) -> bool:
         """One model does both."""
         return self.motion is self.render
+
+    @property
+    def specs(self) -> dict[Part, ModelSpec]:
+        """What each model needs; one that plays both parts stands as `render` alone."""
+        own: dict[Part, ModelSpec] = {"render": self.render.spec}
+        return own if self.is_one else {"motion": self.motion.spec, **own}
 
     @property
     def audio_kinds(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matri
 from dubcli.face.references import finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
-from dubcli.models.api import ModelSpec, ModelWindow, OwnSpeech, Patches, Subject
+from dubcli.models.api import ModelWindow, OwnSpeech, Part, Patches, Subject
 from dubcli.models.conversion import to_images
 from dubcli.occlusion.ranges import SEEN_SIZE, Segmenter
 from dubcli.pipeline.context import Clock
@@ -94,7 +94,7 @@ class RenderJob:
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
         device: Where the models run.
         segmenter: Segments what lies in front of a face; None: nothing is looked for.
-        second: People of other videos that the models' options name, by architecture.
+        second: People of other videos that the models' options name, by the model's part.
         own_speech: How the person speaks in the video itself; what the predicting model is given.
     """
 
@@ -107,7 +107,7 @@ class RenderJob:
     strength: F32
     device: torch.device
     segmenter: Segmenter | None = None
-    second: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
+    second: Mapping[Part, Subject] = field(default_factory=dict[Part, Subject])
     own_speech: OwnSpeech | None = None
 
 
@@ -140,8 +140,8 @@ class Renderer:
         return self._cuts
 
     @property
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What the models report of the job, by architecture."""
+    def facts(self) -> dict[Part, dict[str, Any]]:
+        """What the models report of the job, see `Generator.facts`."""
         return self._generator.facts()
 
     @property
@@ -373,7 +373,7 @@ def _generator(job: RenderJob) -> Generator:
     with torch.inference_mode(), autocast(job.device):
         render = models.render
         own = job.own_speech if models.is_one else None
-        subject = _subject(job, render.spec, face.references, own)
+        subject = _subject(job, "render", face.references, own)
         state = (
             render.prepare(subject)
             if face.state is None
@@ -381,16 +381,21 @@ def _generator(job: RenderJob) -> Generator:
         )
         heard = state
         if not models.is_one:
-            other = _subject(job, models.motion.spec, face.motion_references, job.own_speech)
+            other = _subject(job, "motion", face.motion_references, job.own_speech)
             heard = models.motion.prepare(other)
     return Generator(models, heard, state, job.device)
 
 
 def _subject(
-    job: RenderJob,
-    spec: ModelSpec,
-    references: Mapping[str, References],
-    own: OwnSpeech | None,
+    job: RenderJob, part: Part, references: Mapping[str, References], own: OwnSpeech | None
 ) -> Subject:
-    second = job.second.get(spec.name)
-    return model_subject(job.face, references, spec, job.device, job.times, second, own)
+    return model_subject(
+        job.face,
+        references,
+        job.models.specs[part],
+        job.device,
+        times=job.times,
+        own_audio=job.face.own_audio.get(part),
+        second=job.second.get(part),
+        own_speech=own,
+    )

@@ -153,7 +153,7 @@ def look_and_decide(
     )
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
-    own_sound = context.engine.source_sync(job.info, job.device)
+    own_sound = context.engine.source_sound(job.info, job.device)
     decision = decide(job, found, known, own_sound)
     speakers = prepare_speakers(context, job, decision, own_sound, reference_frames)
     context.clock.add("references", began)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +10,8 @@ import torch
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.probe import require_video
 from dubcli.media.video.frame_reader import FrameReader
-from dubcli.models.api import ModelSpec, Subject
+from dubcli.models.api import ModelSpec, Part, Subject
 from dubcli.pipeline.analysis import analyse, choose_face, expected_frames
-from dubcli.pipeline.own_sound import own_sound_windows
 from dubcli.pipeline.subject import follow_face, model_subject
 
 if TYPE_CHECKING:
@@ -22,17 +20,17 @@ if TYPE_CHECKING:
 
 def analyse_second_subjects(
     context: RunContext,
-    videos: Mapping[str, MediaInfo],
-    specs: Mapping[str, ModelSpec],
+    videos: Mapping[Part, MediaInfo],
+    specs: Mapping[Part, ModelSpec],
     device: torch.device,
     detector: str,
-) -> dict[str, Subject]:
+) -> dict[Part, Subject]:
     """The largest face of each video, as the model that asks for it prepares for a person.
 
     Args:
         context: Of the run.
-        videos: Facts of each, by architecture.
-        specs: Of the models, by architecture.
+        videos: Facts of each, by the part of the model that asks for it.
+        specs: Of the models.
         device: Where the models are.
         detector: As `DubConfig` has it.
 
@@ -41,8 +39,8 @@ def analyse_second_subjects(
         NoFaceError: It shows no face that can be used.
     """
     return {
-        name: _analysed(context, info, specs[name], device, detector)
-        for name, info in videos.items()
+        part: _analysed(context, info, specs[part], device, detector)
+        for part, info in videos.items()
     }
 
 
@@ -60,12 +58,8 @@ def _analysed(
                 context.engine.segmenter(),
             )
         face, _ = follow_face(reader, require_video(info), choose_face(found, 1), spec)
-        own_audio = own_sound_windows(
-            context.engine.source_sync(info, device),
-            context.engine.features,
-            face.track,
-            found.times,
-            [spec],
+        sound = context.engine.source_sound(info, device)
+        own_audio = sound.windows(face.track, found.times, {"render": spec}).get("render")
+        return model_subject(
+            face, face.references, spec, device, times=found.times, own_audio=own_audio
         )
-        face = replace(face, own_audio=own_audio)
-        return model_subject(face, face.references, spec, device, found.times)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from dubcli.media.container.concat import count_packets, join_segments
 from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import Timeline
+from dubcli.models.api import Part
 from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
@@ -32,7 +33,8 @@ class Picture:
     Attributes:
         path: Its file.
         notes: What the encoder and an interrupted run want to be told.
-        model_facts: What the models report of the job, by architecture.
+        model_facts: What the models report of the job, by name of their weights; those with
+            nothing to report are left out.
         model_ranges: What they report of ranges of time, see `figure_ranges`.
     """
 
@@ -108,9 +110,14 @@ def render_picture(
     return Picture(
         path=path,
         notes=notes,
-        model_facts=renderers[0].facts,
+        model_facts=_named(renderers[0].facts, job),
         model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
     )
+
+
+def _named(facts: Mapping[Part, dict[str, Any]], job: Job) -> dict[str, dict[str, Any]]:
+    """What models report by name of their weights; those with nothing to report are left out."""
+    return {job.entries[part].name: told for part, told in facts.items() if told}
 
 
 def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:

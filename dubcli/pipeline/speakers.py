@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dubcli.core.types import F32, AudioFeatures
-from dubcli.models.api import OwnSpeech, Subject
+from dubcli.models.api import OwnSpeech, Part, Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
-from dubcli.pipeline.own_sound import own_sound_windows
-from dubcli.pipeline.own_speech import own_speech
 from dubcli.pipeline.renderer import Renderer, RenderJob
 from dubcli.pipeline.second_subject import analyse_second_subjects
+from dubcli.pipeline.source_sound import SourceSound
 from dubcli.pipeline.subject import DubbedFace, follow_face
-from dubcli.sync.source_sync import SourceSync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class PreparedSpeaker:
         face: The face over the source's frames.
         looks: Descriptors of a few of its pictures. Shape (L, D).
         features: What the models hear, by kind.
-        second: People of other videos that options name, by architecture.
+        second: People of other videos that options name, by the part of the model that asks.
         own_speech: How the person speaks in the video itself, where the predicting model asks.
     """
 
@@ -35,7 +33,7 @@ class PreparedSpeaker:
     face: DubbedFace
     looks: F32
     features: dict[str, AudioFeatures]
-    second: dict[str, Subject]
+    second: dict[Part, Subject]
     own_speech: OwnSpeech | None = None
 
 
@@ -43,7 +41,7 @@ def prepare_speakers(
     context: RunContext,
     job: LoadedJob,
     decision: Decision,
-    own_sound: SourceSync,
+    own_sound: SourceSound,
     reference_frames: range | None = None,
 ) -> tuple[PreparedSpeaker, ...]:
     """Cut pictures of each face out of the video, and turn the recordings into features.
@@ -52,7 +50,7 @@ def prepare_speakers(
         context: Of the run.
         job: What is to be done.
         decision: Who is dubbed.
-        own_sound: Compares mouths with the source's own sound.
+        own_sound: The source's own sound.
         reference_frames: Frames that may serve as references and tell how the mouth rests; all
             where None.
 
@@ -60,8 +58,7 @@ def prepare_speakers(
         NoFaceError: The video no longer holds one of the frames.
         WeightsError: The speech encoder is missing or damaged.
     """
-    spec = job.models.render.spec
-    specs = {one.name: one for one in (job.models.motion.spec, spec)}
+    specs = job.models.specs
     second = analyse_second_subjects(
         context, job.second_videos, specs, job.device, job.config.detector
     )
@@ -72,10 +69,10 @@ def prepare_speakers(
             context.reader,
             job.video,
             speaker.choice.track,
-            spec,
+            specs["render"],
             job.identity,
             reference_frames,
-            None if job.models.is_one else job.models.motion.spec,
+            specs.get("motion"),
         )
         waveform = speaker.speech.waveform
         features = {kind: extract(waveform, kind) for kind in job.models.audio_kinds}
@@ -83,8 +80,8 @@ def prepare_speakers(
         own = None
         if job.identity is None:
             motion = job.models.motion.spec
-            own = own_speech(own_sound, face, times, motion, job.device, reference_frames)
-        own_audio = own_sound_windows(own_sound, extract, face.track, times, specs.values())
+            own = own_sound.speech(face, times, motion, job.device, reference_frames)
+        own_audio = own_sound.windows(face.track, times, specs)
         prepared.append(
             PreparedSpeaker(
                 speaker=speaker,

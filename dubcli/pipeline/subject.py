@@ -21,7 +21,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.models.api import ModelSpec, OwnSpeech, Subject, TrackMotion
+from dubcli.models.api import ModelSpec, OwnSpeech, Part, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
 from dubcli.pipeline.stored_identity import in_this_video
 
@@ -42,8 +42,8 @@ class DubbedFace:
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
-        own_audio: The video's own sound around each source frame, by name of the model that hears
-            it, see `own_sound.own_sound_windows`. Shape (F, A, D).
+        own_audio: The video's own sound around each source frame, by the part of the model that
+            hears it, see `own_sound.own_sound_windows`. Shape (F, A, D).
         state: What a model prepared of them before, see `LipSyncModel.state_tensors`; None
             prepares it now.
     """
@@ -56,7 +56,7 @@ class DubbedFace:
     neutral: F32
     references: Mapping[str, References]
     motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
-    own_audio: Mapping[str, F32] = field(default_factory=dict[str, F32])
+    own_audio: Mapping[Part, F32] = field(default_factory=dict[Part, F32])
     state: dict[str, torch.Tensor] | None = None
 
     @property
@@ -133,7 +133,9 @@ def model_subject(
     references: Mapping[str, References],
     spec: ModelSpec,
     device: torch.device | str,
+    *,
     times: FrameTimes | None = None,
+    own_audio: F32 | None = None,
     second: Subject | None = None,
     own_speech: OwnSpeech | None = None,
 ) -> Subject:
@@ -145,6 +147,7 @@ def model_subject(
         spec: Of the model.
         device: Where the model is.
         times: Of the source's frames; only a model that needs the track asks for them.
+        own_audio: The video's own sound around each of them, for such a model. Shape (F, A, D).
         second: The person of another video.
         own_speech: How the person speaks in the video itself.
     """
@@ -152,12 +155,11 @@ def model_subject(
     if "track" in spec.needs and times is not None:
         seconds = np.asarray(times.pts, np.float64) * float(times.time_base)
         canonical = to_canonical(face.track.landmarks, face.pose)
-        heard = face.own_audio.get(spec.name)
         track = TrackMotion(
             points=torch.from_numpy(canonical.astype(np.float32)).to(device),
             valid=torch.from_numpy(face.track.valid).to(device),
             times_s=torch.from_numpy(seconds),
-            audio=None if heard is None else torch.from_numpy(heard).to(device),
+            audio=None if own_audio is None else torch.from_numpy(own_audio).to(device),
         )
     return Subject(
         references={

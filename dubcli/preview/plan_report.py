@@ -156,7 +156,7 @@ def _look_only(
             engine.segmenter(),
         )
     context.clock.add("analyse", began)
-    outlook = _Outlook(found=found, own_sound=engine.source_sync(info, device))
+    outlook = _Outlook(found=found, own_sound=engine.source_sound(info, device))
     try:
         choice = choose(
             found,
@@ -181,7 +181,7 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
     )
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
-    own_sound = engine.source_sync(job.info, job.device)
+    own_sound = engine.source_sound(job.info, job.device)
     outlook = _Outlook(found=found, own_sound=own_sound)
     try:
         decision = decide(job, found, known, own_sound)

@@ -60,17 +60,19 @@ class SourceSync:
     ) -> None:
         self._info, self._load_expert, self._extract = info, load_expert, extract
         self._waveform: Waveform | None = None
+        self._known: list[tuple[FaceTrack, SyncScore | None]] = []
 
     def of_tracks(self, tracks: Sequence[FaceTrack], times: FrameTimes) -> list[SyncScore | None]:
-        """Scores of followed faces, as `of_mouths` gives them.
+        """Scores of followed faces, as `of_mouths` gives them; each face is compared once.
 
         Args:
             tracks: Faces, display px.
             times: Of the source's frames.
         """
-        return self.of_mouths(
-            [mouth_of_track(track, smooth_pose(track), times) for track in tracks]
-        )
+        new = [one for one in tracks if not any(one is known for known, _ in self._known)]
+        mouths = [mouth_of_track(track, smooth_pose(track), times) for track in new]
+        self._known += zip(new, self.of_mouths(mouths), strict=True)
+        return [next(score for one, score in self._known if one is track) for track in tracks]
 
     def spoken_part(
         self, track: FaceTrack, pose: Pose, times: FrameTimes, allowed: Bool, kind: str

@@ -69,15 +69,16 @@ def shipped(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = export_weights(runs, path)
     content = json.loads(manifests.manifest_path().read_text(encoding="utf-8"))
     content["default"]["loudness"] = "v1"
-    content["weights"]["loudness.v1"] = {
-        "architecture": "loudness",
-        "package": str(path),
-        "sha256": file.sha256,
-        "bytes": file.num_bytes,
-        "config": file.config,
-        "license": "CC0-1.0",
-        "source": "drawn faces",
-    }
+    for tag in ("v1", "v2"):
+        content["weights"][f"loudness.{tag}"] = {
+            "architecture": "loudness",
+            "package": str(path),
+            "sha256": file.sha256,
+            "bytes": file.num_bytes,
+            "config": file.config,
+            "license": "CC0-1.0",
+            "source": "drawn faces",
+        }
     manifest = tmp_path / "weights_manifest.json"
     manifest.write_text(json.dumps(content), encoding="utf-8")
     monkeypatch.setattr(manifests, "manifest_path", lambda: manifest)
@@ -123,7 +124,7 @@ def _frames(path: Path) -> list[np.ndarray]:
 def test_it_dubs_and_reports_its_facts_and_ranges(dubbed: Callable[..., Any]) -> None:
     report, output = dubbed("out")
     assert report.model == "loudness.v1"
-    assert report.model_facts["loudness"]["liveliness"] > 0
+    assert report.model_facts["loudness.v1"]["liveliness"] > 0
     (told,) = report.model_ranges
     assert told["figure"] == "opening"
     assert told["end_s"] > told["start_s"] == 0
@@ -143,10 +144,30 @@ def test_options_and_the_other_video_arrive(dubbed: Callable[..., Any], tmp_path
         3 * plain.model_ranges[0]["mean"], rel=0.02
     )
     assert wide.config["model_options"] == {"reach": 3.0}
-    assert other.model_facts["loudness"]["liveliness"] > 0
+    assert other.model_facts["loudness.v1"]["liveliness"] > 0
     assert other.config["model_options"] == {"manner_from": str(still)}
     with pytest.raises(ConfigError, match="'--reach' is an option of loudness, not of passthrough"):
         dubbed("refused", model="passthrough", model_options={"reach": 3.0})
+
+
+def test_two_tags_of_one_model_are_told_apart(dubbed: Callable[..., Any], tmp_path: Path) -> None:
+    """Each has its own options, its own other video and its own facts."""
+    longer = face_clip(tmp_path / "longer.mp4", frames=45)
+    pair = {"motion": "loudness.v1", "render": "loudness.v2"}
+    plain, _ = dubbed("plain", **pair)
+    wide, _ = dubbed("wide", **pair, motion_option=("reach=3",), render_option=("reach=0",))
+    assert (plain.motion_model, plain.model) == ("loudness.v1", "loudness.v2")
+    assert set(plain.model_facts) == {"loudness.v1", "loudness.v2"}
+    assert wide.model_ranges[0]["mean"] == pytest.approx(
+        3 * plain.model_ranges[0]["mean"], rel=0.02
+    )
+    other, _ = dubbed("other", **pair, motion_option=(f"manner-from={longer}",))
+    assert other.model_facts["loudness.v2"] == plain.model_facts["loudness.v2"]
+    assert other.model_facts["loudness.v1"] != plain.model_facts["loudness.v1"]
+    with pytest.raises(ConfigError, match=r"--render-option reach is 9.0. Use 3 or less"):
+        dubbed("refused", **pair, render_option=("reach=9",))
+    with pytest.raises(ConfigError, match=r"loudness.v1 plays both"):
+        dubbed("alone", motion_option=("reach=2",))
 
 
 def test_models_that_do_not_fit_together_are_refused(dubbed: Callable[..., Any]) -> None:
@@ -170,7 +191,7 @@ def test_its_mouth_is_painted_by_another_model(
     taken, _ = dubbed("taken", motion="iptalker", render="loudness")
     assert (lent.model, lent.motion_model) == (alone.model, "loudness.v1")
     assert (taken.model, taken.motion_model) == ("loudness.v1", alone.model)
-    assert "loudness" in lent.model_facts
+    assert "loudness.v1" in lent.model_facts
     assert [told["figure"] for told in taken.model_ranges] == ["opening"]
     pairs = zip(_frames(own_output), _frames(lent_output), strict=True)
     assert any(not np.array_equal(a, b) for a, b in pairs)

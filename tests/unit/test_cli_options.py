@@ -24,6 +24,8 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "model": (["--model", "passthrough"], "passthrough"),
     "motion": (["--motion", "passthrough"], "passthrough"),
     "render": (["--render", "passthrough"], "passthrough"),
+    "motion_option": (["--motion-option", "gain=2", "--motion-option", "a=b"], ("gain=2", "a=b")),
+    "render_option": (["--render-option", "gain=1"], ("gain=1",)),
     "device": (["--device", "cuda:1"], "cuda:1"),
     "face": (["--face", "2"], "2"),
     "detector": (["--detector", "mediapipe"], "mediapipe"),

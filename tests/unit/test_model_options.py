@@ -50,6 +50,31 @@ def test_each_model_takes_its_own_and_keeps_the_other_defaults() -> None:
 
 
 @pytest.mark.usefixtures("made")
+def test_an_option_of_one_model_alone_wins() -> None:
+    words = ("tries=5", "style-from = b=c.mp4")
+    options = options_for("made", {"gain": 2, "tries": 1}, words, "--motion-option")
+    assert options == Options(gain=2.0, tries=5, style_from=Path("b=c.mp4"))
+    assert not options_for("iptalker", {}, ("speaker-style=false",)).speaker_style
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize(
+    ("model", "word", "message"),
+    [
+        ("made", "volume=1", r"'volume=1' sets no option of made. Use gain=VALUE, tries=VALUE"),
+        ("made", "gain", r"'gain' sets no option of made"),
+        ("made", "gain=loud", r"--render-option gain is 'loud'. Use a value of type float"),
+        ("made", "gain=3", r"--render-option gain is 3.0. Use 2 or less"),
+        ("iptalker", "speaker-style=perhaps", r"--render-option speaker-style is 'perhaps'"),
+        ("passthrough", "gain=1", r"no option of passthrough. Leave it out"),
+    ],
+)
+def test_words_for_one_model_are_checked(model: str, word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        options_for(model, {}, (word,), "--render-option")
+
+
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize(
     ("given", "message"),
     [

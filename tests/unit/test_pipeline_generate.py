@@ -14,7 +14,7 @@ from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Motion, P
 from dubcli.models.conversion import whole_window
 from dubcli.models.passthrough.network import Passthrough
 from dubcli.pipeline.generator import Generator
-from dubcli.pipeline.model_pair import one_model
+from dubcli.pipeline.model_pair import ModelPair, one_model
 
 FRAMES = 16
 
@@ -66,6 +66,41 @@ def _window() -> ModelWindow:
 
 def _generator(model: _Small) -> Generator:
     return Generator(one_model(cast(LipSyncModel, model)), None, None, torch.device("cpu"))
+
+
+class _Speaking(_Small):
+    """Predicts a mouth with what it was made of, and remembers what it is given to paint."""
+
+    def __init__(self) -> None:
+        super().__init__(FRAMES, MemoryError)
+        self.painted: list[Motion | None] = []
+
+    def predict_motion(self, window: ModelWindow, state: Any) -> Motion | None:
+        num = window.num_wanted
+        return Motion(
+            points=torch.zeros(num, 7, 3),
+            confidence=torch.ones(num),
+            source="one",
+            latent=torch.ones(num, 2),
+        )
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: Any) -> Patches:
+        self.painted.append(motion)
+        return super().render(window, motion, state)
+
+
+def test_what_a_mouth_was_made_of_is_for_the_model_that_made_it_alone() -> None:
+    """Two tags of one architecture have coefficients of different meaning."""
+    one, other = _Speaking(), _Speaking()
+    _generator(one)(_window(), _window())
+    models = ModelPair(motion=cast(LipSyncModel, one), render=cast(LipSyncModel, other))
+    Generator(models, None, None, torch.device("cpu"))(_window(), _window())
+    (own,), (foreign,) = one.painted, other.painted
+    assert own is not None
+    assert own.latent is not None
+    assert foreign is not None
+    assert foreign.latent is None
+    assert foreign.points.equal(own.points)
 
 
 @pytest.mark.parametrize(

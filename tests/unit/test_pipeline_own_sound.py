@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, cast
 
@@ -10,13 +11,12 @@ import pytest
 from made_faces import face_at, made_track
 
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import AudioFeatures, Waveform
+from dubcli.core.types import AudioFeatures, FaceTrack, Waveform
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import AudioSpec, CropSpec, ModelSpec, Need, ReferencePolicy
-from dubcli.pipeline.own_sound import own_sound_windows
+from dubcli.pipeline.source_sound import SourceSound
 from dubcli.pipeline.stored_identity import require_one_role
 from dubcli.sync.scorer import SyncScore
-from dubcli.sync.source_sync import SourceSync
 
 NUM, WIDTH = 10, 4
 TIMES = FrameTimes(pts=list(range(NUM)), end_pts=NUM, time_base=Fraction(1, 25))
@@ -36,7 +36,9 @@ def _score(offset: float = 0, confidence: float = 1) -> SyncScore:
     return SyncScore(confidence=confidence, distance=0.1, offset_frames=offset, num_windows=200)
 
 
-def _heard(monkeypatch: pytest.MonkeyPatch, score: SyncScore | None, spec: ModelSpec) -> Any:
+def _sound_of(
+    monkeypatch: pytest.MonkeyPatch, score: SyncScore | None
+) -> tuple[SourceSound, FaceTrack]:
     steps = np.arange(100, dtype=np.float32)[:, None]
     features = AudioFeatures(
         values=steps,
@@ -46,18 +48,30 @@ def _heard(monkeypatch: pytest.MonkeyPatch, score: SyncScore | None, spec: Model
         fill=np.array([-1], np.float32),
     )
     sound = Waveform(samples=np.zeros(9, np.float32), sample_rate=16_000, start_s=Fraction(0))
-    own_sound = SourceSync(cast(Any, None), lambda: None, lambda waveform, kind: features)
+    own_sound = SourceSound(cast(Any, None), lambda: None, lambda waveform, kind: features)
     monkeypatch.setattr(own_sound, "of_tracks", lambda tracks, times: [score])
     monkeypatch.setattr(own_sound, "_waveform", sound)
-    track = made_track(np.stack([face_at() for _ in range(NUM)]))
-    return own_sound_windows(own_sound, lambda waveform, kind: features, track, TIMES, [spec])
+    return own_sound, made_track(np.stack([face_at() for _ in range(NUM)]))
+
+
+def _heard(monkeypatch: pytest.MonkeyPatch, score: SyncScore | None, spec: ModelSpec) -> Any:
+    own_sound, track = _sound_of(monkeypatch, score)
+    return own_sound.windows(track, TIMES, {"render": spec})
 
 
 def test_each_frame_has_the_sound_of_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    windows = _heard(monkeypatch, _score(), _spec("track"))["model"]
+    windows = _heard(monkeypatch, _score(), _spec("track"))["render"]
     assert windows.shape == (NUM, WIDTH, 1)
     assert windows[5, :, 0].tolist() == [3, 4, 5, 6]
     assert windows[0, :, 0].tolist() == [-1, -1, 0, 1]
+
+
+def test_two_models_of_one_name_hear_windows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    own_sound, track = _sound_of(monkeypatch, _score())
+    wide = replace(_spec("track"), audio=AudioSpec(kind="mel", width=2 * WIDTH))
+    windows = own_sound.windows(track, TIMES, {"motion": wide, "render": _spec("track")})
+    assert windows["motion"].shape == (NUM, 2 * WIDTH, 1)
+    assert windows["render"].shape == (NUM, WIDTH, 1)
 
 
 @pytest.mark.parametrize("score", [None, _score(offset=6), _score(confidence=0.01)])

@@ -18,10 +18,9 @@ from dubcli.face.pose import to_display
 from dubcli.face.track import smooth_pose
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import AudioSpec, ModelSpec, OwnSpeech
-from dubcli.pipeline.own_speech import own_speech
+from dubcli.pipeline.source_sound import SourceSound
 from dubcli.pipeline.subject import DubbedFace
 from dubcli.sync.scorer import MouthClip, SyncScore
-from dubcli.sync.source_sync import SourceSync
 
 NUM, SPLIT = 200, 100
 SPEC = ModelSpec(
@@ -94,7 +93,7 @@ def speech_of(
         pose = smooth_pose(track)
         info = cast(Any, SimpleNamespace(audio=object(), path=Path("video.mp4")))
         expert = _Expert(confidence)
-        own_sound = SourceSync(info, lambda: cast(Any, expert), _features)
+        own_sound = SourceSound(info, lambda: cast(Any, expert), _features)
         face = DubbedFace(
             track=track,
             pose=pose,
@@ -104,12 +103,25 @@ def speech_of(
             neutral=np.zeros((102, 3), np.float32),
             references={},
         )
-        found = own_speech(own_sound, face, _times(), spec, "cpu", reference_frames)
+        found = own_sound.speech(face, _times(), spec, "cpu", reference_frames)
         if reference_frames is not None:
             assert all(set(shown) <= set(reference_frames) for shown in expert.usable)
         return found
 
     return made
+
+
+def test_a_face_is_compared_with_the_sound_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Waveform(samples=np.ones(16000 * 8, np.float32) * 0.1, sample_rate=16000)
+    monkeypatch.setattr("dubcli.sync.source_sync.read_waveform", lambda path, rate: sound)
+    info = cast(Any, SimpleNamespace(audio=object(), path=Path("video.mp4")))
+    expert, one, other = _Expert(0.6), _track(_openings()), _track(_openings())
+    own_sound = SourceSound(info, lambda: cast(Any, expert), _features)
+    first = own_sound.of_tracks([one, other], _times())
+    again = own_sound.of_tracks([other, one], _times())
+    assert again == first[::-1]
+    assert own_sound.sound_in_step(one, _times()) is sound
+    assert len(expert.usable) == 2
 
 
 def _openings() -> np.ndarray[Any, Any]:
