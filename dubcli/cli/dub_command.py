@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dubcli.cli.command_options import options_of
 from dubcli.cli.finetune_command import learn
@@ -13,6 +14,9 @@ from dubcli.config import DubConfig, FinetuneConfig
 from dubcli.config.commands import DEMO, DUB
 from dubcli.config.option_parsing import face_number
 from dubcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dubcli.pipeline.engine import Engine
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -27,12 +31,20 @@ def _dub_and_report(config: DubConfig, view: View) -> None:
     if view.dry_run:
         dry_run(config, view)
         return
+    if config.finetune:
+        from dubcli.pipeline.engine import Engine
+
+        with Engine(config.device, config.threads) as engine:
+            _dub(_learn_first(config, view, engine), view, engine)
+        return
+    _dub(config, view)
+
+
+def _dub(config: DubConfig, view: View, engine: Engine | None = None) -> None:
     from dubcli.pipeline.run import dub
 
-    if config.finetune:
-        config = _learn_first(config, view)
     with view.progress_in("frames") as progress:
-        report = dub(config, progress=progress, announce=view.say)
+        report = dub(config, progress=progress, announce=view.say, engine=engine)
     view.report(report)
 
 
@@ -46,7 +58,7 @@ def dub_demo(config: DubConfig, view: View) -> None:
     _dub_and_report(config, view)
 
 
-def _learn_first(config: DubConfig, view: View) -> DubConfig:
+def _learn_first(config: DubConfig, view: View, engine: Engine) -> DubConfig:
     """Learn the person of the video; the same job with what was learned."""
     from dubcli.identities.store import locate
     from dubcli.pipeline.job import check
@@ -64,9 +76,10 @@ def _learn_first(config: DubConfig, view: View) -> DubConfig:
         model=config.model,
         consent=config.consent,
         face=face_number(config.face) or 0,
+        detector=config.detector,
         seed=config.seed,
         device=config.device,
         threads=config.threads,
     )
-    path = learn(learning, view).path
+    path = learn(learning, view, engine).path
     return replace(config, identity=path, finetune=False, consent=False)

@@ -15,6 +15,7 @@ from dubcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from dubcli.core.reports import FinetuneReport
+    from dubcli.pipeline.engine import Engine
 
 
 @options_of(FINETUNE)
@@ -25,8 +26,14 @@ def finetune_person(config: FinetuneConfig, view: View) -> None:
         emit(as_json(asdict(report)))
 
 
-def learn(config: FinetuneConfig, view: View) -> FinetuneReport:
-    """Ask whether the person agreed, learn, and tell."""
+def learn(config: FinetuneConfig, view: View, engine: Engine | None = None) -> FinetuneReport:
+    """Ask whether the person agreed, learn, and tell.
+
+    Args:
+        config: What to do.
+        view: Tells.
+        engine: Holds loaded networks; one for this call alone by default.
+    """
     asked = not config.consent and is_asked_by_a_person()
     if asked:
         question = "Did the person in this footage agree that their face is learned and dubbed?"
@@ -36,6 +43,6 @@ def learn(config: FinetuneConfig, view: View) -> FinetuneReport:
     from dubcli.personalize.run import finetune
 
     with view.progress_in("steps") as progress:
-        report = finetune(config, progress, announce=view.say, asked=asked)
+        report = finetune(config, progress, announce=view.say, asked=asked, engine=engine)
     view.learned(report)
     return report

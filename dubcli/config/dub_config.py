@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config.option_parsing import check, check_face, decibels, face_number, moment
-from dubcli.config.settings_common import DEVICES, Panel, about, as_json, check_device
-from dubcli.core.types import DETECTORS
+from dubcli.config.settings_common import (
+    DEVICES,
+    Panel,
+    about,
+    as_json,
+    check_detector,
+    check_device,
+    detector_option,
+)
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
 _MOST_OFFSET_S = 86_400
@@ -131,14 +138,7 @@ class DubConfig:
             panel=Panel.FIRST,
         ),
     )
-    detector: str = field(
-        default=DETECTORS[0],
-        metadata=about(
-            "What finds faces: onnx, or mediapipe, the package that the networks come from, where "
-            "the extra of that name is installed.",
-            panel=Panel.FACES,
-        ),
-    )
+    detector: str = detector_option()
     sync_mode: str = field(
         default="bounce",
         metadata=about(
@@ -276,11 +276,7 @@ class DubConfig:
             f"Unknown sync mode '{self.sync_mode}'.",
             f"Use one of {', '.join(SYNC_MODES)}.",
         )
-        check(
-            self.detector in DETECTORS,
-            f"Unknown detector '{self.detector}'.",
-            f"Use {' or '.join(DETECTORS)}.",
-        )
+        check_detector(self.detector)
         check_device(self.device)
         check_face(self.face)
         self._check_voices()

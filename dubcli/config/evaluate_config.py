@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config.option_parsing import check, listed_names
-from dubcli.config.settings_common import DEVICES, Panel, about, as_json, check_device
+from dubcli.config.settings_common import (
+    DEVICES,
+    Panel,
+    about,
+    as_json,
+    check_detector,
+    check_device,
+    detector_option,
+)
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
 BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
@@ -78,6 +86,7 @@ class EvaluateConfig:
     limit: int = field(
         default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
     )
+    detector: str = detector_option()
     device: str = field(
         default="auto",
         metadata=about(
@@ -111,6 +120,7 @@ class EvaluateConfig:
             "Neither a model nor an identity nor a baseline.",
             "Name one with --models, --identities or --baselines.",
         )
+        check_detector(self.detector)
         check_device(self.device)
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")

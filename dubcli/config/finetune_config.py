@@ -13,8 +13,10 @@ from dubcli.config.settings_common import (
     Panel,
     about,
     as_json,
+    check_detector,
     check_device,
     check_precision,
+    detector_option,
 )
 
 
@@ -63,6 +65,7 @@ class FinetuneConfig:
             panel=Panel.FACES,
         ),
     )
+    detector: str = detector_option()
     learn_sound: bool = field(
         default=False,
         metadata=about(
@@ -103,6 +106,7 @@ class FinetuneConfig:
         check(self.minutes >= 0, f"{self.minutes} minutes.", "Use 0 for no limit.")
         check(self.face >= 0, f"Face {self.face} does not exist.", "Faces count from 1.")
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
+        check_detector(self.detector)
         check_device(self.device)
         check_precision(self.precision)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check, listed_names
-from dubcli.config.settings_common import Panel, about
+from dubcli.config.settings_common import Panel, about, check_detector, detector_option
 from dubcli.core.types import FEATURE_SIZES
 
 _LEAST_SIDE, _MOST_SIDE = 32, 2048
@@ -32,6 +32,7 @@ class PrepareConfig:
             "Kinds of sound features, separated by commas: mel, speech.", panel=Panel.SOUND
         ),
     )
+    detector: str = detector_option()
     jobs: int = field(
         default=1, metadata=about("Clips prepared at the same time.", panel=Panel.RUN)
     )
@@ -43,6 +44,7 @@ class PrepareConfig:
     )
 
     def __post_init__(self) -> None:
+        check_detector(self.detector)
         check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
         check(
             _LEAST_SIDE <= min(self.crop_size) <= max(self.crop_size) <= _MOST_SIDE,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
 from dubcli.config.option_parsing import check
+from dubcli.core.types import DETECTORS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -112,3 +113,22 @@ def as_json(config: Any) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return {key: plain(value) for key, value in asdict(config).items()}
+
+
+def detector_option() -> Any:
+    """The field `detector` of a command that looks at faces; see `check_detector`."""
+    text = (
+        "What finds faces: onnx, or mediapipe, the package that the networks come from, where "
+        "the extra of that name is installed."
+    )
+    return field(default=DETECTORS[0], metadata=about(text, panel=Panel.FACES, choices=DETECTORS))
+
+
+def check_detector(detector: str) -> None:
+    """Refuse a detector that does not exist.
+
+    Raises:
+        ConfigError: Unknown detector.
+    """
+    known = " or ".join(DETECTORS)
+    check(detector in DETECTORS, f"Unknown detector '{detector}'.", f"Use {known}.")

@@ -6,7 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dubcli.core.errors import TrainingError
+from dubcli.core.errors import ConfigError, TrainingError
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that results go into; one that exists stays as it is.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"'{path}' cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def score_harm(
     excerpt = _first_second(config.voices[0].audio, folder / "excerpt.wav")
     lossless = folder / "excerpt.mov"
     settings = {"output": lossless, "audio": excerpt, "sync_mode": "cut", "overwrite": True}
-    kept = ("video", "model", "identity", "face", "device", "threads")
+    kept = ("video", "model", "identity", "face", "detector", "device", "threads")
     fields = {name: getattr(config, name) for name in kept}
     dub(
         DubConfig(**fields, **settings, allow_silence=True, seed=config.seed),

@@ -10,6 +10,7 @@ from typing import Any
 
 from dubcli import __version__
 from dubcli.config import BASELINES, DubConfig, EvaluateConfig
+from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import (
     ConfigError,
     DeviceError,
@@ -19,7 +20,6 @@ from dubcli.core.errors import (
     WeightsError,
 )
 from dubcli.core.progress import Progress, no_progress
-from dubcli.core.types import DETECTORS
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
@@ -50,6 +50,7 @@ from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analys
 from dubcli.evaluation.sync_confidence import OwnSyncScorer
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
 from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, list_tasks
+from dubcli.face.detect import require_detector
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import MouthSeries, measure_mouth
@@ -79,7 +80,11 @@ class _Work:
             share = HALF_SHARE if self.config.half else REFERENCE_SHARE
             try:
                 self.sources[clip.name] = analyse_source(
-                    clip, self.config.threads, share, engine=self.engine
+                    clip,
+                    self.config.threads,
+                    share,
+                    engine=self.engine,
+                    detector=self.config.detector,
                 )
             except DubError as error:
                 if isinstance(error, DeviceError):
@@ -204,6 +209,7 @@ def _score_all(
 
 def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
     """Everything that can be wrong before the slow part."""
+    require_detector(config.detector)
     clips = list_clips(config)
     recordings = list_recordings(config.speech) if config.speech else []
     entries = [engine.resolve(name) for name in config.model_names]
@@ -218,12 +224,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         systems[UNTOUCHED] = None
     engine.use_threads(config.threads)
     device = engine.device(config.device)
-    try:
-        config.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
-        ) from error
+    make_folder(config.output)
     return _Work(
         config=config,
         engine=engine,
@@ -276,7 +277,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     fingerprint = {
         "format": FORMAT,
         "version": __version__,
-        "detector": DETECTORS[0],
+        "detector": work.config.detector,
         "clip": stamp(task.clip.path),
         "driver": task.driver if task.run == SILENCE else stamp(Path(task.driver)),
         "own": task.clip.audio_is_own,
@@ -295,6 +296,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
 def _score(
     task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
+    config = work.config
     speaker = work.source(task.speaker) if task.speaker else None
     late_s = _late_s(task, work)
     audio = _audio(task, source, speaker, folder, late_s)
@@ -302,7 +304,7 @@ def _score(
     is_source = task.system in UNDUBBED
     mouth = source.mouth
     if not is_source:
-        with work.engine.detector() as finder:
+        with work.engine.detector(config.detector) as finder:
             mouth = measure_mouth(result, source.mouth, finder)
     _check_length(source, mouth, result)
     offset_s = late_s if task.run == RECONSTRUCTION else _offset(task, work)
@@ -315,9 +317,9 @@ def _score(
         of_pictures, faces = score_pictures(task.run, source, result, mouth)
         scores |= of_pictures
         name = file_name(task.clip.name, task.run, task.system)
-        save_sheet(faces, work.config.output / "sheets" / f"{name}.jpg")
-        if work.config.keep:
-            keep_result(result, work.config.output / "results" / f"{name}{result.suffix}")
+        save_sheet(faces, config.output / "sheets" / f"{name}.jpg")
+        if config.keep:
+            keep_result(result, config.output / "results" / f"{name}{result.suffix}")
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
         scores |= work.judge.score(source, mouth, audio, start)
@@ -391,6 +393,7 @@ def _dub_config(task: DubTask, audio: Path, work: _Work, output: Path) -> DubCon
         output=output,
         # The face that `analyse_source` measures.
         face=1,
+        detector=work.config.detector,
         device=work.config.device,
         threads=work.config.threads,
         seed=work.config.seed,

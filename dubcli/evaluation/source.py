@@ -17,7 +17,7 @@ import numpy as np
 
 from dubcli.composite.mask import paste_mask
 from dubcli.core.errors import NoFaceError
-from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
+from dubcli.core.types import DETECTORS, F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 from dubcli.evaluation.clips import EvalClip
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import mouth_open
@@ -114,6 +114,7 @@ def analyse_source(
     share: float = REFERENCE_SHARE,
     *,
     engine: Engine | None = None,
+    detector: str = DETECTORS[0],
 ) -> Source:
     """Pass 1 over a clip, as the pipeline does it.
 
@@ -122,6 +123,7 @@ def analyse_source(
         threads: Of the decoder; 0 for all cores.
         share: Of the frames, from the first one on, that is not scored in reconstruction.
         engine: Holds loaded networks; one for this clip alone by default.
+        detector: What finds faces, one of `DETECTORS`.
 
     Raises:
         MediaError: The clip cannot be read.
@@ -132,10 +134,10 @@ def analyse_source(
     with (
         engine_for(engine, "auto", threads) as engine,
         FrameReader(clip.path, info, threads) as reader,
-        engine.detector() as detector,
+        engine.detector(detector) as finder,
     ):
         expected = video.num_frames_from_header or 0
-        found = analyse(reader, detector, expected, lambda *_: None, engine.segmenter())
+        found = analyse(reader, finder, expected, lambda *_: None, engine.segmenter())
     track = choose_face(found, 1)
     pose = smooth_pose(track)
     alignment = crop_alignment(pose, CROP_SIZE)

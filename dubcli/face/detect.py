@@ -17,7 +17,7 @@ from dubcli.core.errors import DeviceError
 from dubcli.core.types import DETECTORS, F32, F64, U8, FaceObservation, Frame
 
 if TYPE_CHECKING:
-    from dubcli.weights.manifest import Manifest
+    from dubcli.face.onnx_detector import FaceNetworks
 
 MAX_FACES = 6
 # The landmark network looks at 256 px; pictures of a longer side than this only cost time.
@@ -57,14 +57,14 @@ class VideoFaceDetector(FaceDetector, Protocol):
 
 
 def open_detector(
-    kind: str = DETECTORS[0], max_faces: int = MAX_FACES, manifest: Manifest | None = None
+    kind: str = DETECTORS[0], max_faces: int = MAX_FACES, networks: FaceNetworks | None = None
 ) -> VideoFaceDetector:
     """A face detector.
 
     Args:
         kind: One of `DETECTORS`.
         max_faces: How many faces are followed at once.
-        manifest: Names the networks' files; the one of this installation by default.
+        networks: Of the detector `onnx`, in memory; read from their files by default.
 
     Raises:
         DeviceError: mediapipe is asked for and not installed, or lacks a system library.
@@ -78,7 +78,7 @@ def open_detector(
         return MediaPipeDetector(max_faces)
     from dubcli.face.onnx_detector import OnnxFaceDetector
 
-    return OnnxFaceDetector(max_faces, manifest)
+    return OnnxFaceDetector(max_faces, networks)
 
 
 def require_detector(kind: str) -> None:

@@ -5,6 +5,7 @@ It finds what mediapipe finds, without that package: see docs/faces.md.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,39 +25,60 @@ if TYPE_CHECKING:
 _LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
 
 
-class OnnxFaceDetector(Closeable):
-    """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
+@dataclass(frozen=True, kw_only=True)
+class FaceNetworks:
+    """The networks in memory; they know no faces, so any number of detectors share them.
 
-    Args:
-        max_faces: How many faces are followed at once.
-        manifest: Names the networks' files; the one of this installation by default.
-
-    Raises:
-        WeightsError: A network's file is missing or damaged.
+    Attributes:
+        near: Finds faces that fill a good part of the picture.
+        far: Finds smaller ones.
+        landmarks: Sees the landmarks of one face.
     """
 
-    def __init__(self, max_faces: int = MAX_FACES, manifest: Manifest | None = None) -> None:
+    near: FaceBoxNetwork
+    far: FaceBoxNetwork
+    landmarks: LandmarkNetwork
+
+    @classmethod
+    def load(cls, manifest: Manifest | None = None) -> FaceNetworks:
+        """Read each file once.
+
+        Args:
+            manifest: Names the files; the one of this installation by default.
+
+        Raises:
+            WeightsError: A file is missing or damaged.
+        """
         # Imported here: weights know models, which know landmarks.
         from dubcli.weights.manifest import load_manifest
         from dubcli.weights.resolve import part_path
 
         manifest = manifest or load_manifest()
-        near, far = part_path("face-near", manifest), part_path("face-far", manifest)
-        landmarks = LandmarkNetwork(part_path("face-mesh", manifest))
-        self._mesh = FaceMesh(
-            FaceBoxNetwork(near, NEAR, _LEAST_NEAR),
-            landmarks,
-            max_faces,
-            _LEAST_PRESENCE,
-            follows=True,
+        return cls(
+            near=FaceBoxNetwork(part_path("face-near", manifest), NEAR, _LEAST_NEAR),
+            far=FaceBoxNetwork(part_path("face-far", manifest), FAR, _LEAST_FAR),
+            landmarks=LandmarkNetwork(part_path("face-mesh", manifest)),
         )
-        self._far = FaceBoxNetwork(far, FAR, _LEAST_FAR)
+
+
+class OnnxFaceDetector(Closeable):
+    """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
+
+    Args:
+        max_faces: How many faces are followed at once.
+        networks: In memory; read from the files of this installation by default.
+
+    Raises:
+        WeightsError: A network's file is missing or damaged.
+    """
+
+    def __init__(self, max_faces: int = MAX_FACES, networks: FaceNetworks | None = None) -> None:
+        networks = networks or FaceNetworks.load()
+        near, landmarks = networks.near, networks.landmarks
+        self._far = networks.far
+        self._mesh = FaceMesh(near, landmarks, max_faces, _LEAST_PRESENCE, follows=True)
         self._still_mesh = FaceMesh(
-            FaceBoxNetwork(near, NEAR, _LEAST_NEAR_IN_CUT),
-            landmarks,
-            1,
-            _LEAST_PRESENCE,
-            follows=False,
+            near.with_least(_LEAST_NEAR_IN_CUT), landmarks, 1, _LEAST_PRESENCE, follows=False
         )
 
     def close(self) -> None:

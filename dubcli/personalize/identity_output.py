@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,11 @@ from dubcli.personalize.footage.gather import Footage
 from dubcli.personalize.person_subject import person_subject
 from dubcli.personalize.personal_clips import mouth_statistics
 from dubcli.personalize.validation import Validation
+from dubcli.pipeline.engine import Engine
 from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.recipes import learning_names
 from dubcli.training.run_folder import encode_rows
 from dubcli.weights.entry import WeightEntry
-from dubcli.weights.load import load_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Person:
     """What an identity holds beside what was learned.
 
     Attributes:
+        engine: Holds the weights as they ship.
         entry: The weights that were learned on.
         device: Where the model runs.
         footage: All that is known of the person.
@@ -39,6 +41,7 @@ class Person:
         consent: Whether the person agreed.
     """
 
+    engine: Engine
     entry: WeightEntry
     device: torch.device
     footage: Footage
@@ -47,14 +50,13 @@ class Person:
     consent: Consent
 
 
-def base_model(entry: WeightEntry, device: torch.device) -> Any:
-    """The weights as they ship: a network that fulfils `LipSyncModel`.
+def base_model(engine: Engine, entry: WeightEntry, device: torch.device) -> Any:
+    """The weights as they ship: a network that fulfils `LipSyncModel`, to be changed at will.
 
     Raises:
         WeightsError: They are missing or damaged.
     """
-    model, _ = load_model(entry.name, str(device))
-    return model
+    return copy.deepcopy(engine.model(entry, device))
 
 
 def cannot_learn(entry: WeightEntry) -> ConfigError:
@@ -86,7 +88,7 @@ def store_identity(
         ConfigError: The place is taken.
         IdentityError: It cannot be written.
     """
-    model, footage = base_model(person.entry, person.device), person.footage
+    model, footage = base_model(person.engine, person.entry, person.device), person.footage
     rows = [person.held.truth(), person.held.pictures(model)]
     with torch.inference_mode():
         values = model.state_dict()

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from dubcli.config import FinetuneConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import FinetuneReport
-from dubcli.face.detect import FaceDetector, open_detector
+from dubcli.face.detect import FaceDetector, require_detector
 from dubcli.identities.adapter import difference
 from dubcli.identities.identity import Consent
 from dubcli.identities.store import locate, require_free
@@ -34,9 +36,8 @@ from dubcli.personalize.identity_output import Person, base_model, cannot_learn,
 from dubcli.personalize.personal_clips import keep_apart, person_clips
 from dubcli.personalize.run_history import History, ValidationCheck, WorkFolder, as_figures
 from dubcli.personalize.validation import Validation
-from dubcli.pipeline.device import choose_device
+from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.stored_identity import require_one_role
-from dubcli.sync.scorer import SyncScorer
 from dubcli.training.checkpoint import TrainState
 from dubcli.training.loop import TIME_IS_OVER, Loop, LoopSettings
 from dubcli.training.recipes import find_adapter
@@ -45,7 +46,6 @@ from dubcli.training.run_folder import LOG_NAME, drop_rows_after
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import Adapter, PersonSetup
 from dubcli.weights.entry import WeightEntry
-from dubcli.weights.resolve import resolve
 
 _SCHEDULE = CosineSchedule(peak=1.5e-4, warm_up_steps=10, least=0.1)
 _FRAMES = 6
@@ -82,6 +82,7 @@ def finetune(
     announce: Callable[[str], None] | None = None,
     asked: bool = False,
     snapshots: Mapping[int, Path] | None = None,
+    engine: Engine | None = None,
 ) -> FinetuneReport:
     """Learn one person and store the identity.
 
@@ -95,6 +96,8 @@ def finetune(
         asked: The consent was given in answer to a question, not by an option.
         snapshots: For measurements: directories in which the identity as it is after some steps
             is stored. Nothing is chosen, nothing stops early, and the last of them is the result.
+        engine: Holds loaded networks; one for this call alone by default. Its own weights stay as
+            they are.
 
     Raises:
         ConfigError: No consent, a name in use, a model that cannot be learned with.
@@ -105,8 +108,19 @@ def finetune(
         WeightsError: The base weights are missing or damaged.
         DeviceError: The device is not there.
     """
-    snapshots = dict(snapshots or {})
-    path, entry = _check(config, snapshots)
+    with engine_for(engine, config.device, config.threads) as engine:
+        return _finetune(config, engine, dict(snapshots or {}), asked, progress, announce)
+
+
+def _finetune(
+    config: FinetuneConfig,
+    engine: Engine,
+    snapshots: Mapping[int, Path],
+    asked: bool,
+    progress: Progress | None,
+    announce: Callable[[str], None] | None,
+) -> FinetuneReport:
+    path, entry = _check(config, engine, snapshots)
     consent = Consent(
         agreed=True,
         date=datetime.now(UTC).date().isoformat(),
@@ -114,7 +128,7 @@ def finetune(
     )
     work = WorkFolder(path, _request(config, entry))
     checkpoint = work.find(restart=config.overwrite)
-    run = _begin(config, entry, path, work, consent, progress, announce)
+    run = _begin(config, engine, entry, path, work, consent, progress, announce)
     history, best = _start(run, checkpoint)
     began = time.monotonic()
     stopped, best = _learn(run, history, best, snapshots)
@@ -130,8 +144,11 @@ def finetune(
     return report
 
 
-def _check(config: FinetuneConfig, snapshots: Mapping[int, Path]) -> tuple[Path, WeightEntry]:
+def _check(
+    config: FinetuneConfig, engine: Engine, snapshots: Mapping[int, Path]
+) -> tuple[Path, WeightEntry]:
     """Look at everything that can be wrong before the slow part."""
+    require_detector(config.detector)
     if not config.consent:
         raise ConfigError(
             "Whether the person agreed to be learned is not known.",
@@ -140,7 +157,7 @@ def _check(config: FinetuneConfig, snapshots: Mapping[int, Path]) -> tuple[Path,
     path = locate(config.name)
     if not snapshots:
         require_free(path, replace=config.overwrite)
-    entry = resolve(config.model)
+    entry = engine.resolve(config.model)
     _adapter_of(entry)
     return path, entry
 
@@ -168,6 +185,7 @@ def _request(config: FinetuneConfig, entry: WeightEntry) -> dict[str, Any]:
         "steps": config.steps,
         "half": config.half,
         "face": config.face,
+        "detector": config.detector,
         "learn_sound": config.learn_sound,
         "seed": config.seed,
     }
@@ -175,6 +193,7 @@ def _request(config: FinetuneConfig, entry: WeightEntry) -> dict[str, Any]:
 
 def _begin(
     config: FinetuneConfig,
+    engine: Engine,
     entry: WeightEntry,
     path: Path,
     work: WorkFolder,
@@ -185,15 +204,14 @@ def _begin(
     """Gather the footage, load the base, split what is learned from and what decides."""
     began = time.monotonic()
     progress = progress or no_progress
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    engine.use_threads(config.threads)
     torch.manual_seed(config.seed)
-    device = choose_device(config.device)
-    model = base_model(entry, device)
+    device = engine.device(config.device)
+    model = base_model(engine, entry, device)
     adapter = _adapter_of(entry)
-    footage = _footage(config, model.spec, progress)
+    footage = _footage(config, engine, model.spec, progress)
     gathered = time.monotonic()
-    scorer = SyncScorer.load("train", device)
+    scorer = engine.sync_expert("train", device)
     clips, notes = person_clips(path.name, [part.clip for part in footage.clips], scorer)
     learned, held = keep_apart(clips)
     model.to(memory_format=torch.channels_last)
@@ -207,13 +225,14 @@ def _begin(
         seed=config.seed,
         frames=_FRAMES,
     )
-    loop = _loop(config, entry, adapter, setup, work, began)
+    loop = _loop(config, entry, adapter, setup, work, began, device)
     person = Person(
+        engine=engine,
         entry=entry,
         device=device,
         footage=footage,
         learned=learned,
-        held=Validation(held, footage.references, adapter, _find_faces),
+        held=Validation(held, footage.references, adapter, _find_faces(config, engine)),
         consent=consent,
     )
     run = _FinetuneRun(
@@ -234,7 +253,9 @@ def _begin(
     return run
 
 
-def _footage(config: FinetuneConfig, spec: ModelSpec, progress: Progress) -> Footage:
+def _footage(
+    config: FinetuneConfig, engine: Engine, spec: ModelSpec, progress: Progress
+) -> Footage:
     """The person's footage in crops of the model's size."""
     require_one_role(spec)
     (references,) = spec.static_roles().values()
@@ -244,8 +265,9 @@ def _footage(config: FinetuneConfig, spec: ModelSpec, progress: Progress) -> Foo
         half=config.half,
         size=spec.crop.size,
         threads=config.threads,
+        detector=config.detector,
     )
-    return gather_footage(request, references.count, progress)
+    return gather_footage(request, references.count, progress, engine=engine)
 
 
 def _loop(
@@ -255,6 +277,7 @@ def _loop(
     setup: PersonSetup,
     work: WorkFolder,
     began: float,
+    device: torch.device,
 ) -> Loop:
     """The training loop; checkpoints are written with each score, see `_look`."""
     settings = LoopSettings(
@@ -263,7 +286,7 @@ def _loop(
         minutes=config.minutes or 0.0,
         is_time_course=True,
         began=began,
-        is_bfloat16=use_bfloat16(config.precision, choose_device(config.device)),
+        is_bfloat16=use_bfloat16(config.precision, device),
         average_decay=_AVERAGE_DECAY,
         keep=1,
         label="learn",
@@ -312,14 +335,17 @@ def _set_mouth(run: _FinetuneRun) -> None:
     """Take the person's mouth over, as it shows in pictures."""
     learned, references = run.person.learned, run.person.footage.references
     if run.adapter.set_mouth(run.loop.model, learned):
-        shown = Validation(learned, references, run.adapter, _find_faces).shown_spread(
-            run.loop.model
-        )
+        find_faces = _find_faces(run.config, run.person.engine)
+        seen = Validation(learned, references, run.adapter, find_faces)
+        shown = seen.shown_spread(run.loop.model)
         run.adapter.widen_mouth(run.loop.model, learned, shown)
 
 
-def _find_faces() -> FaceDetector:
-    return open_detector(max_faces=1)
+def _find_faces(
+    config: FinetuneConfig, engine: Engine
+) -> Callable[[], AbstractContextManager[FaceDetector]]:
+    """A crop shows one face."""
+    return partial(engine.detector, config.detector, max_faces=1)
 
 
 def _learn(

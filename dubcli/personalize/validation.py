@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +59,7 @@ class Validation:
         clips: Their frames are those kept apart, as prepared crops.
         references: The identity's.
         adapter: Of the model.
-        find_faces: Makes a detector.
+        find_faces: Opens a detector.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Validation:
         clips: list[TrainClip],
         references: References,
         adapter: Adapter,
-        find_faces: Callable[[], FaceDetector],
+        find_faces: Callable[[], AbstractContextManager[FaceDetector]],
     ) -> None:
         self._references, self._find_faces = references, find_faces
         self._adapter = adapter
@@ -147,8 +148,7 @@ class Validation:
     def _openings(self, clip: TrainClip, frames: Int, made: U8) -> F32:
         """Mouth openings that a detector finds in generated pictures, and true. Shape (2, T)."""
         seen = np.full(len(frames), np.nan, np.float32)
-        detector = self._find_faces()
-        try:
+        with self._find_faces() as detector:
             for number, (index, picture) in enumerate(zip(frames.tolist(), made, strict=True)):
                 whole = clip.clip.picture(index).copy()
                 without_margin(whole)[:] = picture
@@ -156,8 +156,6 @@ class Validation:
                 if faces:
                     largest = max(faces, key=lambda face: float(face.box[3] - face.box[1]))
                     seen[number] = mouth_open(largest.landmarks[None])[0]
-        finally:
-            detector.close()
         both = np.stack([seen, clip.opening[frames]])
         return both[:, np.isfinite(both).all(0)]
 

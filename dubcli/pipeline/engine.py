@@ -20,7 +20,8 @@ from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import DETECTORS, AudioFeatures, MediaInfo, Waveform
-from dubcli.face.detect import FaceDetector, VideoFaceDetector, open_detector
+from dubcli.face.detect import MAX_FACES, FaceDetector, VideoFaceDetector, open_detector
+from dubcli.face.onnx_detector import FaceNetworks
 from dubcli.face.recognition import FaceRecogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
@@ -57,7 +58,7 @@ class Engine(Closeable):
         self._device, self._threads = device, threads
         self._all_threads = torch.get_num_threads()
         self._loaded: dict[Hashable, Any] = {}
-        self._detectors: dict[str, list[VideoFaceDetector]] = {}
+        self._detectors: dict[tuple[str, int], list[VideoFaceDetector]] = {}
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -222,16 +223,22 @@ class Engine(Closeable):
         )
 
     @contextmanager
-    def detector(self, kind: str = DETECTORS[0]) -> Iterator[FaceDetector]:
+    def detector(
+        self, kind: str = DETECTORS[0], max_faces: int = MAX_FACES
+    ) -> Iterator[FaceDetector]:
         """A face detector for one video; it follows faces, so no two videos share it at a time.
+
+        Args:
+            kind: One of `DETECTORS`.
+            max_faces: How many faces are followed at once.
 
         Raises:
             DeviceError: mediapipe is asked for and not installed.
             WeightsError: A network's file is missing or damaged.
         """
         with self._lock:
-            waiting = self._detectors.get(kind)
-            detector = waiting.pop() if waiting else open_detector(kind, manifest=self.manifest)
+            waiting = self._detectors.get((kind, max_faces))
+            detector = waiting.pop() if waiting else self._open_detector(kind, max_faces)
         try:
             yield detector
             detector.reset()
@@ -239,7 +246,13 @@ class Engine(Closeable):
             detector.close()
             raise
         with self._lock:
-            self._detectors.setdefault(kind, []).append(detector)
+            self._detectors.setdefault((kind, max_faces), []).append(detector)
+
+    def _open_detector(self, kind: str, max_faces: int) -> VideoFaceDetector:
+        networks = None
+        if kind == DETECTORS[0]:
+            networks = self._once("face networks", lambda: FaceNetworks.load(self.manifest))
+        return open_detector(kind, max_faces, networks)
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:
         with self._lock:

@@ -13,12 +13,16 @@ from types import FunctionType
 from typing import Any, cast
 
 import pytest
+import torch
 from studio import face_clip, packets, speech
 
 from dubcli import DubConfig, Engine
 from dubcli.audio.speech_encoder import SpeechEncoder
-from dubcli.config import EvaluateConfig, PlanConfig
+from dubcli.config import EvaluateConfig, FinetuneConfig, PlanConfig, PrepareConfig
+from dubcli.core.onnx_session import open_session
 from dubcli.media.container.probe import probe
+from dubcli.personalize.run import finetune
+from dubcli.training.data.prepare import prepare
 from dubcli.weights.load import load_state
 from dubcli.weights.manifest import load_manifest
 
@@ -58,7 +62,7 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """All that a dub should do once."""
-    for name in ("pipeline.run", "preview.plan_report", "evaluation.run"):
+    for name in ("pipeline.run", "preview.plan_report", "evaluation.run", "face.onnx_detector"):
         importlib.import_module(f"dubcli.{name}")
     waveform = importlib.import_module("dubcli.media.sound.waveform")
     made = Calls(monkeypatch)
@@ -67,6 +71,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     made.count(load_state, lambda entry: entry.name)
     made.count(waveform._decode, lambda path, *_: path)
     made.count(waveform.audio_duration, lambda path: path)
+    made.count(open_session, lambda path, *_: path)
     sessions = made.of.setdefault("sessions", Counter())
     begin = SpeechEncoder.__init__
 
@@ -92,12 +97,10 @@ def test_one_dub_reads_each_file_once(model: str, calls: Calls, tmp_path: Path) 
     config = _job(tmp_path, model)
     with Engine() as engine:
         engine.dub(config)
-    for name, counter in calls.of.items():
-        assert all(number == 1 for number in counter.values()), (name, counter)
+    _each_once(calls)
     assert set(calls.of["probe"]) == {str(config.video), str(config.audio)}
     assert set(calls.of["_decode"]) == {str(config.video), str(config.audio)}
     assert not calls.of["audio_duration"]
-    assert calls.of["load_manifest"]["manifest"] == 1
     assert any(name.startswith("sync-train") for name in calls.of["load_state"])
     assert any(name.startswith("iptalker") for name in calls.of["load_state"]) == (
         model == "iptalker"
@@ -155,8 +158,59 @@ def test_an_evaluation_loads_once_for_all_its_items(calls: Calls, tmp_path: Path
         )
     )
     assert calls.of["load_manifest"]["manifest"] == 1
-    assert all(number == 1 for number in calls.of["load_state"].values()), calls.of["load_state"]
-    assert calls.of["sessions"].total() <= 1
+    for name in ("load_state", "open_session", "sessions"):
+        assert all(number == 1 for number in calls.of[name].values()), calls.of[name]
+
+
+def test_a_finetune_loads_once_and_leaves_the_engine_as_it_was(
+    calls: Calls, tmp_path: Path
+) -> None:
+    """Learning changes weights of its own: what the engine dubs with next is what shipped."""
+    video = face_clip(
+        tmp_path / "anna.mp4", "scale=320:-2", "-map", "0:v", "-map", "0:a", frames=60
+    )
+    with Engine("cpu", 1) as engine:
+        base = cast(torch.nn.Module, engine.model(engine.resolve("iptalker"), engine.device()))
+        before = {name: value.clone() for name, value in base.state_dict().items()}
+        finetune(
+            FinetuneConfig(
+                videos=(video,),
+                name=str(tmp_path / "people" / "anna"),
+                consent=True,
+                half=True,
+                steps=1,
+                device="cpu",
+                threads=1,
+            ),
+            engine=engine,
+        )
+    assert all(value.equal(before[name]) for name, value in base.state_dict().items())
+    _each_once(calls)
+    assert calls.of["probe"] == {str(video): 1}
+    assert calls.of["sessions"].total() == 1
+
+
+def test_a_training_set_is_prepared_with_each_network_loaded_once(
+    calls: Calls, tmp_path: Path
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a", "b"):
+        face_clip(clips / f"{name}.mp4", "scale=320:-2", "-map", "0:v", "-map", "0:a", frames=30)
+    prepare(PrepareConfig(clips=clips, output=tmp_path / "set"))
+    _each_once(calls)
+    assert calls.of["probe"].total() == 2
+    assert calls.of["sessions"].total() == 1
+
+
+def _each_once(calls: Calls) -> None:
+    """Each file is opened, each weight file and the manifest read once."""
+    for name, counter in calls.of.items():
+        assert all(number == 1 for number in counter.values()), (name, counter)
+    assert calls.of["load_manifest"].total() == 1
+    assert {"face-far", "face-mesh", "face-near"} <= {
+        Path(name).name.split(".")[0] for name in calls.of["open_session"]
+    }
 
 
 def test_the_documented_example_runs(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from dubcli.personalize import run as module
 from dubcli.personalize.footage.gather import Footage, FootageRequest, PersonClip
 from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
+from dubcli.pipeline.engine import Engine
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
 from dubcli.training.data.train_clips import derive_clip
 from dubcli.weights.entry import WeightEntry
@@ -102,6 +103,23 @@ class SeenAsDrawn:
     def close(self) -> None: ...
 
 
+class MadeEngine(Engine):
+    """Holds the small network, and finds drawn mouths."""
+
+    def resolve(self, name: str, role: str | None = "model") -> WeightEntry:
+        return ENTRY
+
+    def model(self, entry: WeightEntry, device: torch.device, identity: Any = None) -> Any:
+        return base_model()
+
+    def sync_expert(self, role: str, device: torch.device) -> None:
+        return None
+
+    @contextmanager
+    def detector(self, kind: str = "onnx", max_faces: int = 6) -> Iterator[SeenAsDrawn]:
+        yield SeenAsDrawn(max_faces)
+
+
 @pytest.fixture
 def footage() -> list[Footage]:
     """What the videos show; a test may put other footage in."""
@@ -123,15 +141,11 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
 
 
 def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footage]) -> Learn:
-    def gathered(request: FootageRequest, num: int, progress: Progress) -> Footage:
+    def gathered(request: FootageRequest, num: int, progress: Progress, **_: Any) -> Footage:
         assert request.size == footage[0].clips[0].clip.size
         return footage[0]
 
-    monkeypatch.setattr(module, "resolve", lambda name: ENTRY)
-    monkeypatch.setattr(learned, "load_model", lambda name, device: (base_model(), ENTRY.sha256))
     monkeypatch.setattr(module, "gather_footage", gathered)
-    monkeypatch.setattr(module, "SyncScorer", SimpleNamespace(load=lambda role, device: None))
-    monkeypatch.setattr(module, "open_detector", SeenAsDrawn)
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
     monkeypatch.setattr(module, "_FRAMES", 2)
     video = folder / "anna.mp4"
@@ -145,7 +159,8 @@ def _learner(monkeypatch: pytest.MonkeyPatch, folder: Path, footage: list[Footag
             "steps": 4,
             "device": "cpu",
         }
-        return finetune(FinetuneConfig(**{**defaults, **changes}), progress, snapshots=snapshots)
+        chosen = FinetuneConfig(**{**defaults, **changes})
+        return finetune(chosen, progress, snapshots=snapshots, engine=MadeEngine())
 
     return run
 
@@ -291,7 +306,7 @@ def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None
 def test_footage_that_cannot_be_learned_leaves_nothing_behind(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(request: Any, num: int, progress: Any) -> Footage:
+    def none(request: Any, num: int, progress: Any, **_: Any) -> Footage:
         raise TrainingError("Too little footage.")
 
     monkeypatch.setattr(module, "gather_footage", none)

@@ -14,6 +14,7 @@ from made_clips import same_clip
 
 import dubcli
 from dubcli.audio.log_mel import SAMPLE_RATE, log_mel
+from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError, TrainingError
 from dubcli.media.container.ffmpeg import ffmpeg_binary
@@ -26,6 +27,7 @@ from dubcli.personalize.footage.gather import Footage, FootageRequest, gather_fo
 from dubcli.pipeline.analysis import Analysis
 from dubcli.training.data.prepare import ClipForm, SourceClip, prepare_clip
 from dubcli.training.data.sound_variants import NUM_VERSIONS
+from dubcli.weights.resolve import part_path
 
 DEMO = Path(dubcli.__file__).parent / "assets" / "demo.mp4"
 ANNA = "scale=160:160"
@@ -255,8 +257,11 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
             )
         )
     lengths: list[int] = []
+    encoder = SpeechEncoder(part_path("speech-encoder"))
     for part in parts:
-        ((steps, heard),), without = hear_parts([part], whole=False, progress=lambda *step: None)
+        ((steps, heard),), without = hear_parts(
+            [part], encoder, whole=False, progress=lambda *step: None
+        )
         assert without == {}
         assert abs(int(steps[0]) - 80) <= 2
         lengths.append(heard.heard.shape[1])

@@ -33,7 +33,9 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the main job with a stand-in for the pipeline."""
 
     def run(dub: Dub, *arguments: str) -> Any:
-        def call(config: Any, progress: Any, *, announce: Callable[[str], None]) -> DubReport:
+        def call(
+            config: Any, progress: Any, *, announce: Callable[[str], None], engine: Any
+        ) -> DubReport:
             return dub(config, progress)
 
         stand_in = ModuleType("dubcli.pipeline.run")
@@ -75,7 +77,9 @@ def test_messages_go_to_stderr_and_nothing_to_stdout(run_job: Callable[..., Any]
 
 
 def test_what_is_about_to_be_done_is_told_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dub(config: Any, progress: Any, *, announce: Callable[[str], None]) -> DubReport:
+    def dub(
+        config: Any, progress: Any, *, announce: Callable[[str], None], engine: Any
+    ) -> DubReport:
         announce("3 of 3 frames will be dubbed")
         return DubReport(output="x.mp4")
 

@@ -44,13 +44,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What reached learning and dubbing."""
     caught: dict[str, Any] = {}
 
-    def finetune(config: FinetuneConfig, progress: Any, *, announce: Any, asked: bool) -> Report:
-        caught["finetune"], caught["asked"] = config, asked
+    def finetune(
+        config: FinetuneConfig, progress: Any, *, announce: Any, asked: bool, engine: Any
+    ) -> Report:
+        caught["finetune"], caught["asked"], caught["engine"] = config, asked, engine
         announce("step 25: loss 0.100")
         return Report()
 
-    def dub(config: DubConfig, progress: Any, *, announce: Any) -> DubReport:
+    def dub(config: DubConfig, progress: Any, *, announce: Any, engine: Any) -> DubReport:
         caught["dub"] = config
+        assert engine is caught.get("engine")
         return DubReport(output="out.mp4")
 
     def check(config: DubConfig) -> None:
@@ -86,6 +89,7 @@ def test_every_option_arrives(seen: dict[str, Any]) -> None:
         *("finetune", "a.mp4", "b.mp4", "--name", "anna", "--model", "iptalker.v2", "--consent"),
         *("--steps", "50", "--minutes", "2.5", "--half", "--face", "2", "--learn-sound", "-y"),
         *("--seed", "3", "--device", "cpu", "--precision", "float32", "--threads", "1"),
+        *("--detector", "mediapipe"),
     )
     assert result.exit_code == 0, result.output
     assert seen["finetune"] == FinetuneConfig(
@@ -97,6 +101,7 @@ def test_every_option_arrives(seen: dict[str, Any]) -> None:
         minutes=2.5,
         half=True,
         face=2,
+        detector="mediapipe",
         learn_sound=True,
         overwrite=True,
         seed=3,
@@ -177,6 +182,7 @@ def test_the_real_learning_refuses_without_consent(tmp_path: Path) -> None:
         (["--name", "anna", "--face", "-1"], "Face -1"),
         (["--name", "anna", "--device", "abacus"], "abacus"),
         (["--name", "anna", "--precision", "float8"], "float8"),
+        (["--name", "anna", "--detector", "eyes"], "Unknown detector 'eyes'"),
         ([], "--name"),
     ],
 )
@@ -190,12 +196,19 @@ def test_a_wrong_value_is_one_line_and_exit_2(words: list[str], told: str) -> No
 def test_learning_and_dubbing_in_one_go(seen: dict[str, Any]) -> None:
     result = _run(
         *("talk.mp4", "--audio", "a.wav", "--finetune", "--consent", "--face", "2", "--seed", "4"),
+        *("--detector", "mediapipe"),
     )
     assert result.exit_code == 0, result.output
     learned = FinetuneConfig(videos=(Path("talk.mp4"),), name="talk", consent=True, face=2, seed=4)
+    learned = replace(learned, detector="mediapipe")
     assert seen["finetune"] == learned
     expected = DubConfig(
-        video=Path("talk.mp4"), audio=Path("a.wav"), face="2", seed=4, identity="/people/anna"
+        video=Path("talk.mp4"),
+        audio=Path("a.wav"),
+        face="2",
+        seed=4,
+        identity="/people/anna",
+        detector="mediapipe",
     )
     assert seen["dub"] == expected
     # What can be wrong with the dub is known before the minutes of learning.

@@ -27,7 +27,7 @@ JOB = ["clip.mp4", "--audio", "new.wav"]
 def run_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the main job with a pipeline that only tells how far it is."""
 
-    def dub(config: Any, progress: Any, announce: Callable[[str], None]) -> DubReport:
+    def dub(config: Any, progress: Any, announce: Callable[[str], None], engine: Any) -> DubReport:
         announce("begins")
         progress("analyse", 1, 0)
         for done in range(1, 101):

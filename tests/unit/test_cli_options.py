@@ -59,7 +59,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     caught: dict[str, Any] = {}
 
     def fake(module: str, function: str, result: Any) -> None:
-        def call(config: Any, progress: Any, announce: Any = None) -> Any:
+        def call(config: Any, progress: Any, announce: Any = None, engine: Any = None) -> Any:
             caught[function] = config
             progress("stage", 1, 2)
             return result
@@ -143,7 +143,17 @@ def test_every_option_is_explained(config_class: type) -> None:
 
 def test_prepare_flags_arrive(seen: dict[str, Any]) -> None:
     result = _invoke(
-        "prepare", "clips", "-o", "set", "--jobs", "2", "--catalogue", "list.csv", "-y"
+        "prepare",
+        "clips",
+        "-o",
+        "set",
+        "--jobs",
+        "2",
+        "--catalogue",
+        "list.csv",
+        "-y",
+        "--detector",
+        "mediapipe",
     )
     assert result.exit_code == 0, result.output
     assert seen["prepare"] == PrepareConfig(
@@ -151,6 +161,7 @@ def test_prepare_flags_arrive(seen: dict[str, Any]) -> None:
         output=Path("set"),
         jobs=2,
         catalogue=Path("list.csv"),
+        detector="mediapipe",
         overwrite=True,
     )
 

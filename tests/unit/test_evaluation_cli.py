@@ -26,6 +26,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "speech": (["--speech", "voices"], Path("voices")),
     "weights": (["--weights", "nets"], Path("nets")),
     "limit": (["--limit", "2"], 2),
+    "detector": (["--detector", "mediapipe"], "mediapipe"),
     "device": (["--device", "cuda:1"], "cuda:1"),
     "threads": (["--threads", "3"], 3),
     "seed": (["--seed", "9"], 9),

@@ -6,6 +6,7 @@ faces that fill a good part of the picture, `far` looks at 192 px and sees small
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,12 @@ class FaceBoxNetwork:
         self._size = kind.size
         self._centres = anchor_centres(kind)
         self._least = np.float32(least_score)
+
+    def with_least(self, score: float) -> FaceBoxNetwork:
+        """The same network, loaded once, that is surer of what it tells, or less sure."""
+        other = copy.copy(self)
+        other._least = np.float32(score)
+        return other
 
     def detect(self, image: U8) -> list[FaceBox]:
         """Faces of a picture (H, W, 3), surest first."""

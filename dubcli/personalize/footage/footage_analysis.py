@@ -14,7 +14,6 @@ import numpy as np
 from dubcli.core.errors import MediaError
 from dubcli.core.progress import Progress
 from dubcli.core.types import Int, MediaInfo
-from dubcli.face.detect import open_detector
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import frame_times
 from dubcli.media.video.intervals import StretchReader, survey
@@ -22,6 +21,7 @@ from dubcli.media.video.timeline import FrameTimes
 from dubcli.personalize.footage.face_clustering import Appearance, LooksRecorder, usable_seconds
 from dubcli.personalize.footage.sampling import spread_stretches
 from dubcli.pipeline.analysis import Analysis, analyse
+from dubcli.pipeline.engine import Engine
 from dubcli.training.data.prepare import MIN_USABLE
 
 
@@ -93,6 +93,28 @@ class FootagePart:
     appearances: list[Appearance]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FaceSearch:
+    """Pass 1 with what an engine has loaded.
+
+    Attributes:
+        engine: Holds the networks.
+        detector: What finds faces, one of `DETECTORS`.
+    """
+
+    engine: Engine
+    detector: str
+
+    def __call__(
+        self, reader: StretchReader, num_frames: int, progress: Progress
+    ) -> tuple[Analysis, LooksRecorder]:
+        """Faces of a stretch, and what they look like."""
+        with self.engine.detector(self.detector) as finder:
+            recorder = LooksRecorder(finder)
+            found = analyse(reader, recorder, num_frames, progress, self.engine.segmenter())
+        return found, recorder
+
+
 def open_videos(
     paths: Sequence[Path], left_out: dict[str, str], *, half: bool, threads: int, needs_first: bool
 ) -> list[Video]:
@@ -134,6 +156,7 @@ def view(
     phase: float,
     earlier: Sequence[FootagePart],
     left_out: dict[str, str],
+    search: FaceSearch,
     progress: Progress,
 ) -> list[FootagePart]:
     """Look for faces in all videos, or in stretches of them where there is more than wanted.
@@ -144,6 +167,7 @@ def view(
         phase: Where in its share of the whole each stretch lies; see `spread_stretches`.
         earlier: Parts of earlier calls: what overlaps them is not looked at again.
         left_out: Receives videos that turn out to be unreadable.
+        search: Looks for faces.
         progress: Called as frames are read.
 
     Raises:
@@ -161,7 +185,7 @@ def view(
             progress(stage, done + now, total)
 
         try:
-            parts.append(_view_part(video, frames, len(earlier) + len(parts), tell))
+            parts.append(_view_part(video, frames, len(earlier) + len(parts), search, tell))
         except MediaError as error:
             failed.setdefault(video.number, error)
         before += len(frames)
@@ -236,10 +260,11 @@ def _frame_at(video: Video, time_s: float) -> int:
     return min(video.stop, bisect_left(pts, pts[0] + round(time_s / video.times.time_base)))
 
 
-def _view_part(video: Video, frames: range, number: int, progress: Progress) -> FootagePart:
-    with video.open(frames) as reader, open_detector() as detector:
-        recorder = LooksRecorder(detector)
-        found = analyse(reader, recorder, len(frames), progress)
+def _view_part(
+    video: Video, frames: range, number: int, search: FaceSearch, progress: Progress
+) -> FootagePart:
+    with video.open(frames) as reader:
+        found, recorder = search(reader, len(frames), progress)
         numbers = np.array(reader.numbers, np.int64)
     appearances = [
         Appearance(

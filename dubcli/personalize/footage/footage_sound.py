@@ -25,7 +25,6 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
-from dubcli.weights.resolve import part_path
 
 # Audio steps of a stretch's frames, and what is heard.
 PartSound = tuple[Int, HeardVersions]
@@ -34,7 +33,7 @@ _MARGIN_S = 1
 
 
 def hear_parts(
-    parts: Sequence[FootagePart], *, whole: bool, progress: Progress
+    parts: Sequence[FootagePart], encoder: SpeechEncoder, *, whole: bool, progress: Progress
 ) -> tuple[list[PartSound], dict[str, str]]:
     """Sound of each stretch in several versions; nothing from where its video is cut off on.
 
@@ -42,13 +41,13 @@ def hear_parts(
 
     Args:
         parts: By video and time.
+        encoder: Hears them.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
         progress: Called after each video, stage `hear`.
 
     Returns:
         Steps and sound of each part, and why files have none.
     """
-    encoder = SpeechEncoder(part_path("speech-encoder"))
     sounds: list[PartSound] = []
     without: dict[str, str] = {}
     for _, group in groupby(parts, key=lambda part: part.video.number):

@@ -18,7 +18,7 @@ import numpy as np
 
 from dubcli.core.errors import ConfigError, DecodeError, TrainingError
 from dubcli.core.progress import Progress, no_progress
-from dubcli.core.types import F32, F64, U8, FaceTrack, Int, References
+from dubcli.core.types import DETECTORS, F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.pose import Pose, compose, crop_alignment
 from dubcli.face.references import cut_references, select_references
@@ -35,9 +35,16 @@ from dubcli.personalize.footage.face_clustering import (
     spread_looks,
     usable_seconds,
 )
-from dubcli.personalize.footage.footage_analysis import FootagePart, Video, open_videos, view
+from dubcli.personalize.footage.footage_analysis import (
+    FaceSearch,
+    FootagePart,
+    Video,
+    open_videos,
+    view,
+)
 from dubcli.personalize.footage.footage_sound import hear_parts
 from dubcli.pipeline.analysis import choose_face
+from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.training.data.prepare import MIN_USABLE, assemble_clip, cut_picture, stored_matrices
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
 
@@ -62,6 +69,7 @@ class FootageRequest:
         size: Height and width of the crops, px.
         limit_s: More than this is sampled, seconds.
         threads: Decoder threads; 0 lets libav choose.
+        detector: What finds faces, one of `DETECTORS`.
 
     Raises:
         ConfigError: No video, or a number out of range.
@@ -73,6 +81,7 @@ class FootageRequest:
     size: tuple[int, int] = DEFAULT_SIZE
     limit_s: float = 90.0
     threads: int = 0
+    detector: str = DETECTORS[0]
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -151,7 +160,11 @@ class _Pictures:
 
 
 def gather_footage(
-    request: FootageRequest, num_references: int, progress: Progress = no_progress
+    request: FootageRequest,
+    num_references: int,
+    progress: Progress = no_progress,
+    *,
+    engine: Engine | None = None,
 ) -> Footage:
     """Find one person in some videos, and all that is needed to learn them.
 
@@ -159,6 +172,7 @@ def gather_footage(
         request: Files and limits.
         num_references: How many reference pictures are chosen.
         progress: Called as (stage, done, total); stages `analyse`, `crops`, `hear`.
+        engine: Holds loaded networks; one for this call alone by default.
 
     Raises:
         MediaError: No video can be read; with `face`, the first cannot.
@@ -166,6 +180,13 @@ def gather_footage(
         ConfigError: The first video has no face of the wanted number.
         TrainingError: The person is seen for less than 4 seconds (1 second of a half).
     """
+    with engine_for(engine, "auto", request.threads) as engine:
+        return _gather(request, num_references, progress, engine)
+
+
+def _gather(
+    request: FootageRequest, num_references: int, progress: Progress, engine: Engine
+) -> Footage:
     left_out: dict[str, str] = {}
     videos = open_videos(
         request.videos,
@@ -176,15 +197,21 @@ def gather_footage(
     )
     available = sum((video.length_s for video in videos), Fraction(0))
     sampled = available > request.limit_s
-    people, shown = _find_person(request, videos, sampled, left_out, progress)
+    search = FaceSearch(engine=engine, detector=request.detector)
+    people, shown = _find_person(request, videos, sampled, left_out, search, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
     pictures = _cut_pictures(shown, num_references, request.size, progress)
     parts = [item.part for item in shown]
-    sounds, without_sound = hear_parts(parts, whole=not sampled, progress=progress)
+    sounds, without_sound = hear_parts(
+        parts, engine.speech_encoder(), whole=not sampled, progress=progress
+    )
     clips = tuple(
         PersonClip(
             source=item.part.video.path,
-            clip=assemble_clip(item.track, pose, jpeg, steps, heard, request.size),
+            clip=replace(
+                assemble_clip(item.track, pose, jpeg, steps, heard, request.size),
+                detector=request.detector,
+            ),
             frame_numbers=item.part.numbers,
             seconds=float(item.seconds),
         )
@@ -228,6 +255,7 @@ def _find_person(
     videos: Sequence[Video],
     sampled: bool,
     left_out: dict[str, str],
+    search: FaceSearch,
     progress: Progress,
 ) -> tuple[list[Person], list[_Shown]]:
     """Everybody that is seen, and where the one to learn is."""
@@ -235,7 +263,7 @@ def _find_person(
     people: list[Person] = []
     shown: list[_Shown] = []
     for phase in _PHASES if sampled else _PHASES[:1]:
-        parts += view(videos, request.limit_s, phase, parts, left_out, progress)
+        parts += view(videos, request.limit_s, phase, parts, left_out, search, progress)
         people = group_people([seen for part in parts for seen in part.appearances])
         person = _choose(request.face, parts, people) if people else []
         shown = _where_shown(parts, person)

@@ -11,24 +11,24 @@ import csv
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dubcli.audio.log_mel import SAMPLE_RATE
-from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
-from dubcli.core.atomic_io import replacing
+from dubcli.core.atomic_io import make_folder, replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
 from dubcli.face.crop import cut_crop
-from dubcli.face.detect import open_detector
+from dubcli.face.detect import require_detector
 from dubcli.face.pose import (
     Pose,
     apply_matrix,
@@ -46,8 +46,8 @@ from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import analyse, choose_face
+from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.sync.offset import OffsetColumns, measure_offset
-from dubcli.sync.scorer import SyncScorer
 from dubcli.training.data.clip_file import load_clip, save_clip
 from dubcli.training.data.prepared_clip import (
     DEFAULT_SIZE,
@@ -64,7 +64,6 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
-from dubcli.weights.resolve import part_path
 
 _FIELDS: tuple[str, ...] = (
     "clip",
@@ -99,10 +98,12 @@ class ClipForm:
     Attributes:
         size: Height and width of the crops without their margin, px.
         features: Kinds of sound features.
+        detector: What finds faces, one of `DETECTORS`.
     """
 
     size: tuple[int, int] = DEFAULT_SIZE
     features: tuple[str, ...] = DEFAULT_KINDS
+    detector: str = DETECTORS[0]
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
@@ -113,19 +114,16 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
 
     Raises:
         ConfigError: The folder or the catalogue cannot be used, or the set exists.
+        DeviceError: The detector is not installed.
         TrainingError: Not one clip can be used.
     """
+    require_detector(config.detector)
     sources = list_sources(config)
     index = config.output / INDEX_NAME
     if index.exists() and not config.overwrite:
         raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
-    try:
-        config.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"'{config.output}' cannot be made: {error.strerror}.", "Choose another folder."
-        ) from error
-    form = ClipForm(size=config.crop_size, features=config.kinds)
+    make_folder(config.output)
+    form = ClipForm(size=config.crop_size, features=config.kinds, detector=config.detector)
     rows: dict[str, dict[str, str]] = {}
     for done, row in enumerate(_prepare_all(sources, config.output, config.jobs, form), 1):
         rows[row["clip"]] = row
@@ -174,22 +172,35 @@ def _prepare_all(
     sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm
 ) -> Iterator[dict[str, str]]:
     if jobs == 1:
-        yield from (_prepare_one(source, folder, form) for source in sources)
+        with Engine() as engine:
+            yield from (_prepare_one(source, folder, form, engine) for source in sources)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        running = [pool.submit(_prepare_one, source, folder, form) for source in sources]
+        running = [pool.submit(_prepare_in_worker, source, folder, form) for source in sources]
         for task in as_completed(running):
             yield task.result()
 
 
-def _prepare_one(source: SourceClip, folder: Path, form: ClipForm) -> dict[str, str]:
+@cache
+def _worker_engine() -> Engine:
+    """What the clips of one worker process share."""
+    return Engine()
+
+
+def _prepare_in_worker(source: SourceClip, folder: Path, form: ClipForm) -> dict[str, str]:
+    return _prepare_one(source, folder, form, _worker_engine())
+
+
+def _prepare_one(
+    source: SourceClip, folder: Path, form: ClipForm, engine: Engine
+) -> dict[str, str]:
     path = folder / f"{source.clip_id}.npz"
     dropped = ""
     clip: PreparedClip | None = None
     try:
         clip = _reuse(path, form)
         if clip is None:
-            clip = prepare_clip(source, form)
+            clip = prepare_clip(source, form, engine)
             save_clip(clip, path)
         if clip.valid.sum() < MIN_USABLE:
             dropped = f"only {int(clip.valid.sum())} usable frames"
@@ -206,25 +217,24 @@ def _prepare_one(source: SourceClip, folder: Path, form: ClipForm) -> dict[str, 
         "usable": str(int(clip.valid.sum())) if clip else "",
         "longest_run": str(_longest_run(clip)) if clip else "",
         "has_audio": "yes" if clip is not None and clip.has_sound else "no",
-        **asdict(_offset(clip)),
+        **asdict(_offset(clip, engine)),
         "dropped": dropped,
         "source": str(source.path),
     }
     return {name: values[name] for name in _FIELDS}
 
 
-def _offset(clip: PreparedClip | None) -> OffsetColumns:
+def _offset(clip: PreparedClip | None, engine: Engine) -> OffsetColumns:
     """How far picture and sound of a clip are apart."""
     if clip is None or not clip.has_sound:
         return OffsetColumns()
-    return measure_offset(SyncScorer.load("train", torch.device("cpu")), clip)
+    return measure_offset(engine.sync_expert("train", torch.device("cpu")), clip)
 
 
 def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
     """The clip of an earlier run, None where there is none, a damaged one or one of another form.
 
-    Clips of format 1 lack nothing but the detector of this version: landmarks of two detectors
-    differ by parts of a pixel, and no set holds both.
+    Landmarks of two detectors differ by parts of a pixel, and no set holds both.
     """
     try:
         clip = load_clip(path) if path.exists() else None
@@ -232,28 +242,31 @@ def _reuse(path: Path, form: ClipForm) -> PreparedClip | None:
         return None
     if clip is None or clip.size != form.size or not set(form.features) <= set(clip.sounds):
         return None
-    return clip if clip.detector == DETECTORS[0] else None
+    return clip if clip.detector == form.detector else None
 
 
 def _longest_run(clip: PreparedClip) -> int:
     return int(np.diff(clip.runs, axis=1).max(initial=0))
 
 
-def prepare_clip(source: SourceClip, form: ClipForm | None = None) -> PreparedClip:
+def prepare_clip(
+    source: SourceClip, form: ClipForm | None = None, engine: Engine | None = None
+) -> PreparedClip:
     """Pass 1 over one video and its largest face's crops.
 
     Args:
         source: The video.
         form: Of the clip; None: the usual one.
+        engine: Holds loaded networks; one for this clip alone by default.
 
     Raises:
         DubError: The video or its face cannot be used.
     """
     form = ClipForm() if form is None else form
     info = probe(source.path)
-    with FrameReader(source.path, info) as reader:
-        with open_detector() as detector:
-            found = analyse(reader, detector, 0, no_progress)
+    with engine_for(engine, "auto", 0) as engine, FrameReader(source.path, info) as reader:
+        with engine.detector(form.detector) as detector:
+            found = analyse(reader, detector, 0, no_progress, engine.segmenter())
         track = choose_face(found, 1)
         pose = smooth_pose(track)
         matrices = stored_matrices(pose, form.size)
@@ -262,8 +275,9 @@ def prepare_clip(source: SourceClip, form: ClipForm | None = None) -> PreparedCl
             cut_picture(native, compose(matrices[native.index], to_display), form.size)
             for native in reader.native_frames()
         ]
-    steps, sound = _own_sound(source, info, found.times, form.features)
-    return assemble_clip(track, pose, jpeg, steps, sound, form.size)
+        steps, sound = _own_sound(source, info, found.times, form.features, engine)
+    clip = assemble_clip(track, pose, jpeg, steps, sound, form.size)
+    return replace(clip, detector=form.detector)
 
 
 def stored_matrices(pose: Pose, size: tuple[int, int]) -> F64:
@@ -340,13 +354,13 @@ def assemble_clip(
 
 
 def _own_sound(
-    source: SourceClip, info: MediaInfo, times: FrameTimes, kinds: tuple[str, ...]
+    source: SourceClip, info: MediaInfo, times: FrameTimes, kinds: tuple[str, ...], engine: Engine
 ) -> tuple[Int, HeardVersions]:
     """Audio step of each frame, and the clip's sound as heard in several versions."""
     if not source.has_own_audio or info.audio is None:
         return np.zeros(len(times.pts), np.int64), no_sound(kinds)
     waveform = read_waveform(source.path, SAMPLE_RATE)
-    encoder = SpeechEncoder(part_path("speech-encoder")) if "speech" in kinds else None
+    encoder = engine.speech_encoder() if "speech" in kinds else None
     clean = hear_clean(waveform, encoder, kinds)
     steps = frame_steps(times.pts, times.time_base, clean[kinds[0]], Fraction(0))
     return steps, hear_versions(waveform, clean, encoder, zlib.crc32(source.clip_id.encode()))
