@@ -7,13 +7,14 @@ import json
 import os
 import queue
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,10 +110,15 @@ class ForkServer:
 
 
 def give_up(pid: int, stacks: Path) -> str:
-    """Kill a run that hangs; returns the stacks of its threads."""
-    os.kill(pid, signal.SIGUSR1)
-    threading.Event().wait(2)  # they are written meanwhile
-    os.kill(pid, signal.SIGKILL)
+    """End a run that hangs; returns the stacks of its threads, which it writes as it ends."""
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        process = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGUSR1)
+            if not select.select([process], [], [], WATCHDOG_S)[0]:
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.close(process)
     return stacks.read_text("utf-8", "replace")
 
 

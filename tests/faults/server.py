@@ -6,7 +6,7 @@ them, and forks for every request that it reads: `{"argv", "cwd", "environment",
 `{"wait": NUMBER}` it answers with that child's status and peak memory in KiB, once it has ended.
 
 A child is the command as users run it: its own descriptors, environment, signals, and the
-interpreter's own way out. SIGUSR1 makes it write the stacks of all threads to `stacks`.
+interpreter's own way out. SIGUSR1 makes it write the stacks of all threads to `stacks` and ends it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _become(request: dict[str, Any]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
     stacks = os.open(request["stacks"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    # Once they are written the signal does what it does by default: it ends the process.
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True, chain=True)
     faulthandler.enable(file=stacks)
     for name, value in request["limits"].items():
         number = getattr(resource, name)

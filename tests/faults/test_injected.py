@@ -22,6 +22,7 @@ from runner import (
     check_line,
     check_output,
     fingerprints,
+    give_up,
     leftovers,
     verify,
 )
@@ -104,6 +105,16 @@ def test_two_interrupts_in_a_row(bench: Bench, job: list[str]) -> None:
     assert running.done is not None
     assert running.done.code == 130, running.done.stderr
     assert not bench.output.exists()
+
+
+def test_a_run_that_hangs_is_ended_with_its_stacks(bench: Bench, job: list[str]) -> None:
+    with bench.running(job, ("wait", str(_pipe(bench)), "dub", 2)) as running:
+        running.wait_for("waiting")
+        said = give_up(running.pid, bench.root / "stacks")
+    assert "most recent call first" in said
+    assert "hooks.py" in said
+    assert running.done is not None
+    assert running.done.code == 128 + signal.SIGUSR1
 
 
 def test_two_runs_on_one_output(bench: Bench, job: list[str]) -> None:
