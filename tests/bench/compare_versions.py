@@ -4,7 +4,8 @@ OLD and NEW are Python interpreters that have a version installed (or `PYTHON:FO
 tree that PYTHONPATH names). Each dubs every video under the same audio, seed and threads; what is
 compared is what players decode: every frame's samples and presentation time, and every sample of
 sound. One row a video goes to stdout, as Markdown; the exit code is 1 where anything differs.
-Without videos the bundled demo clip is dubbed.
+Without videos the bundled demo clip is dubbed. What follows `--` is handed to both versions:
+`compare_versions.py OLD NEW a.mp4 b.mp4 -- --crf 0` compares without loss.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 import dubcli
 from dubcli.core.types import U8
 
+_COLUMNS = (
+    *("video", "frames", "differing frames", "differing samples of picture"),
+    *("largest difference, levels", "differing samples of sound"),
+)
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
 
@@ -35,26 +42,29 @@ class Difference:
     Attributes:
         frames: Frames of the new result.
         other_frames: Frames whose samples or times differ, or that only one result has.
+        picture_samples: Samples of picture that differ in frames that both results have at the same
+            time and size; in subsampled formats a pixel has several, and shares some.
         largest: Largest difference of a sample of picture, in levels.
-        same_sound: Every decoded sample of sound is the same.
+        sound_samples: Samples of sound that differ, or that only one result has.
     """
 
     frames: int
     other_frames: int
+    picture_samples: int
     largest: int
-    same_sound: bool
+    sound_samples: int
 
     @property
     def is_none(self) -> bool:
         """Nothing differs."""
-        return self.other_frames == 0 and self.same_sound
+        return self.other_frames == 0 and self.sound_samples == 0
 
 
 def main() -> int:
     """Dub with both versions and print the table."""
-    options = _parse()
-    print("| video | frames | differing frames | largest difference, levels | same sound |")
-    print("|---|---|---|---|---|")
+    options = parse(sys.argv[1:])
+    print(f"| {' | '.join(_COLUMNS)} |")
+    print("|---" * len(_COLUMNS) + "|")
     are_alike = True
     for video in options.videos or [ASSETS / "demo.mp4"]:
         with tempfile.TemporaryDirectory(prefix="dub-compare-") as folder:
@@ -64,15 +74,14 @@ def main() -> int:
             ]
             found = compare(*results)
         are_alike &= found.is_none
-        sound = "yes" if found.same_sound else "no"
-        row = (video.name, found.frames, found.other_frames, found.largest, sound)
+        row = (video.name, *astuple(found))
         print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
     return 0 if are_alike else 1
 
 
 def compare(old: Path, new: Path) -> Difference:
     """Compare two files as they decode; only a few frames are in memory at a time."""
-    frames = differing = largest = 0
+    frames = differing = samples = largest = 0
     for a, b in zip_longest(_frames(old), _frames(new)):
         frames += b is not None
         if a is None or b is None or a[0] != b[0] or a[1].shape != b[1].shape:
@@ -80,12 +89,14 @@ def compare(old: Path, new: Path) -> Difference:
         elif not np.array_equal(a[1], b[1]):
             differing += 1
             gap = np.abs(a[1].astype(np.int16) - b[1].astype(np.int16))
+            samples += int(np.count_nonzero(gap))
             largest = max(largest, int(gap.max()))
     return Difference(
         frames=frames,
         other_frames=differing,
+        picture_samples=samples,
         largest=largest,
-        same_sound=_sound(old) == _sound(new),
+        sound_samples=_differing_sound(_sound(old), _sound(new)),
     )
 
 
@@ -97,15 +108,26 @@ def _frames(path: Path) -> Iterator[tuple[float | None, U8]]:
             yield frame.time, np.concatenate(planes)
 
 
-def _sound(path: Path) -> list[bytes]:
-    """Decoded sound, all tracks."""
+def _differing_sound(old: list[NDArray[Any]], new: list[NDArray[Any]]) -> int:
+    """Samples that differ, tracks in order; what only one of them has counts as well."""
+    count = 0
+    nothing = np.zeros(0)
+    for a, b in zip_longest(old, new, fillvalue=nothing):
+        both = min(len(a), len(b))
+        count += int(np.count_nonzero(a[:both] != b[:both])) + max(len(a), len(b)) - both
+    return count
+
+
+def _sound(path: Path) -> list[NDArray[Any]]:
+    """Decoded sound of all tracks, channels one after the other within each frame."""
     with av.open(str(path)) as container:
         count = len(container.streams.audio)
-    tracks: list[bytes] = []
+    tracks: list[NDArray[Any]] = []
     for number in range(count):
         with av.open(str(path)) as container:
             frames = container.decode(audio=number)
-            tracks.append(b"".join(frame.to_ndarray().tobytes() for frame in frames))
+            parts = [frame.to_ndarray().ravel() for frame in frames]
+            tracks.append(np.concatenate(parts) if parts else np.zeros(0))
     return tracks
 
 
@@ -134,7 +156,9 @@ def _suffix(video: Path) -> str:
     return video.suffix if video.suffix in (".mp4", ".mkv", ".mov", ".webm") else ".mp4"
 
 
-def _parse() -> argparse.Namespace:
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command's words; `more` holds what follows `--`."""
+    own, more = _split(words)
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("old", help="Python interpreter of the old version, or PYTHON:FOLDER")
@@ -142,8 +166,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("videos", nargs="*", type=Path, help="default: the demo clip")
     parser.add_argument("--audio", type=Path, default=ASSETS / "demo_speech.wav")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--more", nargs="*", default=[], help="further options, such as --crf=0")
-    return parser.parse_args()
+    parser.epilog = "What follows -- is handed to both versions, such as -- --crf 0."
+    return parser.parse_args(own, argparse.Namespace(more=more))
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and what after."""
+    place = words.index("--") if "--" in words else len(words)
+    return words[:place], words[place + 1 :]
 
 
 if __name__ == "__main__":

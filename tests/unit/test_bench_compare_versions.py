@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import astuple
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -53,12 +54,12 @@ def test_the_same_content_is_alike(bench: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "loudness", "late", "other_frames", "largest"),
+    ("levels", "loudness", "late", "expected"),
     [
-        ([10, 24, 30], 0.1, 0, 1, 4),
-        ([10, 20], 0.1, 0, 1, 0),
-        ([10, 20, 30], 0.2, 0, 0, 0),
-        ([10, 20, 30], 0.1, 3, 2, 0),
+        ([10, 24, 30], 0.1, 0, (3, 1, 32 * 16, 4, 0)),
+        ([10, 20], 0.1, 0, (2, 1, 0, 0, 0)),
+        ([10, 20, 30], 0.0, 0, (3, 0, 0, 0, 2 * 1599)),
+        ([10, 20, 30], 0.1, 3, (3, 2, 0, 0, 0)),
     ],
     ids=["samples", "missing frame", "sound", "times"],
 )
@@ -68,11 +69,19 @@ def test_differences_are_found(
     levels: list[int],
     loudness: float,
     late: int,
-    other_frames: int,
-    largest: int,
+    expected: tuple[int, ...],
 ) -> None:
     old = _video(tmp_path / "old.mkv", [10, 20, 30])
     new = _video(tmp_path / "new.mkv", levels, loudness, late)
     found = bench.compare(old, new)
-    assert (found.other_frames, found.largest) == (other_frames, largest)
+    assert astuple(found) == expected
     assert not found.is_none
+
+
+def test_options_after_two_dashes_are_the_versions_own(bench: ModuleType) -> None:
+    words = ["python", "other:tree", "a.mp4", "b.mp4", "--threads", "2", "--", "--crf", "0", "-v"]
+    options = bench.parse(words)
+    assert (options.old, options.new, options.threads) == ("python", "other:tree", 2)
+    assert options.videos == [Path("a.mp4"), Path("b.mp4")]
+    assert options.more == ["--crf", "0", "-v"]
+    assert bench.parse(["python", "python"]).more == []
