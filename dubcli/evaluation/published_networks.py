@@ -7,7 +7,6 @@ that gets it. A file whose sha256 is not what its publisher states is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from torch import Tensor
 
 from dubcli.core.errors import ConfigError, WeightsError
 from dubcli.core.types import F32, F64, U8, Int
-from dubcli.evaluation.source import CROP_SIZE, Source, cut_frames
+from dubcli.evaluation.face_similarity import EVERY, LastClip
+from dubcli.evaluation.source import CROP_SIZE, Source, chosen_cuts, cut_frames
 from dubcli.face.landmarks import EYE_CORNERS, MOUTH_LEFT, MOUTH_RIGHT, position
 from dubcli.face.pose import similarity_from_points
-from dubcli.face.recognition import FACE_SIZE, FaceRecogniser, face_matrix
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.metrics.fid import MADE, TRUE, pack
 from dubcli.metrics.foreign_weights import check_file, read_state
@@ -40,8 +39,6 @@ _SFACE_PX = 112
 # but up, where it is b; the box is steadied by a median over this many frames.
 _CUT_SIDE, _CUT_UP, _STEADY_FRAMES = 2.8, 1.0, 13
 _BATCH = 8
-# Networks look at every n-th frame.
-_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ class PerceptualScorer:
         self._syncnet: SyncNet | None = None
         self._sface: Any = None
         self._inception: Inception | None = None
-        self._true: tuple[Path, F32] | None = None
+        self._true_pictures, self._true_faces = LastClip[F32](), LastClip[F32]()
         for group, files in WEIGHTS.items():
             found = [file.find(folder, manifest) for file in files]
             here = [proven for proven in found if proven is not None]
@@ -174,7 +171,7 @@ class PerceptualScorer:
             fidelity: The result should show what the source shows.
         """
         scores: dict[str, float] = {}
-        frames = source.scored[::_EVERY]
+        frames = source.scored[::EVERY]
         if self._lpips and fidelity:
             scores |= self._lpips_scores(source, result, frames)
         if self._sface is not None:
@@ -198,16 +195,15 @@ class PerceptualScorer:
         if self._inception is None:
             return {}
         path = source.clip.path
-        if self._true is None or self._true[0] != path:
-            self._true = path, self._seen_by(self._inception, source, path)
-        true = self._true[1]
-        made = true if result == path else self._seen_by(self._inception, source, result)
+        net = self._inception
+        true = self._true_pictures.of(path, lambda: self._seen_by(net, source, path))
+        made = true if result == path else self._seen_by(net, source, result)
         return {MADE: pack(made), TRUE: pack(true)}
 
     @torch.inference_mode()
     def _seen_by(self, net: Inception, source: Source, path: Path) -> F32:
-        matrices, frames = source.alignment.frame_to_crop, source.scored[::_EVERY]
-        pictures = _chosen(path, matrices, CROP_SIZE, frames)
+        matrices, frames = source.alignment.frame_to_crop, source.scored[::EVERY]
+        pictures = chosen_cuts(path, matrices, CROP_SIZE, frames)
         batches = range(0, len(pictures), _BATCH)
         parts = [net(self._tensor(pictures[i : i + _BATCH])).cpu() for i in batches]
         return torch.cat(parts).numpy()
@@ -216,7 +212,7 @@ class PerceptualScorer:
     def _lpips_scores(self, source: Source, result: Path, frames: Int) -> dict[str, float]:
         matrices = source.alignment.frame_to_crop
         pictures = [
-            _chosen(path, matrices, CROP_SIZE, frames) for path in (result, source.clip.path)
+            chosen_cuts(path, matrices, CROP_SIZE, frames) for path in (result, source.clip.path)
         ]
         scores = {}
         for name, net in self._lpips.items():
@@ -233,34 +229,20 @@ class PerceptualScorer:
 
     def _similarity(self, source: Source, result: Path, frames: Int) -> float:
         """Mean cosine of SFace's vectors of the same frames of source and result."""
+        path = source.clip.path
+        true = self._true_faces.of(path, lambda: self._vectors(source, path, frames))
+        made = true if result == path else self._vectors(source, result, frames)
+        return float(np.mean([cosine(a, b) for a, b in zip(made, true, strict=True)]))
+
+    def _vectors(self, source: Source, path: Path, frames: Int) -> F32:
+        """SFace's vectors of some frames. Shape (N, 128)."""
         matrices = sface_matrices(source.track.landmarks)
-        size = (_SFACE_PX, _SFACE_PX)
-        one, other = (_chosen(path, matrices, size, frames) for path in (result, source.clip.path))
-        cosines = [
-            cosine(self._vector(a), self._vector(b)) for a, b in zip(one, other, strict=True)
-        ]
-        return float(np.mean(cosines))
+        faces = chosen_cuts(path, matrices, (_SFACE_PX, _SFACE_PX), frames)
+        return np.stack([self._vector(face) for face in faces])
 
     def _vector(self, face: U8) -> F32:
         bgr = np.ascontiguousarray(face[..., ::-1])
         return np.asarray(self._sface.feature(bgr), np.float32).ravel()
-
-
-def face_similarity(source: Source, result: Path, recogniser: FaceRecogniser) -> float:
-    """Mean cosine of the embeddings of the same frames of source and result.
-
-    Args:
-        source: The clip that was dubbed.
-        result: The result, or the source itself.
-        recogniser: The network of the package.
-    """
-    matrices = np.stack([face_matrix(points) for points in source.track.landmarks])
-    frames = source.scored[::_EVERY]
-    one, other = (
-        recogniser.embed(_chosen(path, matrices, FACE_SIZE, frames))
-        for path in (result, source.clip.path)
-    )
-    return float((one * other).sum(1).mean())
 
 
 def sface_matrices(landmarks: F32) -> F64:
@@ -302,10 +284,3 @@ def _median(values: F64) -> F64:
     """Running median over time, ends repeated. (T, D) to (T, D)."""
     padded = np.pad(values, ((_STEADY_FRAMES // 2,) * 2, (0, 0)), mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, _STEADY_FRAMES, 0), -1)
-
-
-def _chosen(path: Path, matrices: F64, size: tuple[int, int], frames: Sequence[int] | Int) -> U8:
-    """Parts of some frames, ascending. Shape (N, *size, 3)."""
-    wanted = {int(frame) for frame in frames}
-    parts = cut_frames(path, matrices, size, min(wanted))
-    return np.stack([picture for index, picture in parts if index in wanted])

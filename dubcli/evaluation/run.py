@@ -22,10 +22,11 @@ from dubcli.core.errors import (
 from dubcli.core.progress import Progress, no_progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
+from dubcli.evaluation.face_similarity import FaceSimilarity
 from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
-from dubcli.evaluation.published_networks import PerceptualScorer, face_similarity
+from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.evaluation.results import (
     FORMAT,
     Item,
@@ -67,6 +68,7 @@ class _Work:
     clips: list[EvalClip]
     recordings: list[Path]
     networks: PerceptualScorer
+    similarity: FaceSimilarity
     judge: OwnSyncScorer
     models: list[str]
     identities: list[IdentitySystem]
@@ -231,6 +233,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         clips=clips,
         recordings=recordings,
         networks=PerceptualScorer(config.weights, device, engine.manifest),
+        similarity=FaceSimilarity(engine.recogniser),
         judge=OwnSyncScorer(engine.sync_expert("judge", device), engine.features),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
@@ -323,7 +326,7 @@ def _score(
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
         scores |= work.judge.score(source, mouth, audio, start)
-    scores["csim"] = face_similarity(source, result, work.engine.recogniser())
+    scores["csim"] = work.similarity(source, result)
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
     if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:

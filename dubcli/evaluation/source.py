@@ -6,7 +6,7 @@ A result shows the same face at the same place, so one alignment, the source's, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -203,6 +203,15 @@ def cut_frames(
             x, y, width, height = region_under(to_part, size, (native.width, native.height))
             matrix = compose(to_part, np.array([[1.0, 0, x], [0, 1.0, y]]))
             yield native.index, cut_crop(native.rgb_region(x, y, width, height), matrix, size)
+
+
+def chosen_cuts(
+    path: Path, matrices: F64, size: tuple[int, int], frames: Sequence[int] | Int
+) -> U8:
+    """Parts of some frames, ascending, see `cut_frames`. Shape (N, *size, 3)."""
+    wanted = {int(frame) for frame in frames}
+    parts = cut_frames(path, matrices, size, min(wanted))
+    return np.stack([picture for index, picture in parts if index in wanted])
 
 
 def region_under(
