@@ -10,13 +10,15 @@ from typing import Any
 
 from dubcli.config.option_parsing import check, check_face, decibels, face_number, moment
 from dubcli.config.settings_common import (
-    DEVICES,
     Panel,
     about,
     as_json,
     check_detector,
     check_device,
     detector_option,
+    device_option,
+    seed_option,
+    threads_option,
 )
 
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
@@ -123,12 +125,7 @@ class DubConfig:
             "The same of the model that paints the mouth.", metavar="NAME=VALUE", panel=Panel.RUN
         ),
     )
-    device: str = field(
-        default="auto",
-        metadata=about(
-            f"Where the model runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
-        ),
-    )
+    device: str = device_option("the model runs")
     face: str | int = field(
         default="auto",
         metadata=about(
@@ -153,10 +150,8 @@ class DubConfig:
         default=16,
         metadata=about("Quality of the video: 0 is lossless, 51 the worst.", panel=Panel.OUTPUT),
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
+    seed: int = seed_option()
+    threads: int = threads_option()
     allow_silence: bool = field(
         default=False,
         metadata=about(

@@ -8,13 +8,15 @@ from typing import Any
 
 from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import (
-    DEVICES,
     Panel,
     about,
     as_json,
     check_detector,
     check_device,
     detector_option,
+    device_option,
+    seed_option,
+    threads_option,
 )
 
 EVALUATION_SETTINGS = ("reconstruction", "cross", "silence")
@@ -87,16 +89,9 @@ class EvaluateConfig:
         default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
     )
     detector: str = detector_option()
-    device: str = field(
-        default="auto",
-        metadata=about(
-            f"Where the models run: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
-        ),
-    )
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
+    device: str = device_option("the models run")
+    threads: int = threads_option()
+    seed: int = seed_option()
     keep: bool = field(default=False, metadata=about("Keep the dubbed videos.", panel=Panel.OUTPUT))
     overwrite: bool = field(
         default=False,

@@ -8,7 +8,6 @@ from typing import Any
 
 from dubcli.config.option_parsing import check
 from dubcli.config.settings_common import (
-    DEVICES,
     PRECISIONS,
     Panel,
     about,
@@ -17,6 +16,9 @@ from dubcli.config.settings_common import (
     check_device,
     check_precision,
     detector_option,
+    device_option,
+    seed_option,
+    threads_option,
 )
 
 
@@ -80,13 +82,8 @@ class FinetuneConfig:
             "Replace the identity if it exists, and drop an unfinished run.", panel=Panel.FIRST
         ),
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
-    device: str = field(
-        default="auto",
-        metadata=about(
-            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
-        ),
-    )
+    seed: int = seed_option()
+    device: str = device_option("it runs")
     precision: str = field(
         default="auto",
         metadata=about(
@@ -95,9 +92,7 @@ class FinetuneConfig:
             choices=PRECISIONS,
         ),
     )
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         check(bool(self.videos), "No video to learn from.", "Name one or more videos.")

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import Panel, about
+from dubcli.config.settings_common import (
+    Panel,
+    about,
+    seed_option,
+    threads_option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +45,8 @@ class OccluderTrainConfig:
     learning_rate: float = field(
         default=2e-3, metadata=about("Largest step size of the optimizer.", panel=Panel.LEARNING)
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
+    seed: int = seed_option()
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         least_of = {"steps": 1, "minutes": 0, "batch": 2, "faces": 2, "threads": 0}

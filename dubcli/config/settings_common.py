@@ -115,6 +115,22 @@ def as_json(config: Any) -> dict[str, Any]:
     return {key: plain(value) for key, value in asdict(config).items()}
 
 
+def seed_option() -> Any:
+    """The field `seed` of a command."""
+    return field(default=0, metadata=about("Seed of everything random."))
+
+
+def threads_option() -> Any:
+    """The field `threads` of a command."""
+    return field(default=0, metadata=about("CPU threads; 0 takes all cores."))
+
+
+def device_option(what: str) -> Any:
+    """The field `device` of a command; `what` runs there, with its verb. See `check_device`."""
+    text = f"Where {what}: {', '.join(DEVICES)}; cuda:N picks one GPU."
+    return field(default="auto", metadata=about(text))
+
+
 def detector_option() -> Any:
     """The field `detector` of a command that looks at faces; see `check_detector`."""
     text = (

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.config.option_parsing import check
-from dubcli.config.settings_common import DEVICES, Panel, about, check_device
+from dubcli.config.settings_common import (
+    Panel,
+    about,
+    check_device,
+    device_option,
+    seed_option,
+    threads_option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +55,9 @@ class SyncTrainConfig:
     learning_rate: float = field(
         default=1e-3, metadata=about("Step size of the optimizer.", panel=Panel.LEARNING)
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
-    device: str = field(
-        default="auto",
-        metadata=about(
-            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
-        ),
-    )
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
+    seed: int = seed_option()
+    device: str = device_option("it runs")
+    threads: int = threads_option()
     checkpoint_every: int = field(
         default=200, metadata=about("Steps between checkpoints.", panel=Panel.OUTPUT)
     )

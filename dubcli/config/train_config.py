@@ -7,12 +7,14 @@ from pathlib import Path
 
 from dubcli.config.option_parsing import check
 from dubcli.config.settings_common import (
-    DEVICES,
     PRECISIONS,
     Panel,
     about,
     check_device,
     check_precision,
+    device_option,
+    seed_option,
+    threads_option,
 )
 
 
@@ -86,13 +88,8 @@ class TrainConfig:
     learning_rate: float = field(
         default=2e-4, metadata=about("Step size of the optimizer.", panel=Panel.LEARNING)
     )
-    seed: int = field(default=0, metadata=about("Seed of everything random.", panel=Panel.RUN))
-    device: str = field(
-        default="auto",
-        metadata=about(
-            f"Where it runs: {', '.join(DEVICES)}; cuda:N picks one GPU.", panel=Panel.RUN
-        ),
-    )
+    seed: int = seed_option()
+    device: str = device_option("it runs")
     precision: str = field(
         default="auto",
         metadata=about(
@@ -101,9 +98,7 @@ class TrainConfig:
             choices=PRECISIONS,
         ),
     )
-    threads: int = field(
-        default=0, metadata=about("CPU threads; 0 takes all cores.", panel=Panel.RUN)
-    )
+    threads: int = threads_option()
     checkpoint_every: int = field(
         default=500, metadata=about("Steps between checkpoints.", panel=Panel.OUTPUT)
     )
