@@ -21,6 +21,7 @@ from dubcli.config.settings_common import (
     threads_option,
 )
 
+LIPS_FOLLOW = ("speech", "sound")
 SYNC_MODES = ("loop", "bounce", "freeze", "cut", "pad")
 _MOST_OFFSET_S = 86_400
 
@@ -207,6 +208,15 @@ class DubConfig:
             "Leave the original picture while nobody speaks in the new audio.", panel=Panel.SOUND
         ),
     )
+    lips_follow: str = field(
+        default=LIPS_FOLLOW[0],
+        metadata=about(
+            "What moves the lips: speech, so that they rest under music, laughter and noise, or "
+            "sound, all that is heard, for a song.",
+            panel=Panel.SOUND,
+            choices=LIPS_FOLLOW,
+        ),
+    )
     deinterlace: bool = field(
         default=False,
         metadata=about(
@@ -270,6 +280,11 @@ class DubConfig:
             self.sync_mode in SYNC_MODES,
             f"Unknown sync mode '{self.sync_mode}'.",
             f"Use one of {', '.join(SYNC_MODES)}.",
+        )
+        check(
+            self.lips_follow in LIPS_FOLLOW,
+            f"Lips cannot follow '{self.lips_follow}'.",
+            f"Use {' or '.join(LIPS_FOLLOW)}.",
         )
         check_detector(self.detector)
         check_device(self.device)

@@ -113,7 +113,7 @@ def _speaker(job: LoadedJob, speech: Speech, choice: Choice, schedule: Schedule)
     strength = visible[timeline.source_index]
     jumps = picture_jumps(track, timeline)
     if job.config.keep_silent_frames:
-        strength = np.minimum(strength, speech_strength(speech.waveform, schedule, jumps))
+        strength = np.minimum(strength, speech_strength(speech.activity, schedule, jumps))
     if schedule.part is not None:
         strength = np.minimum(strength, part_strength(schedule.part, timeline, jumps))
     return Speaker(speech=speech, choice=choice, visible=visible, strength=strength)

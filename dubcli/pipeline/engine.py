@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dubcli.audio.features import extract_features
+from dubcli.audio.speech_detector import SpeechDetector
 from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.closing import Closeable
@@ -189,6 +190,16 @@ class Engine(Closeable):
         """
         return self._once(
             "speech encoder", lambda: SpeechEncoder(part_path("speech-encoder", self.manifest))
+        )
+
+    def speech_detector(self) -> SpeechDetector:
+        """The network that tells speech from all else that is heard.
+
+        Raises:
+            WeightsError: It is missing or damaged.
+        """
+        return self._once(
+            "speech detector", lambda: SpeechDetector(part_path("speech-activity", self.manifest))
         )
 
     def sync_expert(self, role: str, device: torch.device) -> SyncScorer | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dubcli.audio.speech_activity import SpeechActivity, mute_pauses, speech_activity
 from dubcli.config import DubConfig, Voice
 from dubcli.core.types import AudioStreamInfo, Waveform
 from dubcli.media.container.probe import probe, require_audio
@@ -28,12 +29,14 @@ class Speech:
 
     Attributes:
         voice: Who, and the file.
-        waveform: The recording at the features' rate.
+        waveform: The recording at the features' rate, its pauses muted where lips follow speech.
+        activity: When somebody speaks in it.
         audio_s: Its exact length, seconds.
     """
 
     voice: Voice
     waveform: Waveform
+    activity: SpeechActivity
     audio_s: Fraction
 
 
@@ -72,7 +75,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
     config, began = job.config, time.perf_counter()
-    speeches = tuple(_read_speech(voice, config) for voice in config.voices)
+    speeches = tuple(_read_speech(voice, config, engine) for voice in config.voices)
     longest = max(range(len(speeches)), key=lambda place: speeches[place].audio_s)
     sound, sound_info = speeches[longest].voice.audio, job.recordings[longest]
     lowered_db = 0.0
@@ -121,6 +124,9 @@ def _load_models(job: Job, engine: Engine) -> ModelPair:
     return ModelPair(motion=motion, render=render)
 
 
-def _read_speech(voice: Voice, config: DubConfig) -> Speech:
+def _read_speech(voice: Voice, config: DubConfig, engine: Engine) -> Speech:
     waveform, audio_s = read_audio(voice.audio, config)
-    return Speech(voice=voice, waveform=waveform, audio_s=audio_s)
+    activity = speech_activity(waveform, engine.speech_detector())
+    if config.lips_follow == "speech":
+        waveform = mute_pauses(waveform, activity)
+    return Speech(voice=voice, waveform=waveform, activity=activity, audio_s=audio_s)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.audio.log_mel import SAMPLE_RATE
-from dubcli.audio.speech_activity import LEAST_PAUSE_S, speaking_ranges
+from dubcli.audio.speech_activity import LEAST_PAUSE_S, SpeechActivity
 from dubcli.config import DubConfig
 from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, DecodeError, MediaError, ProbeError
+from dubcli.core.formatting import clock_time, in_time
 from dubcli.core.types import F32, Bool, MediaInfo, Waveform
 from dubcli.face.track import fade
 from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
@@ -27,6 +28,8 @@ _HIGHEST_PEAK_DB = -1.0
 # A change of loudness that is not worth encoding the sound anew.
 _LEAST_GAIN_DB = 0.05
 _SILENT_PEAK_DB = -70.0
+# Music, laughter or noise that lasts so long is told to the user.
+_LEAST_OTHER_SOUND_S = 1
 _FADE_FRAMES = 5
 
 
@@ -249,6 +252,22 @@ def sound_notes(levels: Levels, schedule: Schedule, times: FrameTimes) -> list[s
     return notes
 
 
+def speech_notes(activity: SpeechActivity, audio: Path, lips_follow: str) -> list[str]:
+    """Sentences for the user on sound in a recording that is no speech."""
+    if lips_follow != "speech":
+        return []
+    if activity.ranges and not activity.is_heard:
+        return [f"No speech was heard in '{audio}': the lips follow all of its sound."]
+    other_s = sum((end_s - begin_s for begin_s, end_s in activity.other_sound), Fraction(0))
+    if other_s < _LEAST_OTHER_SOUND_S:
+        return []
+    length, first = in_time(float(other_s)), clock_time(float(activity.other_sound[0][0]))
+    return [
+        f"For {length} of '{audio}', first at {first}, there is sound but nobody speaks: the lips "
+        "rest there. With --lips-follow sound they move."
+    ]
+
+
 def sound_edit(config: DubConfig, info: MediaInfo, levels: Levels, schedule: Schedule) -> SoundEdit:
     """What is done to the driving audio on its way into the result.
 
@@ -262,21 +281,21 @@ def sound_edit(config: DubConfig, info: MediaInfo, levels: Levels, schedule: Sch
     return SoundEdit(skip_s=schedule.skip_s, gain_db=levels.gain_db, own=own, part=part)
 
 
-def speech_strength(waveform: Waveform, schedule: Schedule, cuts: Bool) -> F32:
+def speech_strength(activity: SpeechActivity, schedule: Schedule, cuts: Bool) -> F32:
     """Weight of the dub at each position of the timeline: 0 while nobody speaks.
 
     The fades lie inside the pause, so what is said keeps the dubbed mouth throughout: five frames
     on each side, fewer in a pause too short for them.
 
     Args:
-        waveform: The driving audio; seconds 0 of its clock is its own start.
+        activity: Of the driving audio; second 0 of its clock is its own start.
         schedule: When it is heard.
         cuts: Whether the picture jumps before this position. Shape (N,).
 
     Returns:
         Shape (N,), in [0, 1].
     """
-    quiet = _quiet_positions(waveform, schedule)
+    quiet = _quiet_positions(activity, schedule)
     weight = np.ones(len(quiet), np.float32)
     edges = np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8))
     starts, stops = np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()
@@ -303,14 +322,14 @@ def _pause_weights(cuts: Bool, first: int, stop: int) -> F32:
     return 1 - fade(pause, np.cumsum(cuts[around], dtype=np.int64), length)[pause]
 
 
-def _quiet_positions(waveform: Waveform, schedule: Schedule) -> Bool:
+def _quiet_positions(activity: SpeechActivity, schedule: Schedule) -> Bool:
     """Positions of the timeline during which nobody speaks. Shape (N,)."""
     timeline = schedule.timeline
     starts = timeline.pts
     ends = np.append(starts[1:], timeline.end_pts)
     quiet = np.ones(len(timeline), np.bool_)
     heard_s = (schedule.skip_s, schedule.audio_s)
-    for begin_s, end_s in speaking_ranges(waveform):
+    for begin_s, end_s in activity.ranges:
         begin_s, end_s = max(begin_s, heard_s[0]), min(end_s, heard_s[1])
         if begin_s >= end_s:
             continue

@@ -12,7 +12,7 @@ from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.report import left_ranges
-from dubcli.pipeline.soundtrack import sound_notes
+from dubcli.pipeline.soundtrack import sound_notes, speech_notes
 from dubcli.pipeline.speakers import PreparedSpeaker
 from dubcli.pipeline.stored_identity import remarks
 from dubcli.preview.plan_types import Estimate, PlannedRange
@@ -54,6 +54,8 @@ def remarks_on(
     notes = [note for one in speakers for note in remarks(one.looks, job.identity)]
     num_interlaced = decision.found.num_interlaced
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
+    for speech in job.speeches:
+        notes += speech_notes(speech.activity, speech.voice.audio, job.config.lips_follow)
     return notes + sound_notes(job.levels, decision.schedule, decision.found.times)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 from studio import (
     DEMO_SPEECH,
     NUM_FRAMES,
@@ -28,6 +29,7 @@ from studio import (
 from typer.testing import CliRunner
 
 from dubcli.cli.app import app
+from dubcli.core.types import F32
 from dubcli.media.sound.loudness import measure_loudness
 from dubcli.pipeline import model_input
 
@@ -297,3 +299,35 @@ def test_options_stand_together_in_the_report(tmp_path: Path) -> None:
     assert report["audio_gain_db"] < -1
     assert report["config"]["mix_original"] == "-20"
     assert report["frames_passed_through"].get("silence", 0) > 0
+
+
+def _words_and(other: F32, path: Path) -> Path:
+    """0.8 s of the bundled speech, then 1.6 s of something else, 24 kHz."""
+    words, rate = soundfile.read(DEMO_SPEECH, dtype="float32")
+    soundfile.write(path, np.concatenate([words[: round(0.8 * rate)], other]), rate)
+    return path
+
+
+def test_lips_rest_under_music_and_follow_it_if_asked(tmp_path: Path) -> None:
+    source = face_clip(tmp_path / "in.mkv", "scale=240:240", frames=60)
+    time = np.arange(round(1.6 * 24_000)) / 24_000
+    chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (220, 277.2, 329.6))
+    music = (0.2 * chord * np.exp(-4 * (time % 0.5))).astype(np.float32)
+    with_music = _words_and(music, tmp_path / "music.wav")
+    quiet = _words_and(np.zeros_like(music), tmp_path / "quiet.wav")
+    as_usual: dict[str, Any] = {"model": "iptalker", "lossless": True}
+    rested = dub_here(source, with_music, tmp_path / "rested.mkv", **as_usual)
+    dub_here(source, quiet, tmp_path / "quiet.mkv", **as_usual)
+    followed = dub_here(
+        source, with_music, tmp_path / "followed.mkv", **as_usual, lips_follow="sound"
+    )
+    assert any("nobody speaks" in warning for warning in rested.warnings)
+    assert not any("nobody speaks" in warning for warning in followed.warnings)
+
+    def difference(other: str) -> float:
+        """Mean difference of the late frames to those that rest, levels."""
+        both = list(pairs_of(tmp_path / "rested.mkv", tmp_path / other))[47:]
+        grey = [[one.frame.to_ndarray(format="gray") for one in (a, b)] for _, a, b in both]
+        return float(np.mean([np.abs(a.astype(float) - b).mean() for a, b in grey]))
+
+    assert difference("quiet.mkv") < 0.5 * difference("followed.mkv")

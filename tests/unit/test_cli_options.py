@@ -39,6 +39,7 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "match_loudness": (["--match-loudness"], True),
     "mix_original": (["--mix-original", "-20dB"], "-20dB"),
     "keep_silent_frames": (["--keep-silent-frames"], True),
+    "lips_follow": (["--lips-follow", "sound"], "sound"),
     "start": (["--start", "1:30"], "1:30"),
     "end": (["--end", "100.5"], "100.5"),
     "deinterlace": (["--deinterlace"], True),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dubcli.audio.speech_activity import SpeechActivity, loud_ranges
 from dubcli.config import SYNC_MODES, DubConfig
 from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, FfmpegError
@@ -207,7 +208,8 @@ def _strength(
     schedule = schedule_sound(_config(**settings), _info(), waveform.duration_s, TIMES)
     jumps: Bool = np.zeros(len(schedule.timeline), np.bool_)
     jumps[list(cuts)] = True
-    return speech_strength(waveform, schedule, jumps).tolist(), schedule
+    activity = SpeechActivity(ranges=tuple(loud_ranges(waveform)), is_heard=False)
+    return speech_strength(activity, schedule, jumps).tolist(), schedule
 
 
 FALLING = [5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
