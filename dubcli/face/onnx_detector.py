@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dubcli.core.closing import Closeable
-from dubcli.core.types import F32, FaceObservation, Frame
+from dubcli.core.types import F32, U8, FaceObservation, Frame
 from dubcli.face.detect import MAX_FACES, look_closer, observe
 from dubcli.face.landmarks import KEPT
-from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork
+from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork, whole_picture
 from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
+from dubcli.face.mesh.orientation import QUARTER_TURNS, FaceCheck
 
 if TYPE_CHECKING:
     from dubcli.weights.manifest import Manifest
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 # How sure the networks must be of a face: the near detector in a whole picture and in one that
 # was cut out, the far one, and the mesh.
 _LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
+# The check tells surer guesses from less sure ones by itself.
+_LEAST_IN_CHECK = 0.1
+# Where no upright face is seen, pictures are turned at most so many frames later: half a second.
+_LONGEST_WAIT = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,9 @@ class FaceNetworks:
 class OnnxFaceDetector(Closeable):
     """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
 
+    Where that finds nothing either, the picture is turned: somebody may lie, or the video may lack
+    its rotation tag.
+
     Args:
         max_faces: How many faces are followed at once.
         networks: In memory; read from the files of this installation by default.
@@ -76,10 +84,13 @@ class OnnxFaceDetector(Closeable):
         networks = networks or FaceNetworks.load()
         near, landmarks = networks.near, networks.landmarks
         self._far = networks.far
-        self._mesh = FaceMesh(near, landmarks, max_faces, _LEAST_PRESENCE, follows=True)
+        check = FaceCheck(near.with_least(_LEAST_IN_CHECK))
+        self._near = near
+        self._mesh = FaceMesh(near, landmarks, check, max_faces, _LEAST_PRESENCE, follows=True)
         self._still_mesh = FaceMesh(
-            near.with_least(_LEAST_NEAR_IN_CUT), landmarks, 1, _LEAST_PRESENCE, follows=False
+            near.with_least(_LEAST_NEAR_IN_CUT), landmarks, check, 1, _LEAST_PRESENCE, follows=False
         )
+        self._turned = _Waiting(_LONGEST_WAIT)
 
     def close(self) -> None:
         """Forget the faces; the networks are freed with the detector."""
@@ -88,6 +99,7 @@ class OnnxFaceDetector(Closeable):
     def reset(self) -> None:
         """Forget the faces that were followed: what comes next is of another video."""
         self._mesh.reset()
+        self._turned.reset()
 
     def detect(self, frame: Frame) -> list[FaceObservation]:
         """Faces of one frame, largest first, in display px.
@@ -104,7 +116,46 @@ class OnnxFaceDetector(Closeable):
             found = look_closer(
                 frame.image, boxes, lambda cut: _kept(self._still_mesh.process(cut))
             )
+        if not found and self._turned.is_due():
+            found = self._detect_turned(frame.image)
+        if found:
+            self._turned.reset()
         return observe(frame, found)
+
+    def _detect_turned(self, image: U8) -> list[F32]:
+        """Faces that lie on their side or upside down."""
+        for turn in QUARTER_TURNS[1:]:
+            region = whole_picture(image, turn)
+            boxes = [box for net in (self._near, self._far) for box in net.detect(image, region)]
+            found = _kept(self._mesh.take_up(image, boxes))
+            if found:
+                return found
+        return []
+
+
+class _Waiting:
+    """Says when to try again what failed: after one frame, three, and so on.
+
+    Args:
+        longest: Frames between two tries at most.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self.reset()
+
+    def reset(self) -> None:
+        """Try at the next frame."""
+        self._wait = self._left = 0
+
+    def is_due(self) -> bool:
+        """Whether to try at this frame; asked once a frame."""
+        if self._left:
+            self._left -= 1
+            return False
+        self._wait = min(2 * self._wait + 1, self._longest - 1)
+        self._left = self._wait
+        return True
 
 
 def _kept(faces: list[F32]) -> list[F32]:

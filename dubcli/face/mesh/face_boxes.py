@@ -59,7 +59,8 @@ class FaceBox:
         score: How sure the network is, 0 to 1.
         low: Upper left corner, px. Shape (2,).
         high: Lower right corner, px. Shape (2,).
-        keypoints: Eyes (the picture's left one first), nose, mouth, ears, px. Shape (6, 2).
+        keypoints: Eyes (the left one of an upright face first), nose, mouth, ears, px.
+            Shape (6, 2).
     """
 
     score: float
@@ -92,11 +93,16 @@ class FaceBoxNetwork:
         other._least = np.float32(score)
         return other
 
-    def detect(self, image: U8) -> list[FaceBox]:
-        """Faces of a picture (H, W, 3), surest first."""
-        height, width = image.shape[:2]
-        whole = Region(width / 2, height / 2, max(height, width), 0.0)
-        picture = sample(image, whole, self._size, is_black_outside=True)
+    def detect(self, image: U8, region: Region | None = None) -> list[FaceBox]:
+        """Faces of a picture, surest first.
+
+        Args:
+            image: Shape (H, W, 3).
+            region: Where faces are looked for, and which way up; the whole picture by default.
+        """
+        if region is None:
+            region = whole_picture(image)
+        picture = sample(image, region, self._size, is_black_outside=True)
         raw, logits = self._session.run(None, {"picture": picture})
         # Doubles: the exponential of -100 is beyond single precision.
         scores = (1 / (1 + np.exp(-np.clip(logits, -100, 100).astype(np.float64)))).astype(_F32)
@@ -112,9 +118,15 @@ class FaceBoxNetwork:
         is_box = (points[:, 1] >= points[:, 0]).all(1)
         merged, best = merge(points[is_box], scores[likely][is_box])
         return [
-            FaceBox(score, placed[0], placed[1], placed[2:])
-            for score, placed in zip(best, map(whole.to_picture, merged), strict=True)
+            FaceBox(score, placed[:2].min(0), placed[:2].max(0), placed[2:])
+            for score, placed in zip(best, map(region.to_picture, merged), strict=True)
         ]
+
+
+def whole_picture(image: U8, rotation: float = 0.0) -> Region:
+    """The square around all of a picture (H, W, 3), turned by radians about its middle."""
+    height, width = image.shape[:2]
+    return Region(width / 2, height / 2, max(height, width), rotation)
 
 
 def anchor_centres(kind: BoxNetworkKind) -> F32:

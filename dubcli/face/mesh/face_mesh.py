@@ -8,19 +8,23 @@ arXiv:2006.10962), which looks at lips and eyes a second time. Nothing is smooth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dubcli.core.onnx_session import open_session
 from dubcli.core.types import F32, U8
-from dubcli.face.mesh.face_boxes import FaceBoxNetwork
+from dubcli.face.mesh.face_boxes import FaceBox, FaceBoxNetwork
+from dubcli.face.mesh.orientation import FaceCheck
 from dubcli.face.mesh.region import Region, around, without_doubles
 from dubcli.face.mesh.region_sampling import sample
 
 _SIZE = 192
 # Outer corners of the eyes: a region is turned so that they lie level.
 _EYES = (33, 263)
+# Faces that are followed are checked in every so many pictures: landmarks may slip off a face.
+_CHECKED_EVERY = 8
 
 
 class LandmarkNetwork:
@@ -56,11 +60,12 @@ class LandmarkNetwork:
 
 
 class FaceMesh:
-    """Finds and follows faces.
+    """Finds and follows faces, whichever way up.
 
     Args:
         boxes: Finds faces that are not followed yet.
         landmarks: Sees a face's landmarks.
+        check: Tells which way up faces are, and whether landmarks lie on them.
         max_faces: The detector looks for more only while fewer are followed.
         least_presence: A face is one where the network is surer than this.
         follows: Pictures are a video's frames in order; else each stands for itself.
@@ -70,21 +75,25 @@ class FaceMesh:
         self,
         boxes: FaceBoxNetwork,
         landmarks: LandmarkNetwork,
+        check: FaceCheck,
         max_faces: int,
         least_presence: float,
         follows: bool,
     ) -> None:
         self._boxes = boxes
         self._landmarks = landmarks
+        self._check = check
         self._max_faces = max_faces
         self._least = least_presence
         self._follows = follows
         self._followed: list[Region] = []
         self._shape: tuple[int, ...] = ()
+        self._num_seen = 0
 
     def reset(self) -> None:
         """Forget the faces that were followed."""
         self._followed = []
+        self._num_seen = 0
 
     def process(self, image: U8) -> list[F32]:
         """Landmarks of each face.
@@ -98,24 +107,54 @@ class FaceMesh:
         if image.shape != self._shape:
             self.reset()
         self._shape = image.shape
-        found: list[Region] = []
+        is_due = self._num_seen % _CHECKED_EVERY == 0
+        self._num_seen += 1
+        found: list[FaceBox] = []
         if len(self._followed) < self._max_faces:
-            found = [
-                around(box.low, box.high, box.keypoints[0], box.keypoints[1])
-                for box in self._boxes.detect(image)[: self._max_faces]
-            ]
+            found = self._boxes.detect(image)[: self._max_faces]
+        return self._see(image, found, is_due)
+
+    def take_up(self, image: U8, found: Sequence[FaceBox]) -> list[F32]:
+        """Landmarks of faces that another detector found; they are followed from here on.
+
+        Args:
+            image: The one that `process` was given last. Shape (H, W, 3).
+            found: At most as many faces as are followed count.
+
+        Returns:
+            As `process`.
+        """
+        return self._see(image, found[: self._max_faces], is_due=False)
+
+    def _see(self, image: U8, found: Sequence[FaceBox], is_due: bool) -> list[F32]:
+        boxes = {
+            around(box.low, box.high, box.keypoints[0], box.keypoints[1]): box for box in found
+        }
         faces: list[F32] = []
-        regions: list[Region] = []
         # Those that are followed come last, so they take the place of what was found again.
-        for region in without_doubles([*found, *self._followed]):
-            if not region.is_finite:
-                continue
-            points, presence = self._landmarks.see(image, region)
-            if presence <= self._least:
-                continue
-            faces.append(points)
-            plane = points[:, :2]
-            regions.append(around(plane.min(0), plane.max(0), *plane[list(_EYES)]))
+        for region in without_doubles([*boxes, *self._followed]):
+            if region in boxes:
+                points = self._look_at_found(image, boxes[region])
+            else:
+                points = self._look(image, region, is_due)
+            if points is not None:
+                faces.append(points)
         if self._follows:
-            self._followed = regions
+            planes = (points[:, :2] for points in faces)
+            self._followed = [
+                around(plane.min(0), plane.max(0), *plane[list(_EYES)]) for plane in planes
+            ]
         return faces
+
+    def _look_at_found(self, image: U8, box: FaceBox) -> F32 | None:
+        """Landmarks of a face that nobody has followed: as it stands, else turned."""
+        seen = (self._look(image, region, True) for region in self._check.regions(image, box))
+        return next((points for points in seen if points is not None), None)
+
+    def _look(self, image: U8, region: Region, is_checked: bool) -> F32 | None:
+        if not region.is_finite:
+            return None
+        points, presence = self._landmarks.see(image, region)
+        if presence <= self._least:
+            return None
+        return None if is_checked and not self._check.is_face(image, points) else points
