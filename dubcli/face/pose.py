@@ -52,12 +52,26 @@ class Pose:
         )
 
     def yaw_deg(self) -> F64:
-        """Turn of the head to the side, degrees; 0 is frontal. Shape (T,)."""
-        return np.degrees(np.arcsin(np.clip(self.rotation[:, 0, 2], -1, 1)))
+        """Turn of the head to its side, degrees; 0 is frontal. Shape (T,)."""
+        return np.degrees(np.arcsin(np.clip(self._depth_axis()[:, 0], -1, 1)))
 
     def pitch_deg(self) -> F64:
         """Nod of the head, degrees; 0 is frontal. Shape (T,)."""
-        return np.degrees(np.arcsin(np.clip(self.rotation[:, 1, 2], -1, 1)))
+        return np.degrees(np.arcsin(np.clip(self._depth_axis()[:, 1], -1, 1)))
+
+    def roll_deg(self) -> F64:
+        """Turn of the head within the picture, clockwise, degrees; 0 is upright. Shape (T,)."""
+        return np.degrees(np.arctan2(self.rotation[:, 1, 0], self.rotation[:, 0, 0]))
+
+    def _depth_axis(self) -> F64:
+        """X and y of the face's z axis in the picture, turned by quarters until it is upright.
+
+        Of somebody who lies down, a nod goes along the picture's x axis. Shape (T, 2).
+        """
+        quarter = np.radians(90 * np.round(self.roll_deg() / 90))
+        x, y = self.rotation[:, 0, 2], self.rotation[:, 1, 2]
+        cos, sin = np.cos(quarter), np.sin(quarter)
+        return np.stack([cos * x + sin * y, cos * y - sin * x], 1)
 
 
 @cache
@@ -138,7 +152,7 @@ def crop_alignment(pose: Pose, crop_size: tuple[int, int]) -> Alignment:
         crop_size: Height, width of the crop, px.
     """
     height, width = crop_size
-    roll = np.arctan2(pose.rotation[:, 1, 0], pose.rotation[:, 0, 0])
+    roll = np.radians(pose.roll_deg())
     factor = _UNIT * height / pose.scale
     cos, sin = factor * np.cos(roll), factor * np.sin(roll)
     linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.types import F32, Bool, Int
-from dubcli.face.landmarks import CHIN, JAW, LIPS_OUTER
+from dubcli.face.landmarks import CHIN, EYE_CORNERS, JAW, LIPS_OUTER
 from dubcli.face.pose import fit_pose
 
 MIN_FACE_PX = 40
@@ -67,10 +67,7 @@ def frame_validity(
     turned[present] = (np.abs(pose.yaw_deg()) > MAX_YAW_DEG) | (
         np.abs(pose.pitch_deg()) > MAX_PITCH_DEG
     )
-    jaw = landmarks[:, JAW]
-    # The ends of the jaw line lie at the ears: only its lower half counts, from lip level down.
-    lower = jaw[:, :, 1] > landmarks[:, LIPS_OUTER, 1].mean(1, keepdims=True)
-    jaw = np.where(lower[..., None], jaw, landmarks[:, CHIN, None])
+    jaw = _lower_jaw(landmarks)
     cut_off = (_outside(landmarks[:, LIPS_OUTER], size) > _LIPS_MARGIN * height) | (
         _outside(jaw, size) > _JAW_MARGIN * height
     )
@@ -117,6 +114,15 @@ def _brief(valid: Bool, shot: Int) -> Bool:
     length = np.bincount(run)[run] if len(run) else run
     shot_length = np.bincount(shot)[shot] if len(shot) else shot
     return valid & (length < MIN_RUN_FRAMES) & (length < shot_length)
+
+
+def _lower_jaw(landmarks: F32) -> F32:
+    """The jaw line from lip level down, as the face stands: its ends lie at the ears. (T, J, 3)."""
+    jaw = landmarks[:, JAW]
+    lips = landmarks[:, LIPS_OUTER, :2].mean(1)
+    down = lips - landmarks[:, EYE_CORNERS, :2].mean(1)
+    is_lower = np.einsum("tji,ti->tj", jaw[..., :2] - lips[:, None], down) > 0
+    return np.where(is_lower[..., None], jaw, landmarks[:, CHIN, None])
 
 
 def _outside(points: F32, size: tuple[float, float]) -> F32:

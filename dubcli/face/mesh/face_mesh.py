@@ -107,26 +107,28 @@ class FaceMesh:
         if image.shape != self._shape:
             self.reset()
         self._shape = image.shape
-        is_due = self._num_seen % _CHECKED_EVERY == 0
-        self._num_seen += 1
         found: list[FaceBox] = []
         if len(self._followed) < self._max_faces:
             found = self._boxes.detect(image)[: self._max_faces]
-        return self._see(image, found, is_due)
+        return self._see(image, found)
 
     def take_up(self, image: U8, found: Sequence[FaceBox]) -> list[F32]:
-        """Landmarks of faces that another detector found; they are followed from here on.
+        """Landmarks of faces that another detector found, in any turn of a picture.
+
+        Only what is surely a face counts; it is followed from the next picture on.
 
         Args:
-            image: The one that `process` was given last. Shape (H, W, 3).
-            found: At most as many faces as are followed count.
+            image: The picture that `process` was given last. Shape (H, W, 3).
+            found: Where faces may be.
 
         Returns:
             As `process`.
         """
-        return self._see(image, found[: self._max_faces], is_due=False)
+        return self._see(image, found[: self._max_faces], only_sure=True)
 
-    def _see(self, image: U8, found: Sequence[FaceBox], is_due: bool) -> list[F32]:
+    def _see(self, image: U8, found: Sequence[FaceBox], only_sure: bool = False) -> list[F32]:
+        is_due = self._num_seen % _CHECKED_EVERY == 0
+        self._num_seen += 1
         boxes = {
             around(box.low, box.high, box.keypoints[0], box.keypoints[1]): box for box in found
         }
@@ -134,9 +136,12 @@ class FaceMesh:
         # Those that are followed come last, so they take the place of what was found again.
         for region in without_doubles([*boxes, *self._followed]):
             if region in boxes:
-                points = self._look_at_found(image, boxes[region])
+                points = self._look_at_found(image, region, boxes[region], only_sure)
             else:
-                points = self._look(image, region, is_due)
+                points = self._look(image, region)
+                if points is not None and is_due:
+                    is_face = self._check.evidence(image, points).is_possible
+                    points = points if is_face else None
             if points is not None:
                 faces.append(points)
         if self._follows:
@@ -146,15 +151,23 @@ class FaceMesh:
             ]
         return faces
 
-    def _look_at_found(self, image: U8, box: FaceBox) -> F32 | None:
-        """Landmarks of a face that nobody has followed: as it stands, else turned."""
-        seen = (self._look(image, region, True) for region in self._check.regions(image, box))
-        return next((points for points in seen if points is not None), None)
+    def _look_at_found(
+        self, image: U8, region: Region, box: FaceBox, only_sure: bool
+    ) -> F32 | None:
+        """Landmarks of a face that nobody has followed: as it was found, or turned."""
+        points = self._look(image, region)
+        evidence = None if points is None else self._check.evidence(image, points)
+        if evidence is not None and evidence.is_sure:
+            return points
+        for turned in self._check.turned(image, box):
+            others = self._look(image, turned)
+            if others is not None and self._check.evidence(image, others).is_sure:
+                return others
+        is_taken = evidence is not None and evidence.is_possible and not only_sure
+        return points if is_taken else None
 
-    def _look(self, image: U8, region: Region, is_checked: bool) -> F32 | None:
+    def _look(self, image: U8, region: Region) -> F32 | None:
         if not region.is_finite:
             return None
         points, presence = self._landmarks.see(image, region)
-        if presence <= self._least:
-            return None
-        return None if is_checked and not self._check.is_face(image, points) else points
+        return points if presence > self._least else None

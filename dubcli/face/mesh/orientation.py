@@ -9,7 +9,7 @@ upright, and there its eyes, nose and mouth must be those of the mesh.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,18 +19,48 @@ from dubcli.face.mesh.region import Region, around
 
 QUARTER_TURNS = tuple(turn * math.pi / 2 for turn in range(4))
 
-# Chosen on the training clips, see docs/faces.md. The detector's least score on a face whose
-# landmarks are right, and how far its eyes, nose and mouth may lie from those of the mesh, in
-# distances of the eyes.
-_LEAST_SCORE, _MOST_APART = 0.5, 1.0
+# Chosen on the training clips, see docs/faces.md. For landmarks that are surely a face's: the
+# detector's least score, and how far its eyes, nose and mouth may lie from the mesh's, in distances
+# of the eyes. Faces in profile reach less.
+_SURE_SCORE, _SURE_APART = 0.75, 0.5
+# For landmarks that may be a face's. Another way up may score better by the last figure.
+_LEAST_SCORE, _MOST_APART, _MOST_BEHIND = 0.5, 0.9, 0.15
 # Around a box of the detector: the whole head.
 _HEAD = 2.0
 # Mesh points of the detector's first four keypoints.
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _MOUTH = (33, 133), (362, 263), (1,), (13, 14)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """How well a detector agrees with landmarks.
+
+    Attributes:
+        score: How sure it is of a face that is upright as the landmarks have it, 0 to 1.
+        lead: By how much it is less sure of any other way up.
+        apart: How far its eyes, nose and mouth lie from those of the landmarks at most, distances
+            of the eyes.
+    """
+
+    score: float
+    lead: float
+    apart: float
+
+    @property
+    def is_sure(self) -> bool:
+        """The landmarks lie on a face, eyes up and mouth down."""
+        return self.score >= _SURE_SCORE and self.lead >= 0 and self.apart <= _SURE_APART
+
+    @property
+    def is_possible(self) -> bool:
+        """Nothing speaks against it."""
+        return (
+            self.score >= _LEAST_SCORE and self.lead >= -_MOST_BEHIND and self.apart <= _MOST_APART
+        )
+
+
 class FaceCheck:
-    """Tells where landmarks of a found face may lie, and whether those that were seen do.
+    """Tells which way up a found face may be, and whether landmarks lie on it.
 
     Args:
         boxes: The near detector, with a low least score.
@@ -39,22 +69,22 @@ class FaceCheck:
     def __init__(self, boxes: FaceBoxNetwork) -> None:
         self._boxes = boxes
 
-    def regions(self, image: U8, box: FaceBox) -> Iterator[Region]:
-        """Squares in which the landmarks of a face may be seen, the likeliest first.
+    def turned(self, image: U8, box: FaceBox) -> list[Region]:
+        """Squares for the landmarks of a face that is not upright, the likeliest first.
 
         Args:
             image: Shape (H, W, 3).
             box: Where a detector found the face.
         """
-        yield around(box.low, box.high, box.keypoints[0], box.keypoints[1])
         x, y = (float(value) for value in (box.low + box.high) / 2)
         side = _HEAD * float((box.high - box.low).max())
-        seen = [self._surest(image, Region(x, y, side, turn)) for turn in QUARTER_TURNS]
-        for found in sorted(filter(None, seen), key=lambda one: one.score, reverse=True):
-            yield around(found.low, found.high, found.keypoints[0], found.keypoints[1])
+        seen = [self._surest(image, Region(x, y, side, turn)) for turn in QUARTER_TURNS[1:]]
+        likely = [found for found in seen if found is not None and found.score >= _SURE_SCORE]
+        likely.sort(key=lambda found: found.score, reverse=True)
+        return [around(one.low, one.high, one.keypoints[0], one.keypoints[1]) for one in likely]
 
-    def is_face(self, image: U8, points: F32) -> bool:
-        """Whether landmarks lie on a face, its eyes up and its mouth down as they have it.
+    def evidence(self, image: U8, points: F32) -> Evidence:
+        """What the detector says to landmarks.
 
         Args:
             image: Shape (H, W, 3).
@@ -64,18 +94,20 @@ class FaceCheck:
         left, right = (plane[list(eye)].mean(0) for eye in (_LEFT_EYE, _RIGHT_EYE))
         region = around(plane.min(0), plane.max(0), left, right)
         if not region.is_finite:
-            return False
+            return Evidence(score=0, lead=-1, apart=math.inf)
         upright, *turned = (
-            self._surest(image, Region(region.centre_x, region.centre_y, region.side, rotation))
-            for rotation in (region.rotation + turn for turn in QUARTER_TURNS)
+            self._surest(image, replace(region, rotation=region.rotation + turn))
+            for turn in QUARTER_TURNS
         )
-        if upright is None or upright.score < _LEAST_SCORE:
-            return False
-        if any(other is not None and other.score > upright.score for other in turned):
-            return False
+        if upright is None:
+            return Evidence(score=0, lead=-1, apart=math.inf)
         marks = np.stack([left, right, plane[list(_NOSE)].mean(0), plane[list(_MOUTH)].mean(0)])
-        apart = np.linalg.norm(upright.keypoints[:4] - marks, axis=1).max()
-        return float(apart) <= _MOST_APART * max(float(np.linalg.norm(right - left)), 1e-6)
+        apart = float(np.linalg.norm(upright.keypoints[:4] - marks, axis=1).max())
+        return Evidence(
+            score=upright.score,
+            lead=upright.score - max((other.score for other in turned if other), default=0.0),
+            apart=apart / max(float(np.linalg.norm(right - left)), 1e-6),
+        )
 
     def _surest(self, image: U8, region: Region) -> FaceBox | None:
         return next(iter(self._boxes.detect(image, region)), None)
