@@ -14,7 +14,7 @@ from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View, as_json, emit, emit_table, say
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.config.commands import PLAN
-from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
+from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words, reasons_in_words
 
 if TYPE_CHECKING:
     from dubcli.preview.plan_types import FaceFacts, PlanReport, ResultFacts, ShotFacts, SourceFacts
@@ -187,7 +187,7 @@ def _cells(face: FaceFacts) -> tuple[str, ...]:
         _degrees(face.yaw_deg),
         _degrees(face.pitch_deg),
         f"{lips}{sure}",
-        ", ".join(f"{reason_in_words(key)}: {num}" for key, num in face.reasons.items()) or "-",
+        reasons_in_words(face.reasons) or "-",
     )
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from dubcli.cli.progress_view import Callback, shown_as
 from dubcli.config.view_config import ViewConfig
+from dubcli.core.formatting import reasons_in_words
 
 if TYPE_CHECKING:
     from dubcli.core.reports import DubReport, FinetuneReport
@@ -125,7 +126,7 @@ class View(ViewConfig):
         for warning in report.warnings:
             self.say(f"warning: {warning}")
         passed = sum(report.frames_passed_through.values())
-        reasons = ", ".join(f"{key}: {num}" for key, num in report.frames_passed_through.items())
+        reasons = reasons_in_words(report.frames_passed_through)
         self.say(
             f"{report.output}: {report.frames} frames, {report.frames_dubbed} dubbed"
             + (f", {passed} passed through ({reasons})" if passed else "")

@@ -166,6 +166,8 @@ def of_system(error: BaseException) -> DubError | None:
         return DeviceError("Memory ran out.", "Close other programs, or use a smaller video.")
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
         where = "" if error.filename is None else f"'{error.filename}': "
+        if error.errno == errno.ENAMETOOLONG:
+            return MediaError(f"{where}{error.strerror}.", "Use a shorter name or folder.")
         return MediaError(
             f"{where}{error.strerror}.",
             "Check that the disk has room, and that nobody moves or removes files meanwhile.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # Why frames stay as they are, by the word that reports use.
 REASONS = {
     "no_face": "face not seen",
@@ -19,9 +21,38 @@ REASONS = {
 }
 
 
+# What helps where no frame can be dubbed, by the reason that most of them have.
+REMEDIES = {
+    "too_small": "Use footage in which the face is at least 40 px high, or scale the video up.",
+    "turned_away": "Use footage in which the face looks towards the camera: at most 50 degrees "
+    "aside, 45 up or down.",
+    "cut_off": "Use footage that shows the whole mouth and chin, such as the video before it was "
+    "cropped.",
+    "covered": "Use footage without a mask, a hand or writing in front of the mouth.",
+    "blurred": "Use sharper footage, or a part in which the head moves less.",
+    "brief": "Use footage in which the face is seen for longer.",
+}
+_ANY_REMEDY = (
+    "Use footage in which a face is at least 40 px high and turned to the camera; dub plan shows "
+    "what is seen."
+)
+
+
 def reason_in_words(reason: str) -> str:
     """What a report's word for a reason means."""
     return REASONS.get(reason, reason.replace("_", " "))
+
+
+def reasons_in_words(counts: Mapping[str, int]) -> str:
+    """Such as `turned away: 12, mouth covered: 3`, the commonest reason first; '' for none."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{reason_in_words(reason)}: {num}" for reason, num in ordered)
+
+
+def remedy(counts: Mapping[str, int]) -> str:
+    """What to do where frames cannot be dubbed, by the commonest reason."""
+    commonest = max(counts, key=lambda reason: counts[reason], default="")
+    return REMEDIES.get(commonest, _ANY_REMEDY)
 
 
 def in_bytes(number: float) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from fractions import Fraction
 
 from dubcli.core.errors import ConfigError, NoFaceError
+from dubcli.core.formatting import reasons_in_words, remedy
 from dubcli.core.progress import Progress
 from dubcli.core.types import FaceTrack, MediaInfo
 from dubcli.face.detect import MAX_SIDE, FaceDetector
 from dubcli.face.shots import ShotDetector, Verdict
 from dubcli.face.track import Sighting, Tracker
-from dubcli.face.usability import Reason
+from dubcli.face.usability import where_seen
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
@@ -126,18 +127,26 @@ def usable_faces(analysis: Analysis) -> list[FaceTrack]:
     """
     usable = [track for track in analysis.tracks if track.valid.any()]
     if not usable:
-        if any(Reason.COVERED in track.reasons for track in analysis.tracks):
-            raise NoFaceError(
-                "No frame of the video shows a mouth that is not covered.",
-                "Use footage without a mask, a hand or writing in front of the mouth.",
-            )
-        seen = sorted({reason for track in analysis.tracks for reason in track.reasons if reason})
-        why = f" (faces were {', '.join(seen)})" if seen else ""
-        raise NoFaceError(
-            f"No frame of the video shows a usable face{why}.",
-            "Use footage in which a face is at least 40 px high and turned to the camera.",
-        )
+        raise _no_usable_face(analysis.tracks)
     return usable
+
+
+def _no_usable_face(tracks: Sequence[FaceTrack]) -> NoFaceError:
+    """What is wrong with the faces of a video, in how many frames, and what to do."""
+    if not tracks:
+        return NoFaceError("No face was found in the video.", remedy({}))
+    counts = Counter(
+        reason
+        for track in tracks
+        for reason, is_seen in zip(track.reasons, where_seen(track.reasons), strict=True)
+        if is_seen
+    )
+    if not counts:
+        return NoFaceError("No face is seen for long enough in the video.", remedy({}))
+    return NoFaceError(
+        f"No frame of the video shows a face that can be dubbed ({reasons_in_words(counts)}).",
+        remedy(counts),
+    )
 
 
 def choose_face(analysis: Analysis, number: int) -> FaceTrack:

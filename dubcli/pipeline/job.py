@@ -13,6 +13,7 @@ import torch
 from dubcli import __version__
 from dubcli.config import DubConfig
 from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.file_names import address_in, name_limit
 from dubcli.core.types import MediaInfo, VideoStreamInfo
 from dubcli.face.detect import require_detector
 from dubcli.identities.identity import Identity
@@ -224,6 +225,7 @@ def check_output(config: DubConfig, info: MediaInfo) -> Path:
         EncodeError: Its folder or its kind does not allow it.
     """
     output = config.output or default_output(config.video, info)
+    _check_name(output, config)
     inputs = [path.resolve() for path in (config.video, *(v.audio for v in config.voices))]
     if output.resolve() in inputs:
         raise ConfigError(
@@ -239,6 +241,28 @@ def check_output(config: DubConfig, info: MediaInfo) -> Path:
     if not os.access(output.parent, os.W_OK):
         raise EncodeError(f"'{output.parent}' cannot be written.", "Choose another with --output.")
     return output
+
+
+def _check_name(output: Path, config: DubConfig) -> None:
+    """Refuse what is no file's name, and names that are too long for the file system.
+
+    Raises:
+        EncodeError: The output, its report or its credentials cannot have their names.
+    """
+    address = "standard output" if output == Path("-") else address_in(output)
+    if address is not None:
+        raise EncodeError(
+            f"The result cannot be written to {address}.", "Name a file with --output."
+        )
+    limit = name_limit(output.parent)
+    for path in (output, report_path(output), sidecar_of(config, output)):
+        num_bytes = 0 if path is None else len(os.fsencode(path.name))
+        if num_bytes > limit:
+            raise EncodeError(
+                f"'{path}' cannot be written: its name takes {num_bytes} bytes, {limit} is the "
+                "most.",
+                "Use a shorter name with --output.",
+            )
 
 
 def require_free(output: Path, config: DubConfig) -> None:

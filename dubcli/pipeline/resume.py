@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dubcli.core.errors import EncodeError
+from dubcli.core.file_names import fitting_name
 
 _LOCK, _JOB, _FINISHING = "lock", "job.json", "finishing"
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 20
@@ -86,7 +87,7 @@ def job_folder(output: Path, fingerprint: str) -> Iterator[JobFolder]:
     Raises:
         EncodeError: Another run uses it, or it cannot be written.
     """
-    path = output.with_name(f"{output.name}.dubjob")
+    path = output.with_name(fitting_name(output.name, ".dubjob", output.parent))
     with _locked(path, output):
         known = _read(path).get("fingerprint")
         folder = JobFolder(path=path, is_resumed=known == fingerprint)

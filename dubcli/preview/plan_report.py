@@ -13,6 +13,7 @@ import torch
 from dubcli import __version__
 from dubcli.config import PlanConfig
 from dubcli.core.errors import ConfigError, DubError, EncodeError
+from dubcli.core.file_names import fitting_name
 from dubcli.core.progress import Progress
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.formats import choose_streams, container_of, default_output
@@ -296,7 +297,9 @@ def _picture_path(config: PlanConfig, output: Path) -> Path | None:
     """
     if not config.picture:
         return None
-    path = config.faces or output.with_name(f"{config.video.stem}.faces.png")
+    path = config.faces or output.with_name(
+        fitting_name(config.video.stem, ".faces.png", output.parent)
+    )
     if path.suffix.lower() != ".png":
         raise ConfigError(f"'{path}' is no name for a PNG.", "Use --faces NAME.png.")
     if path.is_dir():

@@ -317,3 +317,81 @@ def test_an_interrupt_leaves_nothing_behind(
     assert rest == "dub: interrupted; nothing was written.\n"
     assert kitchen.contents() == before
     assert sorted(path.name for path in kitchen.folder.iterdir()) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("https://example.org/v.mp4", "--audio", "speech.wav"),
+        ("face.mp4", "--audio", "https://example.org/v.mp4"),
+        ("face.mp4", "--audio", "speech.wav", "-o", "https://example.org/v.mp4"),
+        ("plan", "https://example.org/v.mp4"),
+        ("inspect", "https://example.org/v.mp4"),
+    ],
+)
+def test_an_address_is_no_file(
+    kitchen: Kitchen, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("face.mp4", "speech.wav"):
+        kitchen.copy(name)
+    monkeypatch.chdir(kitchen.folder)
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "https://example.org/v.mp4" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["video", "audio", "output"])
+def test_a_dash_is_no_file(kitchen: Kitchen, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"video": kitchen.copy("face.mp4"), "audio": kitchen.copy("speech.wav")}
+    names = {**names, "output": "out.mp4", place: "-"}
+    monkeypatch.chdir(kitchen.folder)
+    words = (names["video"], "--audio", names["audio"], "-o", names["output"])
+    kitchen.fails(3, *words, named="standard")
+
+
+@pytest.mark.parametrize("letter", ["n", "ü"])
+def test_a_name_of_250_bytes_is_dubbed_and_its_result_has_a_name_that_fits(
+    kitchen: Kitchen, letter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = letter * (246 // len(letter.encode())) + ".mp4"
+    kitchen.copy("face.mp4", name)
+    kitchen.copy("speech.wav")
+    monkeypatch.chdir(kitchen.folder)
+    assert kitchen.run_here(name, "--audio", "speech.wav").code == 0
+    made = sorted(path.suffix for path in kitchen.folder.iterdir() if ".dubbed." in path.name)
+    assert made == [".json", ".mp4"]
+    assert len(list(kitchen.folder.iterdir())) == 4
+
+
+def test_an_output_whose_report_would_have_too_long_a_name_is_refused(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("face.mp4", "speech.wav"):
+        kitchen.copy(name)
+    monkeypatch.chdir(kitchen.folder)
+    words = ("face.mp4", "--audio", "speech.wav", "-o", "n" * 251 + ".mp4")
+    kitchen.fails(3, *words, named="256 bytes")
+
+
+@pytest.mark.parametrize(
+    ("crop", "named"),
+    [("crop=iw:ih*0.62:0:0", "picture's edge"), ("crop=iw*0.5:ih:iw*0.5:0", "picture's edge")],
+)
+def test_a_face_that_the_picture_cuts_off_is_told_in_words(
+    kitchen: Kitchen, crop: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen.copy("speech.wav")
+    _ffmpeg("-i", kitchen.media / "face.mp4", "-vf", crop, "-an", kitchen.folder / "cut.mp4")
+    monkeypatch.chdir(kitchen.folder)
+    kitchen.fails(5, "cut.mp4", "--audio", "speech.wav", named=named)
+
+
+def test_an_animated_webp_says_how_to_convert_it(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen.copy("speech.wav")
+    moving = ("-i", kitchen.media / "face.mp4", "-c:v", "libwebp_anim", "-frames:v", "4")
+    _ffmpeg(*moving, kitchen.folder / "moving.webp")
+    monkeypatch.chdir(kitchen.folder)
+    kitchen.fails(3, "moving.webp", "--audio", "speech.wav", named="animated WebP")

@@ -72,7 +72,9 @@ def test_messages_go_to_stderr_and_nothing_to_stdout(run_job: Callable[..., Any]
     assert result.stdout == ""
     assert "encode 3/3 frames" in result.stderr
     assert "fps" in result.stderr
-    assert "clip.dubbed.mp4: 3 frames, 2 dubbed, 1 passed through (no_face: 1)" in result.stderr
+    assert (
+        "clip.dubbed.mp4: 3 frames, 2 dubbed, 1 passed through (face not seen: 1)" in result.stderr
+    )
     assert "warning: the audio is quiet" in result.stderr
 
 

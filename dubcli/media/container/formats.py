@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dubcli.core.errors import EncodeError
+from dubcli.core.file_names import fitting_name
 from dubcli.core.types import MediaInfo, SourceStream
 
 PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_u8")
@@ -139,6 +140,11 @@ def container_of(output: Path) -> Container:
         EncodeError: The extension is none of those that keep frame times and audio exact.
     """
     found = CONTAINERS.get(output.suffix.lower())
+    if found is None and not output.suffix:
+        raise EncodeError(
+            f"'{output}' has no ending that tells what kind of file to write.",
+            f"Use a name that ends in {', '.join(CONTAINERS)}.",
+        )
     if found is None:
         raise EncodeError(
             f"'{output.name}' cannot be written: '{output.suffix}' files do not keep every frame "
@@ -160,7 +166,8 @@ def default_output(video: Path, info: MediaInfo) -> Path:
 
     The extension is the source's where that container keeps frame times and audio exact and
     holds the codec that is written for the source; else `.mp4`, or `.mkv` for codecs that only
-    Matroska holds, and where `.mp4` would lose streams that `.mkv` keeps.
+    Matroska holds, and where `.mp4` would lose streams that `.mkv` keeps. A name that the file
+    system would not hold is shortened.
     """
     codec = info.video.codec if info.video else "h264"
     family = _FAMILIES.get(codec, _LAST_RESORT)
@@ -172,7 +179,7 @@ def default_output(video: Path, info: MediaInfo) -> Path:
         chosen = ".mp4"
     else:
         chosen = ".mkv"
-    return video.with_name(f"{video.stem}.dubbed{chosen}")
+    return video.with_name(fitting_name(video.stem, f".dubbed{chosen}", video.parent))
 
 
 def _loses_more(one: Container, other: Container, info: MediaInfo) -> bool:

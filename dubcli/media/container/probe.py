@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dubcli.core.errors import ProbeError
+from dubcli.core.file_names import address_in
 from dubcli.core.types import AudioStreamInfo, MediaInfo, SourceStream, VideoStreamInfo
 from dubcli.media.container.cropping import read_crop
 from dubcli.media.video.deinterlace import SELF_TELLING
@@ -155,10 +157,11 @@ def check_readable(path: Path) -> None:
     Raises:
         ProbeError: Missing, a directory, not permitted, empty, or not a regular file.
     """
+    refuse_address(path)
     try:
         exists, is_file = path.exists(), path.is_file()
         if path.is_dir():
-            raise ProbeError(f"'{path}' is a directory.", "Give one file; for many use dub batch.")
+            raise ProbeError(f"'{path}' is a directory.", "Give one file.")
         if not exists:
             raise ProbeError(f"'{path}' does not exist.", "Check the name and the folder.")
         if not is_file:
@@ -167,11 +170,38 @@ def check_readable(path: Path) -> None:
             empty = not stream.read(1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        is_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
         raise ProbeError(
-            f"'{path}' cannot be read: {reason}.", "Check its permissions (ls -l)."
+            f"'{path}' cannot be read: {reason}.",
+            "Give the file a shorter name." if is_long else "Check its permissions (ls -l).",
         ) from error
     if empty:
         raise ProbeError(f"'{path}' is empty.", "Copy or download it again.")
+
+
+def refuse_address(path: Path) -> None:
+    """Tell what to do with an address or a pipe in place of a file.
+
+    Raises:
+        ProbeError: It is one, and no file has that name.
+    """
+    if path == Path("-") and not path.exists():
+        raise ProbeError(
+            "'-' is standard input, and a dub reads its files more than once.",
+            "Save it first, e.g. cat > video.mp4, and give that name.",
+        )
+    address = address_in(path)
+    if address is None or os.path.lexists(path):
+        return
+    if address.lower().startswith("file:"):
+        raise ProbeError(
+            f"'{address}' is an address, not a file's name.",
+            "Give the path alone, without what stands before its first slash.",
+        )
+    raise ProbeError(
+        f"'{address}' is an address; only files are read.",
+        f"Download it first, e.g. curl -L -O '{address}', and give the file's name.",
+    )
 
 
 def find_video_stream(container: InputContainer) -> VideoStream | None:
@@ -268,10 +298,7 @@ def _video_info(path: Path, container: InputContainer, stream: VideoStream) -> V
     frames = _first_frames(container, stream)
     frame = frames[0] if frames else None
     if frame is None and (not context.width or not context.height or context.pix_fmt is None):
-        raise ProbeError(
-            f"No frame of '{path}' can be decoded ({codec}).",
-            "The file may be damaged or encrypted; copy or convert it again.",
-        )
+        raise _undecodable(path, codec)
     tagged = context if frame is None else frame
     start_pts = None if frame is None else frame.pts
     bit_rate = stream.bit_rate
@@ -300,6 +327,18 @@ def _video_info(path: Path, container: InputContainer, stream: VideoStream) -> V
         light_level=None if frame is None else read_light_level(frame),
         dynamic_hdr=read_dynamic(frame, path, container.format.name, stream.index),
         crop=read_crop(path, container.format.name, stream.index, size),
+    )
+
+
+def _undecodable(path: Path, codec: str) -> ProbeError:
+    if codec == "webp":
+        return ProbeError(
+            f"'{path}' is an animated WebP, which cannot be decoded here.",
+            "Convert it first, e.g. with ImageMagick: magick IN.webp OUT.gif",
+        )
+    return ProbeError(
+        f"No frame of '{path}' can be decoded ({codec}).",
+        "The file may be damaged or encrypted; copy or convert it again.",
     )
 
 

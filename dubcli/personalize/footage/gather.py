@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dubcli.core.errors import ConfigError, DecodeError, TrainingError
+from dubcli.core.formatting import reason_in_words
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
@@ -364,7 +365,7 @@ def _why_unused(parts: Sequence[FootagePart]) -> str:
     seen = [seen for part in parts for seen in part.appearances]
     if not seen:
         reasons = sorted({reason for track in _tracks(parts) for reason in track.reasons if reason})
-        words = ", ".join(reason.replace("_", " ") for reason in reasons)
+        words = ", ".join(map(reason_in_words, reasons))
         return f"no usable face ({words})" if words else "no face"
     most = max(int(one.track.valid.sum()) for one in seen)
     if most < MIN_USABLE:
