@@ -376,7 +376,7 @@ def test_an_output_whose_report_would_have_too_long_a_name_is_refused(
 
 @pytest.mark.parametrize(
     ("crop", "named"),
-    [("crop=iw:ih*0.62:0:0", "picture's edge"), ("crop=iw*0.5:ih:iw*0.5:0", "picture's edge")],
+    [("crop=iw:ih*0.56:0:0", "picture's edge"), ("crop=iw*0.5:ih:iw*0.5:0", "picture's edge")],
 )
 def test_a_face_that_the_picture_cuts_off_is_told_in_words(
     kitchen: Kitchen, crop: str, named: str, monkeypatch: pytest.MonkeyPatch

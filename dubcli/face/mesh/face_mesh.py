@@ -16,13 +16,15 @@ import numpy as np
 from dubcli.core.onnx_session import open_session
 from dubcli.core.types import F32, U8
 from dubcli.face.mesh.face_boxes import FaceBox, FaceBoxNetwork
-from dubcli.face.mesh.orientation import FaceCheck
+from dubcli.face.mesh.orientation import Evidence, FaceCheck
 from dubcli.face.mesh.region import Region, around, without_doubles
 from dubcli.face.mesh.region_sampling import sample
 
 _SIZE = 192
 # Outer corners of the eyes: a region is turned so that they lie level.
 _EYES = (33, 263)
+# Corners and middles of the lips.
+_MOUTH = (61, 291, 0, 17)
 # Faces that are followed are checked in every so many pictures: landmarks may slip off a face.
 _CHECKED_EVERY = 8
 
@@ -140,8 +142,8 @@ class FaceMesh:
             else:
                 points = self._look(image, region)
                 if points is not None and is_due:
-                    is_face = self._check.evidence(image, points).is_possible
-                    points = points if is_face else None
+                    evidence = self._check.evidence(image, points)
+                    points = points if _is_kept(image, points, evidence) else None
             if points is not None:
                 faces.append(points)
         if self._follows:
@@ -163,11 +165,23 @@ class FaceMesh:
             others = self._look(image, turned)
             if others is not None and self._check.evidence(image, others).is_sure:
                 return others
-        is_taken = evidence is not None and evidence.is_possible and not only_sure
-        return points if is_taken else None
+        if points is None or evidence is None or only_sure:
+            return None
+        return points if _is_kept(image, points, evidence) else None
 
     def _look(self, image: U8, region: Region) -> F32 | None:
         if not region.is_finite:
             return None
         points, presence = self._landmarks.see(image, region)
         return points if presence > self._least else None
+
+
+def _is_kept(image: U8, points: F32, evidence: Evidence) -> bool:
+    """Whether landmarks that are not surely a face's are told of.
+
+    Half a face at the picture's edge can be confirmed by no detector; as its mouth lies outside, it
+    is never dubbed, and the user is told why.
+    """
+    mouth = points[list(_MOUTH), :2]
+    is_outside = bool((mouth < 0).any() or (mouth > image.shape[1::-1]).any())
+    return is_outside or evidence.is_possible
