@@ -134,9 +134,9 @@ def test_peaks_above_full_scale_are_lowered_as_one(tmp_path: Path) -> None:
     assert np.corrcoef(heard, given[0])[0, 1] > 0.99
     assert report.audio_gain_db < -1
     assert any("above full scale" in line for line in report.warnings)
-    kept = dub_here(face_clip(tmp_path / "in.mkv"), Path("loud.wav"), tmp_path / "out.mkv")
+    kept = dub_here(face_clip(tmp_path / "in.mkv"), Path("loud.wav"), tmp_path / "kept.mkv")
     assert kept.audio_gain_db == 0  # floating point is copied as it is
-    assert np.array_equal(sound(tmp_path / "out.mkv")[0], given)
+    assert np.array_equal(sound(tmp_path / "kept.mkv")[0], given)
 
 
 def test_what_cannot_be_used_is_refused_before_a_frame_is_looked_at(

@@ -130,6 +130,14 @@ def test_a_damaged_place_is_silent_for_its_own_length(
     assert _is_in_place(found, 2.0)
 
 
+def test_bytes_that_a_parser_skips_count_too(tmp_path: Path) -> None:
+    """A raw stream of AAC says neither when its packets are heard nor how many are missing."""
+    whole = make_sweep(tmp_path / "whole.aac", 2.4, "-c:a", "aac", "-b:a", "96k")
+    found = read_recording(damaged(whole, tmp_path / "a.aac"))
+    assert float(found.duration_s) == pytest.approx(2.42, abs=0.05)
+    assert [one.kind for one in found.repairs] == ["damage"]
+
+
 def test_damage_is_said_with_its_time(tmp_path: Path) -> None:
     whole = make_sweep(tmp_path / "whole.mp3", 2.4, "-c:a", "libmp3lame", "-b:a", "96k")
     (note,) = read_recording(damaged(whole, tmp_path / "a.mp3")).notes

@@ -30,6 +30,9 @@ _STARTS = {"mov": Fraction(1, 100), "matroska": Fraction(1, 100), "ogg": Fractio
 _LONGEST_WAIT_S = 60
 # Formats without times: libav counts their packets, and takes damage of any length for one.
 _COUNTED = {"mp3", "aac", "ac3", "eac3", "dts", "mp2"}
+# Their parser skips bytes that it does not understand, unsaid.
+_SKIPPED = {"aac"}
+_SEARCHED_BYTES = 1 << 20
 _MOST_READ_ERRORS = 100
 
 
@@ -93,6 +96,9 @@ class PlacedSound:
         self._expected_s: Fraction | None = None  # when the next sample is due, on the file's clock
         self._damaged_s: Fraction | None = None  # of packets that failed since the last good one
         self._bytes, self._packet_s = 0, Fraction(0)
+        self._skips = bool(names & _SKIPPED)
+        self._failed_at: int | None = None  # place in the file of the first packet that failed
+        self._skipped = 0  # bytes by which packets lie behind where the parser takes them to be
 
     def blocks(self) -> Iterator[AudioFrame | Silence]:
         """Decoded frames, and silence where there are none.
@@ -185,14 +191,29 @@ class PlacedSound:
         except FFmpegError:
             self.num_failed += 1
             self._damaged_s = (self._damaged_s or Fraction(0)) + self._length_of(packet)
+            if self._skips and self._failed_at is None and packet is not None and packet.pos:
+                self._failed_at = packet.pos + self._skipped
             return []
         frames = [frame for frame in frames if frame.samples and frame.sample_rate]
         if packet is not None and frames:
+            if self._failed_at is not None:
+                self._measure_skipped(packet, self._failed_at)
             self.num_decoded += 1
             self._bytes += packet.size
             length_s = Fraction(sum(frame.samples for frame in frames), frames[0].sample_rate)
             self._packet_s += length_s
         return frames
+
+    def _measure_skipped(self, packet: Packet, failed_at: int) -> None:
+        """How much sound lies between the packet that failed and this one, by the file's bytes."""
+        self._failed_at = None
+        with open(self._container.name, "rb") as file:
+            file.seek(failed_at)
+            place = file.read(_SEARCHED_BYTES).find(bytes(packet))
+        if place > 0 and self.num_decoded and packet.pos is not None:
+            self._skipped = failed_at + place - packet.pos
+            lost = max(1, round(place * self.num_decoded / self._bytes))
+            self._damaged_s = lost * self._packet_s / self.num_decoded
 
     def _length_of(self, packet: Packet | None) -> Fraction:
         """How much sound a packet that failed would have held, seconds."""
