@@ -181,6 +181,14 @@ class DubConfig:
             command_line_only=True,
         ),
     )
+    audio_stream: int | None = field(
+        default=None,
+        metadata=about(
+            "Which audio stream of the recording is used, from 1; by default the first that can "
+            "be decoded.",
+            panel=Panel.SOUND,
+        ),
+    )
     audio_offset: float = field(
         default=0.0,
         metadata=about(
@@ -306,6 +314,11 @@ class DubConfig:
             abs(self.audio_offset) <= _MOST_OFFSET_S,  # not so for NaN
             f"An audio offset of {self.audio_offset} s.",
             "Use seconds such as 0.25 or -0.1, a day at most.",
+        )
+        check(
+            self.audio_stream is None or self.audio_stream >= 1,
+            f"Audio stream {self.audio_stream} does not exist.",
+            "Streams count from 1.",
         )
         if self.mix_original is not None:
             decibels(self.mix_original)

@@ -39,6 +39,27 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureForm:
+    """Form of a video's pictures from some time on.
+
+    Attributes:
+        start_s: Seconds from the first frame.
+        width: Coded px.
+        height: Coded px.
+        sar: Width over height of one sample.
+        pix_fmt: libav's name.
+        rotation_deg: Clockwise turn that a player applies: 0, 90, 180 or 270.
+    """
+
+    start_s: Fraction
+    width: int
+    height: int
+    sar: Fraction
+    pix_fmt: str
+    rotation_deg: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoStreamInfo:
     """Facts of the video stream that is dubbed.
 
@@ -54,6 +75,8 @@ class VideoStreamInfo:
         light_level: Highest brightness of a pixel, and of a frame's average, cd/m² (CTA-861.3).
         dynamic_hdr: Kinds of HDR metadata that change from frame to frame.
         crop: What a player cuts off at the left, right, top and bottom, coded px.
+        forms: Forms that its pictures take, where they change midway; `width` and `height` are
+            the largest's.
     """
 
     index: int
@@ -79,6 +102,7 @@ class VideoStreamInfo:
     light_level: tuple[int, int] | None = None
     dynamic_hdr: tuple[str, ...] = ()
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    forms: tuple[PictureForm, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.width > 0 and self.height > 0, "video size must be positive")

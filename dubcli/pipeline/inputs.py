@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,15 +13,17 @@ import torch
 
 from dubcli.audio.speech_activity import SpeechActivity, mute_pauses, speech_activity
 from dubcli.config import DubConfig, Voice
-from dubcli.core.types import AudioStreamInfo, Waveform
-from dubcli.media.container.probe import probe, require_audio
+from dubcli.core.types import Waveform
+from dubcli.media.sound.audio_track import DrivingAudio
 from dubcli.media.sound.mix import mix_recordings
+from dubcli.media.sound.recording import Recording, made_regular, read_recording
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.model_pair import ModelPair, one_model, require_pairable
 from dubcli.pipeline.soundtrack import Levels, choose_levels, read_audio
 from dubcli.pipeline.stored_identity import require_one_role
+from dubcli.pipeline.usable_source import usable_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +32,20 @@ class Speech:
 
     Attributes:
         voice: Who, and the file.
-        waveform: The recording at the features' rate, its pauses muted where lips follow speech.
+        recording: What is in it, regular and in a file that can be used as it is.
+        waveform: It at the features' rate, its pauses muted where lips follow speech.
         activity: When somebody speaks in it.
-        audio_s: Its exact length, seconds.
     """
 
     voice: Voice
+    recording: Recording
     waveform: Waveform
     activity: SpeechActivity
-    audio_s: Fraction
+
+    @property
+    def audio_s(self) -> Fraction:
+        """Its exact length, seconds."""
+        return self.recording.duration_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +55,20 @@ class LoadedJob(Job):
     Attributes:
         speeches: What each person says, in the user's order.
         sound: The file that becomes the result's sound: the only recording, or all mixed.
-        sound_stream: Its audio stream.
+        driving: Facts of it.
         audio_s: Its exact length, seconds.
         levels: How loud it and the source's own sound become.
         models: The models that predict and paint, on `device`.
+        input_notes: What is to be told of the files as they came.
     """
 
     speeches: tuple[Speech, ...]
     sound: Path
-    sound_stream: AudioStreamInfo
+    driving: DrivingAudio
     audio_s: Fraction
     levels: Levels
     models: ModelPair
+    input_notes: tuple[str, ...] = ()
 
 
 def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = None) -> LoadedJob:
@@ -67,7 +77,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
     Args:
         job: What was checked.
         engine: Holds the models.
-        scratch: Folder for a mixed recording.
+        scratch: Folder for what has to be written anew: recordings, or the source.
         clock: Collects the seconds that it takes.
 
     Raises:
@@ -75,30 +85,34 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
     config, began = job.config, time.perf_counter()
-    speeches = tuple(_read_speech(voice, config, engine) for voice in config.voices)
+    speeches = tuple(
+        _read_speech(voice, config, engine, scratch / f"recording-{number}.mka")
+        for number, voice in enumerate(config.voices)
+    )
+    source = usable_source(job.info, scratch)
     longest = max(range(len(speeches)), key=lambda place: speeches[place].audio_s)
-    sound, sound_info = speeches[longest].voice.audio, job.recordings[longest]
-    lowered_db = 0.0
+    heard, lowered_db = speeches[longest].recording, 0.0
     if len(speeches) > 1:
-        sound = scratch / "voices.flac"
-        recordings = [speech.voice.audio for speech in speeches]
-        lowered_db = mix_recordings(recordings, sound, scratch / "voices.mka")
-        sound_info = probe(sound)
-    levels = choose_levels(config, job.info, sound)
+        heard, lowered_db = _mixed(speeches, scratch)
+    stream = str(heard.audio.index)
+    levels = choose_levels(config, source.info, heard.path, stream, heard.peak)
     if lowered_db:
         note = f"The voices were made {lowered_db:.1f} dB quieter: together they would clip."
         levels = replace(levels, notes=(note, *levels.notes))
     engine.use_threads(config.threads)
     torch.manual_seed(config.seed)
     checked: dict[str, Any] = {entry.name: getattr(job, entry.name) for entry in fields(job)}
+    checked["info"] = source.info
+    said = [note for speech in speeches for note in speech.recording.notes]
     loaded = LoadedJob(
         **checked,
         speeches=speeches,
-        sound=sound,
-        sound_stream=require_audio(sound_info),
+        sound=heard.path,
+        driving=heard.audio,
         audio_s=speeches[longest].audio_s,
         levels=levels,
         models=_load_models(job, engine),
+        input_notes=(*source.notes, *dict.fromkeys(said)),
     )
     if clock is not None:
         clock.add("prepare", began)
@@ -124,9 +138,24 @@ def _load_models(job: Job, engine: Engine) -> ModelPair:
     return ModelPair(motion=motion, render=render)
 
 
-def _read_speech(voice: Voice, config: DubConfig, engine: Engine) -> Speech:
-    waveform, audio_s = read_audio(voice.audio, config)
+def _read_speech(voice: Voice, config: DubConfig, engine: Engine, target: Path) -> Speech:
+    """Decode a recording; what is wrong with it is known before anything slow."""
+    recording = made_regular(read_audio(voice.audio, config), target)
+    waveform = recording.waveform
     activity = speech_activity(waveform, engine.speech_detector())
     if config.lips_follow == "speech":
         waveform = mute_pauses(waveform, activity)
-    return Speech(voice=voice, waveform=waveform, activity=activity, audio_s=audio_s)
+    return Speech(voice=voice, recording=recording, waveform=waveform, activity=activity)
+
+
+def _mixed(speeches: Sequence[Speech], scratch: Path) -> tuple[Recording, float]:
+    """All recordings in one, and how much quieter they were made, dB."""
+    recordings = [speech.recording for speech in speeches]
+    sound = scratch / "voices.flac"
+    lowered_db = mix_recordings(
+        [one.path for one in recordings],
+        sound,
+        scratch / "voices.mka",
+        [one.audio.index for one in recordings],
+    )
+    return read_recording(sound), lowered_db

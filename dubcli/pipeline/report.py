@@ -12,6 +12,7 @@ import numpy as np
 
 from dubcli import __version__
 from dubcli.core.reports import DubReport, SpeakerReport
+from dubcli.media.container.remux import Muxed
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
@@ -29,6 +30,7 @@ def make_report(
     clock: Clock,
     picture: Picture,
     notes: list[str],
+    muxed: Muxed,
 ) -> DubReport:
     """Put together the report of a finished dub.
 
@@ -38,8 +40,10 @@ def make_report(
         speakers: Who was dubbed.
         clock: Seconds per stage.
         picture: What was rendered.
-        notes: What the stages want to be told.
+        notes: What the stages before want to be told.
+        muxed: How it was put together.
     """
+    notes = [*notes, *picture.notes, *muxed.notes]
     timeline, found = decision.schedule.timeline, decision.found
     reasons = passed_reasons(decision)
     num_passed = sum(reason != "" for reason in reasons)
@@ -73,7 +77,7 @@ def make_report(
         duration_s=round(float(timeline.duration_s), 6),
         source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
         audio_offset_s=job.config.audio_offset,
-        audio_gain_db=round(job.levels.gain_db, 2),
+        audio_gain_db=round(job.levels.gain_db - muxed.lowered_db, 2),
         original_mixed_db=None if job.levels.own_db is None else round(job.levels.own_db, 2),
         marks=job.marks.report(),
         version=__version__,

@@ -12,7 +12,7 @@ from dubcli.config import DubConfig
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import MediaInfo
-from dubcli.media.container.remux import remux
+from dubcli.media.container.remux import Muxed, remux
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.pipeline.analysis import find_faces
@@ -26,7 +26,7 @@ from dubcli.pipeline.marking import drop_stale_sidecar, finish_marks, tags_of
 from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.resume import JobFolder, job_folder
 from dubcli.pipeline.segments import render_picture
-from dubcli.pipeline.soundtrack import sound_edit
+from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
 from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
 from dubcli.preview.estimate import estimate_needs, require_space
@@ -86,11 +86,9 @@ def dub(
                         announce(line)
                 notes = remarks_on(job, decision, speakers)
                 picture = render_picture(context, job, decision, speakers)
-            joined, heard = _join(context, job, decision, picture.path)
+            joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
-            report = make_report(
-                job, decision, speakers, clock, picture, notes + picture.notes + heard
-            )
+            report = make_report(job, decision, speakers, clock, picture, notes, muxed)
             _place(report, made, folder, job)
     return report
 
@@ -116,7 +114,7 @@ def open_source(
         folder: What the run writes before its results are in place.
         segment_frames: Least length of a segment, frames.
     """
-    with FrameReader(config.video, info, config.threads, deinterlace=config.deinterlace) as reader:
+    with FrameReader(info.path, info, config.threads, deinterlace=config.deinterlace) as reader:
         yield RunContext(
             engine=engine,
             reader=reader,
@@ -179,16 +177,15 @@ def _estimate_needs(
 
 def _join(
     context: RunContext, job: LoadedJob, decision: Decision, picture: Path
-) -> tuple[Path, list[str]]:
-    """Put picture, driving audio and the source's other streams together; the file and notes."""
+) -> tuple[Path, Muxed]:
+    """Put picture, driving audio and the source's other streams together."""
     target = context.folder.path / f"joined{job.output.suffix}"
-    schedule = decision.schedule
+    schedule, later_s = on_output_clock(decision.schedule)
     timeline = schedule.timeline
     began = time.perf_counter()
     context.progress("join", 0, 1)
-    notes = remux(
+    muxed = remux(
         picture=picture,
-        source=job.config.video,
         source_info=job.info,
         audio=job.sound,
         audio_s=schedule.audio_s,
@@ -198,12 +195,15 @@ def _join(
         audio_start_s=schedule.begin_s + schedule.skip_s,
         edit=sound_edit(job.config, job.info, job.levels, schedule),
         metadata=tags_of(job),
+        sound=job.driving,
+        shift_s=later_s,
+        source_name=job.config.video,
     )
     if picture != context.folder.segment(0):
         picture.unlink()  # a run that goes on joins it again: signing needs the room
     context.progress("join", 1, 1)
     context.clock.add("join", began)
-    return target, notes
+    return target, muxed
 
 
 def _place(

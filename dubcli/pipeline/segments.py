@@ -23,6 +23,7 @@ from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
 from dubcli.pipeline.resume import JobFolder
+from dubcli.pipeline.soundtrack import on_output_clock
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
 
 
@@ -73,6 +74,7 @@ def render_picture(
         DeviceError: The device has too little memory.
     """
     timeline, folder = decision.schedule.timeline, context.folder
+    shown = on_output_clock(decision.schedule)[0].timeline
     renderers = make_renderers(context, job, decision, speakers)
     segments = group_windows(renderers[0].windows(), context.segment_frames)
     first = _num_finished(folder, segments)
@@ -94,7 +96,7 @@ def render_picture(
             frames = islice(frames, start - begin, None)
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
-                said = _write_segment(context, job, timeline, windows, frames, number)
+                said = _write_segment(context, job, shown, windows, frames, number)
                 span = windows[0].emit_start, windows[-1].emit_stop
                 renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
     notes += said
@@ -105,7 +107,7 @@ def render_picture(
     path = paths[0]
     if len(paths) > 1:
         path = folder.path / "picture.mov"
-        join_segments(paths, path, timeline.pts, timeline.end_pts, timeline.time_base)
+        join_segments(paths, path, shown.pts, shown.end_pts, shown.time_base)
     specs = job.models.render.spec.figures
     return Picture(
         path=path,

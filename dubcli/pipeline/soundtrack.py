@@ -13,23 +13,24 @@ from dubcli.audio.log_mel import SAMPLE_RATE
 from dubcli.audio.speech_activity import LEAST_PAUSE_S, SpeechActivity
 from dubcli.config import DubConfig
 from dubcli.config.option_parsing import decibels
-from dubcli.core.errors import ConfigError, DecodeError, MediaError, ProbeError
+from dubcli.core.errors import ConfigError, MediaError, ProbeError
 from dubcli.core.formatting import clock_time, in_time
-from dubcli.core.types import F32, Bool, MediaInfo, Waveform
+from dubcli.core.types import F32, Bool, MediaInfo
 from dubcli.face.track import fade
-from dubcli.media.sound.audio_track import Part, SoundEdit, read_own_sound
+from dubcli.media.sound.audio_track import HIGHEST_PEAK_DB, Part, SoundEdit, read_own_sound
 from dubcli.media.sound.loudness import Loudness, measure_loudness
-from dubcli.media.sound.waveform import is_silent, read_recording
+from dubcli.media.sound.recording import Recording, read_recording
+from dubcli.media.sound.waveform import is_silent
 from dubcli.media.video.timeline import FrameTimes, Timeline, build_timeline
 from dubcli.pipeline.part import part_timeline, place_part
 
-# EBU R128's highest true peak, dB over full scale: lossy codecs overshoot by less than this leaves.
-_HIGHEST_PEAK_DB = -1.0
 # A change of loudness that is not worth encoding the sound anew.
 _LEAST_GAIN_DB = 0.05
 _SILENT_PEAK_DB = -70.0
 # Music, laughter or noise that lasts so long is told to the user.
 _LEAST_OTHER_SOUND_S = 1
+# With all samples below this share of full scale, no peak between them reaches it either.
+_SAFE_PEAK = 0.7
 _FADE_FRAMES = 5
 
 
@@ -65,34 +66,58 @@ class Levels:
         gain_db: Factor on the driving audio, dB.
         own_db: Factor on the source's own sound, dB; None where it is not mixed in.
         notes: Sentences for the user on both.
+        peak_db: True peak of the driving audio before that factor, dB over full scale; None where
+            it is far below.
     """
 
     gain_db: float = 0.0
     own_db: float | None = None
     notes: tuple[str, ...] = ()
+    peak_db: float | None = None
 
 
-def read_audio(audio: Path, config: DubConfig) -> tuple[Waveform, Fraction]:
-    """A driving audio at the features' rate, and its exact length in seconds.
+def read_audio(audio: Path, config: DubConfig) -> Recording:
+    """A driving audio, decoded, with its waveform at the features' rate.
 
     Raises:
         ConfigError: The offset leaves nothing of it.
         ProbeError: It has no sound, or is silent without leave.
         DecodeError: It cannot be decoded.
     """
-    waveform, audio_s = read_recording(audio, SAMPLE_RATE)
-    if len(waveform.samples) == 0:
-        raise DecodeError(f"'{audio}' holds no sound.", "Name another recording.")
-    if is_silent(waveform) and not config.allow_silence:
+    recording = read_recording(audio, SAMPLE_RATE, config.audio_stream)
+    if is_silent(recording.waveform) and not config.allow_silence:
         raise ProbeError(
             f"'{audio}' is silent throughout.",
             "Name another recording, or add --allow-silence for a resting mouth.",
         )
-    # The result's sound begins with its first sample, whenever that is in the recording's own file.
-    waveform = replace(waveform, start_s=Fraction(0))
+    audio_s = recording.duration_s
     if -config.audio_offset_s >= audio_s:
         raise _nothing_left(audio, config, f"it lasts {float(audio_s):.2f} s")
-    return waveform, audio_s
+    return recording
+
+
+def on_output_clock(schedule: Schedule) -> tuple[Schedule, Fraction]:
+    """The schedule on a clock on which nothing begins before 0, and how much later that is, s.
+
+    Where the source's clock begins below 0, all of it is moved by whole ticks of the video's.
+    """
+    timeline = schedule.timeline
+    tick_s = timeline.time_base
+    first_s = min(int(timeline.pts[0]) * tick_s, schedule.origin_s)
+    ticks = max(0, math.ceil(-first_s / tick_s))
+    if not ticks:
+        return schedule, Fraction(0)
+    later_s, part = ticks * tick_s, schedule.part
+    if part is not None:
+        part = replace(part, begin_s=part.begin_s + later_s, end_s=part.end_s + later_s)
+    moved = replace(timeline, pts=timeline.pts + ticks, end_pts=timeline.end_pts + ticks)
+    return replace(
+        schedule,
+        timeline=moved,
+        origin_s=schedule.origin_s + later_s,
+        begin_s=schedule.begin_s + later_s,
+        part=part,
+    ), later_s
 
 
 def schedule_sound(
@@ -176,13 +201,17 @@ def _nothing_left(audio: Path, config: DubConfig, why: str) -> ConfigError:
     )
 
 
-def choose_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
+def choose_levels(
+    config: DubConfig, info: MediaInfo, sound: Path, stream: str = "a:0", peak: float = 0.0
+) -> Levels:
     """Measure what `--match-loudness` and `--mix-original` need to know of both sounds.
 
     Args:
         config: What the user asked for.
         info: Facts of the source.
         sound: The driving audio, mixed where there are several.
+        stream: Which of its streams, as ffmpeg names it.
+        peak: Its largest absolute sample; full scale is 1.
 
     Returns:
         Constant gains that no peak clips with. What cannot be done is left out and noted.
@@ -191,14 +220,19 @@ def choose_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
         MediaError: The driving audio cannot be measured.
     """
     mix_db = None if config.mix_original is None else decibels(config.mix_original)
+    new: Loudness | None = None
+    peak_db: float | None = None
+    if peak > _SAFE_PEAK:
+        new = measure_loudness(sound, stream)
+        peak_db = max(new.peak, 20 * math.log10(peak))
     if not config.match_loudness and mix_db is None:
-        return Levels()
-    own, missing = _own_loudness(config, info)
+        return Levels(peak_db=peak_db)
+    own, missing = _own_loudness(info)
     if own is None:
         options = [("--match-loudness", config.match_loudness), ("--mix-original", mix_db)]
         named = " and ".join(name for name, value in options if value not in (None, False))
-        return Levels(notes=(f"{missing}; {named} changed nothing.",))
-    new = measure_loudness(sound)
+        return Levels(notes=(f"{missing}; {named} changed nothing.",), peak_db=peak_db)
+    new = new or measure_loudness(sound, stream)
     gain_db, notes = _matching_gain(new, own) if config.match_loudness else (0.0, [])
     if mix_db is not None:
         lower_db = _excess_db(new.peak + gain_db, own.peak + mix_db)
@@ -206,15 +240,15 @@ def choose_levels(config: DubConfig, info: MediaInfo, sound: Path) -> Levels:
         notes.append(f"The source's own sound was mixed in at {mix_db:.1f} dB.")
         if lower_db:
             notes.append(f"Both sounds were lowered by {lower_db:.1f} dB: their peaks would clip.")
-    return Levels(gain_db=gain_db, own_db=mix_db, notes=tuple(notes))
+    return Levels(gain_db=gain_db, own_db=mix_db, notes=tuple(notes), peak_db=peak_db)
 
 
-def _own_loudness(config: DubConfig, info: MediaInfo) -> tuple[Loudness | None, str]:
+def _own_loudness(info: MediaInfo) -> tuple[Loudness | None, str]:
     """Of the source's own sound; None, and why, where there is nothing to be heard."""
     if info.audio is None:
         return None, "The source has no sound of its own"
     try:
-        own = measure_loudness(config.video, str(info.audio.index))
+        own = measure_loudness(info.path, str(info.audio.index))
     except MediaError:
         return None, "The source's own sound cannot be measured"
     is_heard = own.peak > _SILENT_PEAK_DB
@@ -227,7 +261,7 @@ def _matching_gain(new: Loudness, own: Loudness) -> tuple[float, list[str]]:
         which = "The new audio" if new.integrated is None else "The source's own sound"
         return 0.0, [f"{which} is too quiet or short to measure; --match-loudness changed nothing."]
     wanted = own.integrated - new.integrated
-    gain_db = min(wanted, max(0.0, _HIGHEST_PEAK_DB - new.peak))
+    gain_db = min(wanted, max(0.0, HIGHEST_PEAK_DB - new.peak))
     if abs(wanted) < _LEAST_GAIN_DB:
         return 0.0, ["The new audio is as loud as the source's own sound already."]
     how = "louder" if wanted > 0 else "quieter"
@@ -271,14 +305,26 @@ def speech_notes(activity: SpeechActivity, audio: Path, lips_follow: str) -> lis
 def sound_edit(config: DubConfig, info: MediaInfo, levels: Levels, schedule: Schedule) -> SoundEdit:
     """What is done to the driving audio on its way into the result.
 
+    Args:
+        config: What the user asked for.
+        info: Facts of the source.
+        levels: How loud its parts become.
+        schedule: On the output's clock.
+
     Raises:
         ProbeError: The source cannot be read any more.
     """
     own, part = None, schedule.part
     is_heard = levels.own_db is not None or (part is not None and part.has_outside)
     if is_heard and info.audio is not None:
-        own = read_own_sound(config.video, info.audio.index, levels.own_db, schedule.origin_s)
-    return SoundEdit(skip_s=schedule.skip_s, gain_db=levels.gain_db, own=own, part=part)
+        own = read_own_sound(info.path, info.audio.index, levels.own_db, schedule.origin_s)
+    return SoundEdit(
+        skip_s=schedule.skip_s,
+        gain_db=levels.gain_db,
+        own=own,
+        part=part,
+        peak_db=levels.peak_db,
+    )
 
 
 def speech_strength(activity: SpeechActivity, schedule: Schedule, cuts: Bool) -> F32:

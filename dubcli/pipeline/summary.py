@@ -10,7 +10,6 @@ from dubcli.media.video.deinterlace import deinterlace_notes
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
-from dubcli.pipeline.job import Job
 from dubcli.pipeline.report import left_ranges
 from dubcli.pipeline.soundtrack import sound_notes, speech_notes
 from dubcli.pipeline.speakers import PreparedSpeaker
@@ -22,7 +21,7 @@ from dubcli.sync.source_sync import source_warning
 _MOST_RANGES = 3
 
 
-def summary(job: Job, decision: Decision, needed: Estimate | None) -> list[str]:
+def summary(job: LoadedJob, decision: Decision, needed: Estimate | None) -> list[str]:
     """Sentences for the user: who and why, what stays, the length, the encoder, time and space.
 
     Args:
@@ -35,6 +34,7 @@ def summary(job: Job, decision: Decision, needed: Estimate | None) -> list[str]:
     encoder, pix_fmt, _ = choose_encoder(job.video, job.encode)
     container = container_of(job.output).muxer
     lines = [
+        *job.input_notes,
         *_faces(decision),
         f"{dubbed} of {num} frames will be dubbed{_passed(decision)}",
         decision.schedule.timeline.description,
@@ -51,7 +51,8 @@ def remarks_on(
     job: LoadedJob, decision: Decision, speakers: Sequence[PreparedSpeaker]
 ) -> list[str]:
     """What is to be told of the people, of interlaced frames and of the sound."""
-    notes = [note for one in speakers for note in remarks(one.looks, job.identity)]
+    notes = list(job.input_notes)
+    notes += [note for one in speakers for note in remarks(one.looks, job.identity)]
     num_interlaced = decision.found.num_interlaced
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
     for speech in job.speeches:

@@ -157,7 +157,7 @@ def _other_bytes(job: LoadedJob, decision: Decision) -> int:
 
 
 def _sound_bytes(job: LoadedJob, container: Container, duration_s: Fraction) -> int:
-    audio = job.sound_stream
+    audio = job.driving
     is_kept = audio.codec in container.exact_audio or container.lossless_encoder == "flac"
     if not is_kept or audio.codec not in LOSSLESS_AUDIO:
         return round(_LOSSY_BYTES_S * audio.channels * duration_s)

@@ -18,7 +18,7 @@ from dubcli.core.progress import Progress
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.formats import choose_streams, container_of, default_output
 from dubcli.media.container.probe import require_video
-from dubcli.media.sound.audio_track import arrange_audio, read_driving_audio
+from dubcli.media.sound.audio_track import arrange_audio
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
@@ -31,9 +31,10 @@ from dubcli.pipeline.inputs import LoadedJob, load_inputs
 from dubcli.pipeline.job import inspect, report_path, validate
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.run import open_source
-from dubcli.pipeline.soundtrack import sound_edit
+from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
 from dubcli.pipeline.speakers import prepare_speakers
 from dubcli.pipeline.summary import planned_ranges, remarks_on
+from dubcli.pipeline.usable_source import usable_source
 from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.faces_seen import faces_seen
 from dubcli.preview.faces_sheet import draw_faces
@@ -120,10 +121,13 @@ def _plan_faces(
     """Without audio: the faces, and which one would be chosen."""
     info, _ = inspect(config)
     picture = _picture_path(config, default_output(config.video, info))
+    source = usable_source(info, folder.path)
+    info = source.info
     clock, device = Clock(), engine.device(config.device)
     with open_source(config, info, engine, clock, progress, folder) as context:
         outlook = _look_only(context, config, info, device)
         report = _report(config, info, outlook, device, clock)
+        report = replace(report, notes=source.notes)
         return _with_picture(report, outlook, context.reader, info, picture)
 
 
@@ -222,7 +226,7 @@ def _report(
     clock.add("faces", began)
     error = outlook.error
     return PlanReport(
-        source=source_facts(info, outlook.found.times),
+        source=replace(source_facts(info, outlook.found.times), path=str(config.video)),
         faces=tuple(faces),
         shots=tuple(shots),
         speakers=outlook.speakers,
@@ -258,11 +262,12 @@ def _with_result(
 
 def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
     """What would be written."""
-    schedule, container = decision.schedule, container_of(job.output)
+    schedule, _ = on_output_clock(decision.schedule)
+    container = container_of(job.output)
     timeline = schedule.timeline
     encoder, pix_fmt, said = choose_encoder(job.video, job.encode)
     sound, heard = arrange_audio(
-        read_driving_audio(job.sound),
+        job.driving,
         container,
         schedule.audio_s,
         schedule.pad_s,
@@ -282,7 +287,7 @@ def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
         duration_s=round(float(timeline.duration_s), 3),
         sync_mode="pad" if job.config.is_part else job.config.sync_mode,
         timeline=timeline.description,
-        begins_s=round(float(schedule.begin_s), 3),
+        begins_s=round(float(decision.schedule.begin_s), 3),
         notes=(*said, *heard, *streams, *job.marks.notes),
         marks=in_words(job.marks.report()),
     )

@@ -65,11 +65,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     for name in ("pipeline.run", "preview.plan_report", "evaluation.run", "face.onnx_detector"):
         importlib.import_module(f"dubcli.{name}")
     waveform = importlib.import_module("dubcli.media.sound.waveform")
+    recording = importlib.import_module("dubcli.media.sound.recording")
     made = Calls(monkeypatch)
     made.count(probe, lambda path: path)
     made.count(load_manifest, lambda *_: "manifest")
     made.count(load_state, lambda entry: entry.name)
-    made.count(waveform._decode, lambda path, *_: path)
+    made.count(waveform.read_waveform, lambda path, *_: path)
+    made.count(recording.read_recording, lambda path, *_: path)
     made.count(waveform.audio_duration, lambda path: path)
     made.count(open_session, lambda path, *_: path)
     sessions = made.of.setdefault("sessions", Counter())
@@ -99,7 +101,8 @@ def test_one_dub_reads_each_file_once(model: str, calls: Calls, tmp_path: Path) 
         engine.dub(config)
     _each_once(calls)
     assert set(calls.of["probe"]) == {str(config.video), str(config.audio)}
-    assert set(calls.of["_decode"]) == {str(config.video), str(config.audio)}
+    assert set(calls.of["read_waveform"]) == {str(config.video)}
+    assert set(calls.of["read_recording"]) == {str(config.audio)}
     assert not calls.of["audio_duration"]
     assert any(name.startswith("sync-train") for name in calls.of["load_state"])
     assert any(name.startswith("iptalker") for name in calls.of["load_state"]) == (

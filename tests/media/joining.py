@@ -46,26 +46,28 @@ def join(
     picture = output.with_name("picture.bin")
     audio = make_tone(output.with_name("tone.wav"), audio_s)
     encode = EncodeOptions(output=output, threads=1, **options)
+    # As in a dub, the result's clock does not begin below 0.
+    later = max(0, -stream.start_pts)
     with (
         FrameReader(video, info, 1, deinterlace=deinterlace) as reader,
         FrameWriter(picture, stream, encode) as writer,
     ):
         for native in reader.native_frames():
-            writer.write((edit(native) if edit else native).frame, native.pts)
+            writer.write((edit(native) if edit else native).frame, native.pts + later)
         start = reader.native_frames()
         first = next(iter(start)).pts
-    notes = remux(
+    made = remux(
         picture=picture,
-        source=video,
         source_info=info,
         audio=audio,
         audio_s=Fraction(str(audio_s)),
         pad_s=Fraction(0),
         output=output,
-        start_s=first * stream.time_base,
+        start_s=(first + later) * stream.time_base,
+        shift_s=later * stream.time_base,
     )
     picture.unlink()
-    return Joined(output, writer.encoder, writer.notes + notes)
+    return Joined(output, writer.encoder, [*writer.notes, *made.notes])
 
 
 def frames_of(path: Path) -> list[av.VideoFrame]:

@@ -16,6 +16,7 @@ from dubcli.core.errors import DecodeError, EncodeError, FfmpegError, ProbeError
 from dubcli.media.container import remux as remux_module
 from dubcli.media.container.probe import probe
 from dubcli.media.container.remux import default_output, remux
+from dubcli.media.sound.recording import read_recording
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 AAC_FRAME = 1024
@@ -67,16 +68,15 @@ def _dub(video: Path, audio: Path, output: Path | None = None, **changes: Any) -
         "pad_s": Fraction(0),
         "start_s": info.video.start_pts * info.video.time_base,
     }
-    notes = remux(
+    made = remux(
         picture=picture,
-        source=video,
         source_info=info,
         audio=audio,
         output=output,
         **settings | changes,
     )
     picture.unlink()
-    return Dubbed(output, notes)
+    return Dubbed(output, list(made.notes))
 
 
 def _times(path: Path) -> list[Fraction]:
@@ -470,7 +470,6 @@ def test_a_folder_that_is_none_names_the_next_step(folder: str) -> None:
     with pytest.raises(EncodeError, match="does not exist"):
         remux(
             picture=picture,
-            source=video,
             source_info=probe(video),
             audio=audio,
             audio_s=Fraction(1),
@@ -490,7 +489,6 @@ def test_a_folder_without_rights_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match="cannot be written"):
         remux(
             picture=Path("picture.bin"),
-            source=video,
             source_info=probe(video),
             audio=audio,
             audio_s=Fraction(1),
@@ -504,10 +502,10 @@ def test_audio_without_sound_or_file_names_the_cause() -> None:
     video = _plain("v.mp4")
     silent = _plain("silent.mp4")
     with pytest.raises(ProbeError, match=r"silent\.mp4"):
-        remux_module.read_driving_audio(silent)
+        read_recording(silent)
     with pytest.raises(ProbeError, match="nothing"):
-        remux_module.read_driving_audio(Path("nothing.wav"))
+        read_recording(Path("nothing.wav"))
     run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "0", Path("empty.wav"))
     with pytest.raises((DecodeError, ProbeError), match=r"empty\.wav"):
-        remux_module.read_driving_audio(Path("empty.wav"))
+        read_recording(Path("empty.wav"))
     assert video.exists()

@@ -72,14 +72,14 @@ def _join(video: Path, audio: Path, output: Path, **changes: Any) -> list[str]:
             assert frame.pts is not None
             writer.write(frame, frame.pts)
     settings: dict[str, Any] = {"audio_s": SECONDS, "pad_s": Fraction(0), "start_s": Fraction(0)}
-    return remux(
+    made = remux(
         picture=picture,
-        source=video,
         source_info=info,
         audio=audio,
         output=output,
         **settings | changes,
     )
+    return list(made.notes)
 
 
 def _video(name: str = "v.mkv", **spec: Any) -> Path:

@@ -10,6 +10,7 @@ from clips import ClipSpec, make_clip, make_tone, run_ffmpeg
 
 from dubcli.core.errors import DecodeError, ProbeError
 from dubcli.core.types import Waveform
+from dubcli.media.sound.recording import read_recording
 from dubcli.media.video.frame_reader import audio_duration, is_silent, read_waveform
 
 
@@ -129,4 +130,4 @@ def test_samples_that_are_no_numbers_are_refused_where_asked(tmp_path: Path) -> 
     samples = np.full(16_000, 0.25)
     samples[7] = np.inf
     with pytest.raises(DecodeError, match="no numbers"):
-        read_waveform(_float_wav(tmp_path / "a.wav", samples), strict=True)
+        read_recording(_float_wav(tmp_path / "a.wav", samples))

@@ -35,6 +35,7 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "threads": (["--threads", "3"], 3),
     "allow_silence": (["--allow-silence"], True),
     "identity": (["--identity", "anna"], "anna"),
+    "audio_stream": (["--audio-stream", "2"], 2),
     "audio_offset": (["--audio-offset", "-0.25"], -0.25),
     "match_loudness": (["--match-loudness"], True),
     "mix_original": (["--mix-original", "-20dB"], "-20dB"),

@@ -68,7 +68,7 @@ def _job(**changes: Any) -> RemuxJob:
             codec="h264", time_base=Fraction(1, 12800), end_s=SECOND, width=64, height=48
         ),
         "audio_path": Path("a.wav"),
-        "audio": AudioArrangement(encoder="copy", sample_rate=48_000),
+        "audio": AudioArrangement(encoder="copy", sample_rate=48_000, index=2),
         "source": _info(),
         "source_path": Path("in.mp4"),
         "video_tags": (),
@@ -98,7 +98,7 @@ def test_names_cannot_become_options_protocols_or_patterns() -> None:
 def test_remux_command_of_a_plain_copy() -> None:
     assert build_remux_argv(_job(), "ffmpeg", Path("out.mkv")) == [
         *("ffmpeg", *QUIET, "-i", "file:p.mov", "-i", "file:a.wav", "-i", "file:in.mp4"),
-        *("-map", "0:v:0", "-map", "1:a:0", "-map", "2:t:9999?"),
+        *("-map", "0:v:0", "-map", "1:2", "-map", "2:t:9999?"),
         *("-f", "matroska", "-c:0", "copy", "-c:1", "copy", "-copyts", "-disposition:1", "default"),
         *TAGS,
         "file:out.mkv",
@@ -109,6 +109,7 @@ def test_remux_command_of_a_rotated_mp4_with_encoded_late_audio_and_more_streams
     arranged = AudioArrangement(
         encoder="aac",
         sample_rate=44_100,
+        index=2,
         bit_rate=256_000,
         filters=(("atrim", {"end_sample": 9}), ("asetpts", {"expr": "(N+5)/SR/TB"})),
     )
@@ -133,7 +134,7 @@ def test_remux_command_of_a_rotated_mp4_with_encoded_late_audio_and_more_streams
     assert build_remux_argv(job, "ffmpeg", Path("out.mp4")) == [
         *("ffmpeg", *QUIET, "-display_rotation", "-90", "-i", "file:p.mov", "-i", "file:a.wav"),
         *("-i", "file:in.mp4", "-filter_complex"),
-        "[1:a:0]atrim=end_sample=9[s0];[s0]asetpts=expr=(N+5)/SR/TB[s1]",
+        "[1:2]atrim=end_sample=9[s0];[s0]asetpts=expr=(N+5)/SR/TB[s1]",
         *("-map", "0:v:0", "-map", "[s1]", "-map", "2:3", "-map", "2:4", "-map", "2:t:9999?"),
         *(
             "-f",
@@ -165,6 +166,12 @@ def test_copied_audio_is_moved_to_its_start() -> None:
     argv = build_remux_argv(_job(audio=audio), "ffmpeg", Path("o.mkv"))
     place = argv.index("-itsoffset")
     assert argv[place : place + 4] == ["-itsoffset", "0.333333", "-i", "file:a.wav"]
+
+
+def test_the_source_is_moved_where_the_clock_begins_below_zero() -> None:
+    argv = build_remux_argv(_job(shift_s=Fraction(5, 4)), "ffmpeg", Path("o.mkv"))
+    place = argv.index("-itsoffset")
+    assert argv[place : place + 4] == ["-itsoffset", "1.250000", "-i", "file:in.mp4"]
 
 
 def test_the_dubbed_video_may_lend_its_own_sound() -> None:

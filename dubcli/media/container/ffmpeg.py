@@ -85,6 +85,24 @@ def run_for_messages(argv: list[str]) -> str:
     return _finished(argv)[1].decode("utf-8", "replace")
 
 
+def can_decode(path: Path, stream: int) -> bool:
+    """Whether the program decodes the beginning of a stream; its libav may be another than ours.
+
+    Args:
+        path: The file.
+        stream: Index of the stream in it.
+
+    Raises:
+        MediaError: The program cannot be started.
+    """
+    source = graph.input(file_url(path), t=1)[str(stream)]
+    try:
+        run(build_argv(ffmpeg_binary(), graph.output(source, "-", f="null")))
+    except FfmpegError:
+        return False
+    return True
+
+
 class _RawName(str):
     """A name of bytes that are no text. ffmpeg-python cannot hash one unless it shows as text."""
 

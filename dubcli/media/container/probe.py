@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ _FIRST_WITHOUT_METADATA_ERRORS = 19
 # libav renders plain text as "video" (ANSI art), and follows playlists to other files.
 _NOT_MEDIA_FORMATS = {"tty", "concat", "hls", "dash", "ffmetadata", "sdp", "bin", "xbin", "adf"}
 _PACKETS_TO_FIRST_FRAME = 2000
+_PACKETS_TO_FIRST_SOUND = 50
 _HIGHEST_RATE_HZ = 6_144_000  # studio's 384 kHz times sixteen; a resampler for more takes gigabytes
 _MOST_CHANNELS = 24  # 22.2, the most that a speaker layout has
 # Frames that are asked whether they are interlaced: the very first may be progressive.
@@ -210,8 +211,32 @@ def find_video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def find_audio_stream(container: InputContainer) -> AudioStream | None:
-    """The first audio stream that can be decoded."""
-    return next((s for s in container.streams.audio if _has_decoder(s)), None)
+    """The first audio stream that can be decoded; of several they are tried."""
+    known = [s for s in container.streams.audio if _has_decoder(s)]
+    if len(known) < 2:
+        return known[0] if known else None
+    with av.open(container.name, mode="r", **_tag_options()) as other:
+        heard = _first_heard(other, {stream.index for stream in known})
+    return next((s for s in known if s.index == heard), known[0])
+
+
+def _first_heard(container: InputContainer, wanted: set[int]) -> int | None:
+    """Index of the first wanted stream of which a packet near the beginning can be decoded."""
+    streams = [stream for stream in container.streams.audio if stream.index in wanted]
+    heard: set[int] = set()
+    tried = dict.fromkeys(wanted, 0)
+    try:
+        for packet in container.demux(streams):
+            index = packet.stream_index
+            tried[index] += packet.size > 0
+            with suppress(FFmpegError):
+                if packet.size and packet.decode():
+                    heard.add(index)
+            if min(wanted) in heard or max(tried.values()) > _PACKETS_TO_FIRST_SOUND:
+                break
+    except FFmpegError:
+        pass  # what was heard up to here counts
+    return min(heard, default=None)
 
 
 def clockwise_rotation(frame: VideoFrame) -> int:
@@ -312,7 +337,7 @@ def _video_info(path: Path, container: InputContainer, stream: VideoStream) -> V
         time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
         start_pts=start_pts if start_pts is not None else stream.start_time or 0,
         num_frames_from_header=stream.frames or None,
-        sar=_plausible_sar(stream.sample_aspect_ratio),
+        sar=plausible_sar(stream.sample_aspect_ratio),
         rotation_deg=0 if frame is None else clockwise_rotation(frame),
         pix_fmt=(context.pix_fmt or "yuv420p") if frame is None else frame.format.name,
         color_space=int(tagged.colorspace),
@@ -375,7 +400,7 @@ def _frame_rate(stream: VideoStream) -> Fraction:
     return Fraction(25)
 
 
-def _plausible_sar(sar: Fraction | None) -> Fraction:
+def plausible_sar(sar: Fraction | None) -> Fraction:
     """Width over height of one sample; 1 where unknown or nonsense."""
     if not sar or not Fraction(1, 10) <= sar <= 10:
         return Fraction(1)

@@ -27,11 +27,12 @@ from dubcli.media.container.formats import (
 from dubcli.media.container.probe import open_media
 from dubcli.media.sound.audio_track import (
     AudioArrangement,
+    DrivingAudio,
     Filters,
     SoundEdit,
     arrange_audio,
-    read_driving_audio,
 )
+from dubcli.media.sound.recording import read_recording
 
 __all__ = ["default_output", "remux"]
 
@@ -65,6 +66,19 @@ class Cover:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Muxed:
+    """What became of a file that was put together.
+
+    Attributes:
+        notes: What could not be kept.
+        lowered_db: How much quieter the driving audio was made so that no peak clips, dB.
+    """
+
+    notes: tuple[str, ...]
+    lowered_db: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemuxJob:
     """Everything that the ffmpeg command depends on; no file is looked at after this."""
 
@@ -86,7 +100,6 @@ class RemuxJob:
 def remux(
     *,
     picture: Path,
-    source: Path,
     source_info: MediaInfo,
     audio: Path,
     audio_s: Fraction,
@@ -96,52 +109,53 @@ def remux(
     metadata: dict[str, str] | None = None,
     audio_start_s: Fraction | None = None,
     edit: SoundEdit | None = None,
-) -> list[str]:
-    """Join the encoded picture, the driving audio and the source's other streams.
-
-    The driving audio replaces the source's first audio stream; it is copied when it is used whole
-    and the container keeps it exactly. All else is kept where the container can hold it.
+    sound: DrivingAudio | None = None,
+    shift_s: Fraction = Fraction(0),
+    source_name: Path | None = None,
+) -> Muxed:
+    """Join the picture, the driving audio in place of the source's first, and its other streams.
 
     Args:
         picture: Intermediate file of `FrameWriter`.
-        source: The video that was dubbed.
-        source_info: Facts of it.
+        source_info: Facts of the video that was dubbed.
         audio: File with the driving audio.
         audio_s: Where the driving audio is cut, s from its own start.
         pad_s: Silence after it, s.
         output: Final name; an existing file is replaced, at the very end and at once.
-        start_s: Time of the first video frame on the output's clock, s.
+        start_s: Time of the first video frame on the output's clock, s; not below 0.
         metadata: Tags to set on the file besides the source's.
         audio_start_s: Time of the first used audio sample on that clock, s; None for `start_s`.
         edit: What is done to the driving audio besides; nothing by default.
-
-    Returns:
-        Notes on what could not be kept.
+        sound: Facts of the driving audio; None to decode it for them.
+        shift_s: How much later the output's clock shows what the source's own streams show, s.
+        source_name: The video as the user named it, where its facts are of a copy.
 
     Raises:
         MediaError: The output cannot be written, an input is damaged, or ffmpeg failed.
     """
     container = _writable_container(output)
     begin_s = start_s if audio_start_s is None else audio_start_s
-    sound, said = arrange_audio(read_driving_audio(audio), container, audio_s, pad_s, begin_s, edit)
-    streams, shape = source_info.streams, _read_picture(picture)
-    others, stream_notes = choose_streams(streams, container, source_info)
+    sound = sound or read_recording(audio).audio
+    arranged, said = arrange_audio(sound, container, audio_s, pad_s, begin_s, edit)
+    shape = _read_picture(picture)
+    others, stream_notes = choose_streams(source_info.streams, container, source_info)
     job = RemuxJob(
         picture_path=picture,
         picture=shape,
         audio_path=audio,
-        audio=sound,
+        audio=arranged,
         source=source_info,
-        source_path=source,
-        video_tags=_tags_of_video(streams, source_info),
+        source_path=source_info.path,
+        video_tags=_tags_of_video(source_info),
         others=tuple(copy for copy in others if copy.encoder != ATTACH),
-        cut_s=_cut_time(streams, source_info, max(shape.end_s, sound.end_s), edit),
-        shift_s=max(Fraction(0), -start_s),
+        cut_s=_cut_time(source_info, max(shape.end_s, arranged.end_s), shift_s, edit),
+        shift_s=shift_s,
         container=container,
         metadata=metadata or {},
     )
     _write_with_covers(job, [copy.stream for copy in others if copy.encoder == ATTACH], output)
-    return [*_clock_notes(job, output), *said, *stream_notes]
+    notes = (*_clock_notes(job, output, source_name or source_info.path), *said, *stream_notes)
+    return Muxed(notes=notes, lowered_db=arranged.lowered_db)
 
 
 def _write_with_covers(job: RemuxJob, attached: Sequence[SourceStream], output: Path) -> None:
@@ -164,8 +178,10 @@ def build_remux_argv(job: RemuxJob, binary: str, target: Path) -> list[str]:
     turn = {"display_rotation": -rotation} if rotation else {}
     picture = graph.input(file_url(job.picture_path), **turn)
     delay = {"itsoffset": _seconds(job.audio.delay_s)} if job.audio.delay_s else {}
-    source = graph.input(file_url(job.source_path))
-    audio = _filtered(graph.input(file_url(job.audio_path), **delay)["a:0"], job.audio.filters)
+    later = {"itsoffset": _seconds(job.shift_s)} if job.shift_s else {}
+    source = graph.input(file_url(job.source_path), **later)
+    driving = graph.input(file_url(job.audio_path), **delay)[str(job.audio.index)]
+    audio = _filtered(driving, job.audio.filters)
     if job.audio.own_index is not None:
         own = _own_layers(source[str(job.audio.own_index)], job.audio)
         until = "longest" if job.audio.own_goes_on else "first"
@@ -231,8 +247,6 @@ def _output_options(job: RemuxJob) -> dict[str, Any]:
         options["aspect:0"] = f"{aspect.numerator}:{aspect.denominator}"
     if job.cut_s is not None:
         options["t"] = _seconds(job.cut_s)
-    if job.shift_s:
-        options["output_ts_offset"] = _seconds(job.shift_s)
     if job.container.muxer in ("mp4", "mov"):
         clock = job.picture.time_base.denominator
         whole = math.lcm(clock, job.audio.sample_rate)
@@ -282,9 +296,9 @@ def _extract(path: Path, stream: SourceStream, folder: Path) -> Cover:
     )
 
 
-def _tags_of_video(streams: Sequence[SourceStream], info: MediaInfo) -> tuple[tuple[str, str], ...]:
+def _tags_of_video(info: MediaInfo) -> tuple[tuple[str, str], ...]:
     index = info.video.index if info.video else -1
-    return next((stream.tags for stream in streams if stream.index == index), ())
+    return next((stream.tags for stream in info.streams if stream.index == index), ())
 
 
 def _read_picture(path: Path) -> EncodedPicture:
@@ -305,7 +319,10 @@ def _read_picture(path: Path) -> EncodedPicture:
 
 
 def _cut_time(
-    streams: Sequence[SourceStream], info: MediaInfo, end_s: Fraction, edit: SoundEdit | None
+    info: MediaInfo,
+    end_s: Fraction,
+    shift_s: Fraction,
+    edit: SoundEdit | None,
 ) -> Fraction | None:
     """Where to cut the source's other streams; None when none outlives picture and audio.
 
@@ -313,16 +330,16 @@ def _cut_time(
     """
     if edit is not None and edit.part is not None:
         return None
-    lengths = [stream.duration_s for stream in streams if stream.duration_s is not None]
-    longest = max([*lengths, info.duration_s or Fraction(0)], default=Fraction(0))
+    lengths = [stream.duration_s for stream in info.streams if stream.duration_s is not None]
+    longest = max([*lengths, info.duration_s or Fraction(0)], default=Fraction(0)) + shift_s
     # A little beyond the end, so that rounding never costs the last frame.
     limit = end_s + Fraction(1, 20)
     return limit if longest > limit else None
 
 
-def _clock_notes(job: RemuxJob, output: Path) -> list[str]:
-    notes = []
-    suffix = job.source_path.suffix
+def _clock_notes(job: RemuxJob, output: Path, source: Path) -> list[str]:
+    notes: list[str] = []
+    suffix = source.suffix
     if suffix.lower() != output.suffix.lower():
         notes.append(
             f"The result is {output.suffix.lower()} instead of {suffix}: "
@@ -337,7 +354,8 @@ def _clock_notes(job: RemuxJob, output: Path) -> list[str]:
     if ticks is not None and video is not None and (video.time_base * ticks).denominator != 1:
         notes.append(f"Frame times are rounded to 1/{ticks} s: {job.container.muxer} has no finer.")
     if job.shift_s:
-        notes.append(f"The video starts {_seconds(job.shift_s)} s before 0; all was moved to 0.")
+        begin = _seconds(job.shift_s)
+        notes.append(f"The source's clock begins {begin} s before 0; all was moved to 0.")
     return notes
 
 

@@ -7,19 +7,19 @@ sound, it is decoded and encoded once, by counting samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.layout import AudioLayout
-from av.error import FFmpegError
 
-from dubcli.core.errors import DecodeError, ProbeError
 from dubcli.media.container.formats import LOSSLESS_AUDIO, Container
 from dubcli.media.container.probe import open_media
 
+# EBU R128's highest true peak, dB over full scale: lossy codecs overshoot by less than this leaves.
+HIGHEST_PEAK_DB = -1.0
 # Differences that come from rounding a duration elsewhere; nobody means to cut so little.
 _TOLERANCE_S = Fraction(1, 1000)
 _AAC_RATES = (
@@ -49,6 +49,8 @@ class DrivingAudio:
         num_samples: Samples per channel.
         first_s: Time of the first sample on the file's own clock, s.
         layout: libav's name of its channels' places, empty where it has none.
+        index: Of the stream in its file.
+        is_repaired: The file was written anew; `codec` is still the recording's own.
     """
 
     codec: str
@@ -57,6 +59,8 @@ class DrivingAudio:
     num_samples: int
     first_s: Fraction
     layout: str = ""
+    index: int = 0
+    is_repaired: bool = False
 
     @property
     def duration_s(self) -> Fraction:
@@ -116,12 +120,14 @@ class SoundEdit:
         gain_db: Factor on it, dB.
         own: What is mixed below it, and heard outside `part`.
         part: Where it is heard; None for all of the video.
+        peak_db: Its true peak before that factor, dB over full scale; None where it is far below.
     """
 
     skip_s: Fraction = Fraction(0)
     gain_db: float = 0.0
     own: OwnSound | None = None
     part: Part | None = None
+    peak_db: float | None = None
 
 
 Filters = tuple[tuple[str, Mapping[str, Any]], ...]
@@ -133,6 +139,7 @@ class AudioArrangement:
 
     Attributes:
         encoder: `copy` or an audio encoder.
+        index: Of the driving audio's stream in its file.
         sample_rate: Of the result, Hz.
         bit_rate: bit/s; None for the encoder's own.
         channels: Number of them when it is encoded.
@@ -143,10 +150,12 @@ class AudioArrangement:
         own_filters: Filters of that stream before the two are added.
         own_layers: Filters of each of its copies that are added then; none for itself alone.
         own_goes_on: It is heard to its own end, not only to the driving audio's.
+        lowered_db: How much quieter the driving audio is made so that no peak clips, dB.
     """
 
     encoder: str
     sample_rate: int
+    index: int = 0
     bit_rate: int | None = None
     channels: int | None = None
     filters: Filters = ()
@@ -156,39 +165,7 @@ class AudioArrangement:
     own_filters: Filters = ()
     own_layers: tuple[Filters, ...] = ()
     own_goes_on: bool = False
-
-
-def read_driving_audio(path: Path) -> DrivingAudio:
-    """Decode a file's audio and count its samples: headers are often wrong by a frame or more.
-
-    Raises:
-        ProbeError: The file cannot be read or has no audio.
-        DecodeError: The audio is damaged or empty.
-    """
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise ProbeError(f"'{path}' has no audio stream.", "Give a file with sound.")
-        stream = container.streams.audio[0]
-        num_samples, first_s = 0, Fraction(0)
-        try:
-            for frame in container.decode(stream):
-                if num_samples == 0 and frame.pts is not None and frame.time_base is not None:
-                    first_s = frame.pts * Fraction(frame.time_base)
-                num_samples += frame.samples
-        except (FFmpegError, ValueError) as error:
-            raise DecodeError(
-                f"The audio of '{path}' is damaged.", "Convert it to .wav and check it."
-            ) from error
-        if num_samples == 0:
-            raise DecodeError(f"The audio of '{path}' is empty.", "Give a file with sound.")
-        return DrivingAudio(
-            codec=stream.codec_context.codec.canonical_name,
-            sample_rate=stream.codec_context.sample_rate,
-            channels=stream.codec_context.channels,
-            num_samples=num_samples,
-            first_s=first_s,
-            layout=stream.codec_context.layout.name,
-        )
+    lowered_db: float = 0.0
 
 
 def read_own_sound(path: Path, index: int, gain_db: float | None, begin_s: Fraction) -> OwnSound:
@@ -240,19 +217,27 @@ def arrange_audio(
     edit = edit or SoundEdit()
     wanted_s = audio_s - edit.skip_s + pad_s
     is_whole = abs(wanted_s - audio.duration_s) <= _TOLERANCE_S and not edit.skip_s
-    is_edited = edit.gain_db != 0 or edit.own is not None
+    is_edited = edit.gain_db != 0 or edit.own is not None or audio.is_repaired
     if is_whole and not is_edited and audio.codec in container.exact_audio:
         return AudioArrangement(
             encoder="copy",
+            index=audio.index,
             sample_rate=audio.sample_rate,
             delay_s=start_s - audio.first_s,
             end_s=start_s + audio.duration_s,
         ), []
+    lowered_db = _excess_db(edit)
+    edit = replace(edit, gain_db=edit.gain_db - lowered_db)
     own, part = edit.own, edit.part
     form, notes = _form(audio, container, own)
+    if lowered_db:
+        notes.append(
+            f"The audio was made {lowered_db:.1f} dB quieter: its peaks are above full scale."
+        )
     channels = AudioLayout(form.layout).nb_channels
     return AudioArrangement(
         encoder=form.encoder,
+        index=audio.index,
         sample_rate=form.rate,
         bit_rate=_bit_rate(form.encoder, form.rate, channels),
         channels=channels,
@@ -262,7 +247,15 @@ def arrange_audio(
         own_filters=() if own is None else _own_filters(own, form, part),
         own_layers=() if own is None or part is None else _own_layers(own, part, form.rate),
         own_goes_on=own is not None and part is not None and part.has_after,
+        lowered_db=lowered_db,
     ), notes
+
+
+def _excess_db(edit: SoundEdit) -> float:
+    """How much quieter sound that is encoded must be for its peaks to survive, dB."""
+    if edit.peak_db is None or edit.peak_db + edit.gain_db <= 0:
+        return 0.0
+    return edit.peak_db + edit.gain_db - HIGHEST_PEAK_DB
 
 
 @dataclass(frozen=True)

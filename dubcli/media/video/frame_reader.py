@@ -21,6 +21,7 @@ from dubcli.core.errors import DecodeError
 from dubcli.core.types import Frame, MediaInfo, VideoStreamInfo
 from dubcli.media.container.probe import open_media, picture_decoder, require_video
 from dubcli.media.sound.waveform import audio_duration, is_silent, read_waveform
+from dubcli.media.video.canvas import CanvasFitter
 from dubcli.media.video.deinterlace import deinterlaced
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.rgb_pictures import PictureMaker, reduced_size
@@ -311,7 +312,7 @@ class FrameReader(Closeable):
             yield from frames
 
     def _decoded(self, seek_pts: int | None, thread_type: str) -> Generator[VideoFrame, None, None]:
-        size = (self._video.width, self._video.height)
+        fitted = CanvasFitter(self._video)
         if seek_pts is None:
             self.num_interlaced = 0
         with open_media(self._path) as container:
@@ -337,9 +338,7 @@ class FrameReader(Closeable):
                     continue
                 for frame in frames:
                     self.num_interlaced += frame.interlaced_frame and seek_pts is None
-                    if (frame.width, frame.height) != size:  # some streams change size midway
-                        frame = frame.reformat(*size)
-                    yield frame
+                    yield fitted(frame, decoder.sample_aspect_ratio)
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
         """The stream's packets, then None to flush the decoder, also where the file breaks off."""
