@@ -13,6 +13,8 @@ REASONS = {
     "brief": "seen too briefly",
     "cross_fade": "a cross-fade",
     "flash": "a flash",
+    "too_dark": "too dark",
+    "overexposed": "overexposed",
     "fade": "beside such a frame",
     "silence": "nobody speaks",
     "outside": "outside the part",

@@ -240,11 +240,13 @@ class Renderer:
         return _View(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
 
     def _crop(self, view: _View, factor: int = 1) -> U8:
-        """The aligned crop, `factor` times as fine as the model's."""
+        """The aligned crop in the usual light, `factor` times as fine as the model's."""
         shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
         height, width = self._face.alignment.crop_size
         matrix = finer_matrix(compose(view.to_crop, shift), factor)
-        return cut_crop(view.rgb, matrix, (factor * height, factor * width))
+        crop = cut_crop(view.rgb, matrix, (factor * height, factor * width))
+        light = self._face.light.at(view.index)
+        return crop if light is None else light.to_usual(crop)
 
     def _paste(
         self, view: _View, images: U8, patches: Patches, number: int, strength: float
@@ -256,8 +258,9 @@ class Renderer:
         if box is None:
             return native
         patch = self._with_detail(view, images[number], patches, number)
-        region = view.part(box)
-        placed = place_patch(patch, mask.alpha, to_coded, box, region, strength)
+        light = face.light.at(index)
+        lit = patch if light is None else light.to_frame(patch)
+        placed = place_patch(lit, mask.alpha, to_coded, box, view.part(box), strength)
         if self._segmenter is not None and face.track.partially_occluded[index]:
             placed = self._occlude(placed, view, self._segmenter)
         return native.blend(placed)

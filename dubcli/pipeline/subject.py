@@ -12,6 +12,7 @@ from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Referenc
 from dubcli.face.crop import cut_crop
 from dubcli.face.face_descriptor import describe
 from dubcli.face.landmarks import SPEAKING
+from dubcli.face.light import FaceLight, face_light
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import Pose, crop_alignment, to_canonical
 from dubcli.face.references import cut_references, select_by_opening, select_references
@@ -40,6 +41,7 @@ class DubbedFace:
         coded_to_display: Coded px to display px. Shape (2, 3).
         strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
         neutral: Resting speaking points, canonical units. Shape (S, 3).
+        light: Of the face; references show its usual light, models see frames in it.
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
         own_audio: The video's own sound around each source frame, by the part of the model that
@@ -54,6 +56,7 @@ class DubbedFace:
     coded_to_display: F64
     strength: F32
     neutral: F32
+    light: FaceLight
     references: Mapping[str, References]
     motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
     own_audio: Mapping[Part, F32] = field(default_factory=dict[Part, F32])
@@ -96,14 +99,15 @@ def follow_face(
     allowed: Bool = np.ones(len(track), np.bool_)
     if reference_frames is not None:
         allowed = np.isin(np.arange(len(track)), list(reference_frames))
-    chosen = _choose_frames(track, pose, spec, allowed)
+    light = face_light(track)
+    chosen = _choose_frames(track, pose, spec, allowed, light)
     pictures = _UprightPictures(reader, video, track)
-    references = _cut_roles(pictures, chosen, track, alignment, spec)
+    references = _cut_roles(pictures, chosen, track, alignment, spec, light)
     descriptors = np.stack(list(pictures.descriptors.values()))
     motion_references: dict[str, References] = {}
     if motion is not None and motion.static_roles():
-        chosen = _choose_frames(track, pose, motion, allowed)
-        motion_references = _cut_roles(pictures, chosen, track, alignment, motion)
+        chosen = _choose_frames(track, pose, motion, allowed, light)
+        motion_references = _cut_roles(pictures, chosen, track, alignment, motion, light)
     state = None
     if identity is None:
         neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
@@ -121,6 +125,7 @@ def follow_face(
         coded_to_display=coded_to_display(video),
         strength=fade(track.valid, track.shot),
         neutral=neutral,
+        light=light,
         references=references,
         motion_references=motion_references,
         state=state,
@@ -173,15 +178,15 @@ def model_subject(
 
 
 def _choose_frames(
-    track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool
+    track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool, light: FaceLight
 ) -> dict[str, list[int]]:
     """Source frames of each static role; without any, of a few pictures to describe."""
     select = {"spread": select_references, "opening": select_by_opening}
-    roles = spec.static_roles()
+    roles, like_lit = spec.static_roles(), light.likeness()
     if not roles:
-        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed)}
+        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed, like_lit)}
     return {
-        role: select[policy.order](track, pose, policy.count, allowed)
+        role: select[policy.order](track, pose, policy.count, allowed, like_lit)
         for role, policy in roles.items()
     }
 
@@ -220,10 +225,11 @@ def _cut_roles(
     track: FaceTrack,
     alignment: Alignment,
     spec: ModelSpec,
+    light: FaceLight,
 ) -> dict[str, References]:
     """Pictures of every role; the video is read once for all of them."""
     frames = [frame for role in chosen.values() for frame in role]
-    cut = cut_references(pictures.of(set(frames)), frames, track, alignment)
+    cut = cut_references(pictures.of(set(frames)), frames, track, alignment, light)
     found: dict[str, References] = {}
     start = 0
     for role, own in chosen.items():
