@@ -41,15 +41,13 @@ _LEAST_GAIN, _MOST_GAIN = 1 / 40, 8.0
 _DARK_LEVEL, _DARK_SHARE = 7.0, 0.06
 # A channel at this level is clipped, and a face so much of which is lost in white.
 _CLIPPED_LEVEL, _CLIPPED_SHARE = 250, 0.6
-# Residual of the fit, levels and share of the skin's level, that is another light, not this one.
-_UNMET_LEVELS, _UNMET_SHARE = 14.0, 0.25
 # Frames that are tried as the usual light, the light's level that serves best, and the spread of
 # logarithms that weighs frames in other light.
 _CANDIDATES, _GOOD_LEVEL, _LIKE = 64, 100.0, 0.12
 # How many frames on either side a light is averaged over while it stays the same within this.
 _REACH, _STEADY = 2, 0.03
 
-TOO_DARK, OVEREXPOSED, UNMATCHED = "too_dark", "overexposed", "unmatched_light"
+TOO_DARK, OVEREXPOSED = "too_dark", "overexposed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +119,14 @@ class FaceLight:
         """The map of a frame, or None where it shows the usual light."""
         return self.maps.get(frame)
 
+    @property
+    def is_other(self) -> Bool:
+        """In which frames the light clearly differs from the usual one. Shape (T,)."""
+        lit = [frame for frame, one in self.maps.items() if one.field is not None]
+        other = self.departure > _OTHER
+        other[lit] = True
+        return other
+
     def likeness(self) -> F32:
         """How like the usual light each frame's is, 0 to 1; 1 within a tolerance. Shape (T,)."""
         beyond = np.maximum(self.departure - _LIKE, 0) / _LIKE
@@ -162,13 +168,12 @@ def face_light(track: FaceTrack, usable: Bool | None = None) -> FaceLight:
     return FaceLight(usual=usual, departure=departure, maps=maps)
 
 
-def unusable_light(light: U8, known: Bool, shot: Int) -> NDArray[np.str_]:
+def unusable_light(light: U8, known: Bool) -> NDArray[np.str_]:
     """Why a face's light cannot be met in a frame, '' where it can.
 
     Args:
         light: From `sample_light`. Shape (T, `GRID`, 3); (0, ...) where nobody looked.
         known: Frames that show the face. Shape (T,).
-        shot: Shot number of each frame. Shape (T,).
     """
     why = np.full(len(known), "", dtype="<U16")
     if len(light) == 0 or not known.any():

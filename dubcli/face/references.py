@@ -14,8 +14,8 @@ import numpy as np
 from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
-from dubcli.face.light import FaceLight
 from dubcli.face.landmarks import MOUTH_LEFT, MOUTH_RIGHT, mouth_open
+from dubcli.face.light import FaceLight
 from dubcli.face.pose import Pose, apply_matrix, to_canonical
 
 MAX_DETAIL_FACTOR = 4

@@ -352,7 +352,7 @@ def _dense(
         blurred_frames(sharp, landmarks, boxes, known, shot),
     )
     spoilt = np.where(beside_known(spoilt != "", known), spoilt, "")
-    dim = unusable_light(light, known & (spoilt == ""), shot)
+    dim = unusable_light(light, known & (spoilt == ""))
     valid, reasons = frame_validity(known, boxes, landmarks, shot, size, hard, spoilt, dim)
     return FaceTrack(
         start=0,

@@ -24,6 +24,7 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import ModelSpec, OwnSpeech, Part, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
+from dubcli.pipeline.grain_shots import grain_shares
 from dubcli.pipeline.stored_identity import in_this_video
 
 # Pictures by which a face is compared with others where the model asks for none.
@@ -42,6 +43,8 @@ class DubbedFace:
         strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         light: Of the face; references show its usual light, models see frames in it.
+        grain_shares: How much of each frame's fine structure is noise, 0 in a clean picture, see
+            `grain_shots.grain_shares`. Shape (T,).
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
         own_audio: The video's own sound around each source frame, by the part of the model that
@@ -57,6 +60,7 @@ class DubbedFace:
     strength: F32
     neutral: F32
     light: FaceLight
+    grain_shares: F32
     references: Mapping[str, References]
     motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
     own_audio: Mapping[Part, F32] = field(default_factory=dict[Part, F32])
@@ -94,11 +98,9 @@ def follow_face(
     Raises:
         NoFaceError: The video no longer holds one of the frames.
     """
-    pose = smooth_pose(track)
+    pose, frames = smooth_pose(track), np.arange(len(track))
     alignment = crop_alignment(pose, spec.crop.size)
-    allowed: Bool = np.ones(len(track), np.bool_)
-    if reference_frames is not None:
-        allowed = np.isin(np.arange(len(track)), list(reference_frames))
+    allowed: Bool = np.isin(frames, frames if reference_frames is None else list(reference_frames))
     light = face_light(track)
     chosen = _choose_frames(track, pose, spec, allowed, light)
     pictures = _UprightPictures(reader, video, track)
@@ -126,6 +128,7 @@ def follow_face(
         strength=fade(track.valid, track.shot),
         neutral=neutral,
         light=light,
+        grain_shares=grain_shares(pictures.undescribed, track, alignment),
         references=references,
         motion_references=motion_references,
         state=state,
@@ -192,7 +195,7 @@ def _choose_frames(
 
 
 class _UprightPictures:
-    """Whole pictures of some frames; the face in each is described on the way.
+    """Whole pictures of some frames; the face in each may be described on the way.
 
     Args:
         reader: Of the video.
@@ -206,6 +209,13 @@ class _UprightPictures:
         self.descriptors: dict[int, F32] = {}
 
     def of(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
+        """Frame index and RGB picture, in the video's order; the face is described."""
+        for index, picture in self.undescribed(frames):
+            marks = self._track.landmarks[index - self._track.start]
+            self.descriptors[index] = describe(picture, marks)
+            yield index, picture
+
+    def undescribed(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
         """Frame index and RGB picture, in the video's order."""
         for native in self._reader.native_sequence(sorted(frames)):
             yield native.index, self._upright(native)
@@ -213,10 +223,7 @@ class _UprightPictures:
     def _upright(self, native: NativeFrame) -> U8:
         width, height = self._size
         whole = native.rgb_region(0, 0, native.width, native.height)
-        picture = cut_crop(whole, self._to_display, (height, width))
-        marks = self._track.landmarks[native.index - self._track.start]
-        self.descriptors[native.index] = describe(picture, marks)
-        return picture
+        return cut_crop(whole, self._to_display, (height, width))
 
 
 def _cut_roles(
