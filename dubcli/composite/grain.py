@@ -70,7 +70,7 @@ def measure_grain(region: U8, mask: Bool, share: float) -> Grain | None:
     Args:
         region: What it shows around the face, RGB. Shape (h, w, 3), uint8.
         mask: Skin that no patch covers. Shape (h, w).
-        share: From `grain_share`.
+        share: From `grain_share`; tells whether the picture is noisy.
 
     Returns:
         None where there is none to be seen, or too little skin.
@@ -80,15 +80,16 @@ def measure_grain(region: U8, mask: Bool, share: float) -> Grain | None:
         return None
     fine = _fine(cv2.cvtColor(region, cv2.COLOR_RGB2YCrCb).astype(np.float32))
     energy = np.array([_median_energy(fine[..., plane], blocks) for plane in range(3)])
-    level = np.sqrt(share * energy)
-    if level[0] <= CLEAN:
+    noise = float(np.sqrt(share * energy[0]))
+    if noise <= CLEAN:
         return None
     # Edges of the face are no noise: only blocks that are no livelier than usual tell the spectrum.
     lively = _energies(fine[..., 0], blocks)
     calm = blocks[lively <= np.median(lively) * 1.2]
     kernels = np.stack([_kernel(fine[..., plane], calm) for plane in range(3)])
-    put_on = min((float(level[0]) - CLEAN) / (NOISY - CLEAN), 1.0)
-    return Grain(level=(level * put_on).astype(np.float32), kernels=kernels)
+    put_on = min((noise - CLEAN) / (NOISY - CLEAN), 1.0)
+    # All the fine structure, for what of it is texture is as little left in the patch.
+    return Grain(level=(np.sqrt(energy) * put_on).astype(np.float32), kernels=kernels)
 
 
 def add_grain(patch: FramePatch, region: U8, grain: Grain, seed: int) -> FramePatch:
