@@ -27,11 +27,15 @@ GRID = (13, 10)
 _CELL = 4
 # Cells that less of the face covers are black, which no cell of a face is.
 _COVERED = 0.6
+# The oval is drawn this much smaller: hair and what is behind lie at its edge.
+_INSIDE = 0.85
 # Largest change of a channel's usual skin level that is left to the paste, and from which on it is
 # made up for in full; of natural logarithms. Turns of the head stay below.
-_SAME, _OTHER = 0.05, 0.11
+_SAME, _OTHER = 0.07, 0.13
+# A change that is told, at once or beside the frame before.
+_TOLD, _JUMP = 0.2, 0.08
 # Unevenness of the change over the face, natural logarithm, from which on it is looked at.
-_UNEVEN = 0.25
+_UNEVEN = 0.3
 # Skin below the first level, or less than the second share of its usual one, is lost in black.
 _DARK_LEVEL, _DARK_SHARE = 7.0, 0.06
 # A channel at this level is clipped, and a face so much of which is lost in white.
@@ -69,7 +73,8 @@ class FaceLight:
     @property
     def is_other(self) -> Bool:
         """In which frames the light clearly differs from the usual one. Shape (T,)."""
-        return self.departure > _OTHER
+        jumps = np.abs(np.diff(self.departure, prepend=self.departure[:1])) > _JUMP
+        return (self.departure > _TOLD) | (jumps & (self.departure > _SAME))
 
     def likeness(self) -> F32:
         """How like the usual light each frame's is, 0 to 1; 1 within a tolerance. Shape (T,)."""
@@ -161,8 +166,9 @@ def _skin_cells() -> Bool:
 def _oval(landmarks: F32) -> Bool:
     """Cells that a face covers. Points (K, 2) in px of the crop under the grid."""
     mask = np.zeros((GRID[0] * _CELL, GRID[1] * _CELL), np.uint8)
-    points = landmarks[face_oval()].round().astype(np.int32)
-    cv2.fillConvexPoly(mask, cv2.convexHull(points), (1,))
+    points = landmarks[face_oval()]
+    points = points.mean(0) + _INSIDE * (points - points.mean(0))
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.round().astype(np.int32)), (1,))
     return mask.reshape(GRID[0], _CELL, GRID[1], _CELL).mean((1, 3)) > _COVERED
 
 

@@ -28,7 +28,7 @@ _BLACK, _WHITE = 1 / 255, 250 / 255
 _LEAST_GAIN, _MOST_GAIN, _OFF_RATIO, _ALIKE = 1 / 40, 8.0, 0.2, 4.0
 # Factors of the field that are left to the paste, and from which on they count in full; natural
 # logarithm. Reach of its luma and of its colours, cells.
-_EVEN, _UNEVEN = 0.1, 0.22
+_EVEN, _UNEVEN = 0.12, 0.26
 _FINE, _WIDE = 1.6, 3.5
 _ROUNDS, _REWEIGHTINGS = 4, 3
 # BT.601, full range; chroma around 0.
