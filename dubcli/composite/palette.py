@@ -18,8 +18,9 @@ from dubcli.core.types import F32, U8, Bool
 # its pixels stay within; from the second on it is not. Of eleven people in white light the least
 # has 5.5; sepia has 0.9 to 1.8, red light 2.0 to 4.0.
 _LIMITED, _FREE = 3.5, 4.5
-# How far chroma may lie off the curve: a share of what the face's own does, and levels.
-_SHARE, _LEVELS = 1.5, 1.5
+# Chroma may lie off the curve as far as 90 % of the face's own does, but at least so many levels;
+# in the dark, where little of a face is, by this share of it.
+_LEAST_REACH, _IN_THE_DARK = 1.0, 0.35
 # Least pixels of a face that tell.
 _LEAST_PIXELS = 60
 _ROUNDS, _UNLIKE = 4, 3.0
@@ -32,11 +33,11 @@ class Palette:
 
     Attributes:
         curve: Usual Cr and Cb of each luma. Shape (256, 2).
-        reach: How far either may lie off it.
+        reach: How far either may lie off it at each luma; less in the dark. Shape (256,).
     """
 
     curve: F32
-    reach: float
+    reach: F32
 
 
 def limited_palette(face: U8, mask: Bool) -> Palette | None:
@@ -68,10 +69,11 @@ def limited_palette(face: U8, mask: Bool) -> Palette | None:
     if low > 0:
         towards = np.minimum(_KNOTS / low, 1)[:, None]
         curve = 128 + (curve - 128) * towards
-    reach = _SHARE * spread + _LEVELS
+    reach = max(float(np.quantile(off, 0.9)), _LEAST_REACH)
     if spread > _LIMITED:
         reach /= (_FREE - spread) / (_FREE - _LIMITED)
-    return Palette(curve=curve.astype(np.float32), reach=reach)
+    bright = np.clip(_KNOTS / max(float(np.median(luma)), 1.0), _IN_THE_DARK, 1)
+    return Palette(curve=curve.astype(np.float32), reach=(reach * bright).astype(np.float32))
 
 
 def keep_in_palette(rgb: F32, palette: Palette) -> F32:
@@ -86,7 +88,7 @@ def keep_in_palette(rgb: F32, palette: Palette) -> F32:
     centre = palette.curve[levels] / np.float32(255)
     # OpenCV centres chroma of float pictures at 0.5, of bytes at 128.
     centre += np.float32(0.5 - 128 / 255)
-    reach = np.float32(palette.reach / 255)
+    reach = (palette.reach / np.float32(255))[levels][..., None]
     planes[..., 1:] = np.clip(planes[..., 1:], centre - reach, centre + reach)
     return np.clip(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), 0, 1).astype(np.float32, copy=False)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dubcli.core.types import F32, U8, Bool, FaceTrack, Int
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import face_oval
-from dubcli.face.light_fit import FLOOR, LightMap, fit_light, smoothed
+from dubcli.face.light_fit import FLOOR, LightMap, fit_light, smoothed_field
 from dubcli.face.pose import apply_matrix, crop_alignment, fit_pose, mean_face, mouth_box
 
 # Height, width of the grid of mean colours over an aligned crop, and pixels a side of its cells.
@@ -209,7 +209,7 @@ def _unevenness(light: U8, usual: F32) -> F32:
         apart = np.log(part.mean(-1) + FLOOR) - base
         whole = (apart * shown).sum((1, 2)) / np.maximum(shown.sum((1, 2)), 1)
         beyond = (apart - whole[:, None, None]) * shown
-        smooth = smoothed(beyond[..., None], shown.astype(np.float32))[..., 0]
+        smooth = smoothed_field(beyond[..., None], shown.astype(np.float32))[..., 0]
         found[start : start + _BATCH] = np.abs(smooth * shown).max((1, 2))
     return found
 

@@ -30,6 +30,10 @@ _LEAST_GAIN, _MOST_GAIN, _OFF_RATIO, _ALIKE = 1 / 40, 8.0, 0.2, 4.0
 # logarithm. Reach of its luma and of its colours, cells.
 _EVEN, _UNEVEN = 0.12, 0.26
 _FINE, _WIDE = 1.6, 3.5
+# Largest logarithm of a factor, and how far off its surroundings a cell counts half: hair, a hand.
+_MOST_FACTOR, _OTHER_THING = 0.8, 0.25
+# Share of the grid above the mouth's surroundings.
+_LOWER = 0.4
 _ROUNDS, _REWEIGHTINGS = 4, 3
 # BT.601, full range; chroma around 0.
 _TO_LUMA = np.array(
@@ -191,13 +195,30 @@ def _field(fitted: F64, shown: F64, known: Bool, space: Space) -> F64:
     luma = [picture @ _TO_LUMA[0] for picture in (shown, fitted)]
     floor = FLOOR / 255
     apart = np.log((luma[0] + floor) / (np.maximum(luma[1], 0) + floor))[..., None]
-    smooth = np.repeat(smoothed(apart, weight, _FINE), 3, -1)
+    even = smoothed_field(apart, weight, _FINE)
+    smooth = np.repeat(even, 3, -1)
     if space != "luma":
         each = np.log((shown + floor) / (np.maximum(fitted, 0) + floor))
-        smooth = smooth + smoothed(each - apart, weight, _WIDE)
-    strongest = np.abs(smooth * weight[..., None]).max((1, 2, 3))
+        smooth = smooth + smoothed_field(each - apart, weight, _WIDE)
+    # What the light does to the brow does not concern the mouth.
+    lower = weight * (np.arange(weight.shape[1]) >= weight.shape[1] * _LOWER)[:, None]
+    strongest = np.abs(smooth * lower[..., None]).max((1, 2, 3))
     share = np.clip((strongest - _EVEN) / (_UNEVEN - _EVEN), 0, 1)[:, None, None, None]
-    return np.exp(share * np.clip(smooth, -1.5, 1.5))
+    return np.exp(share * smooth)
+
+
+def smoothed_field(values: NDArray, weight: NDArray, reach: float = _FINE) -> NDArray:
+    """Weighted means of the cells around each, without cells that show something else.
+
+    Args:
+        values: Logarithms of factors. Shape (F, h, w, C).
+        weight: Shape (F, h, w).
+        reach: Standard deviation, cells.
+    """
+    held = np.clip(values, -_MOST_FACTOR, _MOST_FACTOR)
+    first = smoothed(held, weight, reach)
+    beyond = (np.abs(held - first).max(-1) / _OTHER_THING) ** 2
+    return smoothed(held, weight / (1 + beyond * beyond), reach)
 
 
 def with_field(picture: NDArray, field: NDArray, space: Space) -> NDArray:

@@ -23,8 +23,8 @@ _BELOW_EYES, _INSIDE = 0.25, 0.85
 _NOSE_TIP = position(1)
 # What is finer than this (standard deviation, px) is fine structure.
 _FINE = 2.0
-# Luma of one bin of the palette, levels, and what chroma may lie beyond it.
-_BIN, _TOLERANCE = 16, 2.0
+# How far chroma may lie off the palette, levels.
+_TOLERANCE = 1.0
 _LEAST_PIXELS = 30
 
 
@@ -134,20 +134,23 @@ def _fine_level(picture: U8, mask: Bool) -> float:
 
 
 def _outside_palette(face: U8, mouth: U8) -> float:
-    """Share of a mouth's pixels (M, 3) off the chroma that a face's (N, 3) show at their luma."""
+    """Share of a mouth's pixels (M, 3) off the chroma that a face's (N, 3) show at their luma.
+
+    Chroma is fitted over luma; how far 97.5 % of the face's pixels lie off the curve is the width
+    of the palette. Luma that the face does not show says nothing.
+    """
     seen, found = (
-        cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.int64)
+        cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.float64)
         for pixels in (face, mouth)
     )
-    outside = np.zeros(len(found), bool)
-    for start in range(0, 256, _BIN):
-        # Neighbouring luma counts as well: a bin alone holds few pixels.
-        near = (seen[:, 0] >= start - _BIN) & (seen[:, 0] < start + 2 * _BIN)
-        here = (found[:, 0] >= start) & (found[:, 0] < start + _BIN)
-        if near.sum() < _LEAST_PIXELS or not here.any():
-            continue
-        low = np.quantile(seen[near, 1:], 0.005, axis=0) - _TOLERANCE
-        high = np.quantile(seen[near, 1:], 0.995, axis=0) + _TOLERANCE
-        chroma = found[here, 1:]
-        outside[here] = ((chroma < low) | (chroma > high)).any(1)
-    return float(outside.mean()) if len(outside) else 0.0
+    low, high = np.quantile(seen[:, 0], (0.005, 0.995))
+    found = found[(found[:, 0] >= low) & (found[:, 0] <= high)]
+    if len(found) == 0:
+        return 0.0
+    factors = np.linalg.lstsq(_cubic(seen[:, 0]), seen[:, 1:], rcond=None)[0]
+    own, new = (np.abs(x[:, 1:] - _cubic(x[:, 0]) @ factors).max(1) for x in (seen, found))
+    return float((new > np.quantile(own, 0.975) + _TOLERANCE).mean())
+
+
+def _cubic(luma: F64) -> F64:
+    return np.stack([(luma / 255) ** power for power in range(4)], 1)
