@@ -15,6 +15,8 @@ REASONS = {
     "brief": "seen too briefly",
     "cross_fade": "a cross-fade",
     "flash": "a flash",
+    "too_dark": "too dark",
+    "overexposed": "overexposed",
     "fade": "beside such a frame",
     "silence": "nobody speaks",
     "outside": "outside the part",
@@ -30,6 +32,8 @@ REMEDIES = {
     "cropped.",
     "covered": "Use footage without a mask, a hand or writing in front of the mouth.",
     "blurred": "Use sharper footage, or a part in which the head moves less.",
+    "too_dark": "Use footage with more light, or brighten it first.",
+    "overexposed": "Use footage with less light, or darken it first.",
     "brief": "Use footage in which the face is seen for longer.",
 }
 _ANY_REMEDY = (

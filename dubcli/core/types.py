@@ -251,6 +251,8 @@ class FaceTrack:
             Shape (T,).
         partially_occluded: Something may lie before the lower face: it is segmented
             and stays. Shape (T,).
+        light: Mean colours of the aligned face, see `face.light`; no entries where nobody looked.
+            Shape (T, 13, 10, 3), uint8.
     """
 
     start: int
@@ -264,6 +266,7 @@ class FaceTrack:
     looks: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     occluded_share: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     partially_occluded: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
+    light: U8 = field(default_factory=lambda: np.zeros((0, 13, 10, 3), np.uint8))
 
     def __post_init__(self) -> None:
         num = len(self.boxes)
@@ -271,6 +274,7 @@ class FaceTrack:
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, np.zeros(num, kind))
             _require(len(getattr(self, name)) == num, f"{name} is not of {num} frames")
+        _require(len(self.light) in (0, num), f"light of {len(self.light)} frames, boxes {num}")
         _require(self.looks.ndim == 2, f"looks shape {self.looks.shape}, expected (L, D)")
         for name in ("landmarks", "valid", "interpolated", "shot", "reasons", "sharpness"):
             length = len(getattr(self, name))

@@ -47,14 +47,20 @@ from dubcli.evaluation.settings import (
     write_own_audio,
     write_silence,
 )
-from dubcli.evaluation.source import HALF_SHARE, REFERENCE_SHARE, Source, analyse_source
+from dubcli.evaluation.source import (
+    HALF_SHARE,
+    REFERENCE_SHARE,
+    Source,
+    analyse_source,
+    check_length,
+)
 from dubcli.evaluation.sync_confidence import OwnSyncScorer
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
 from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, list_tasks
 from dubcli.face.detect import require_detector
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
-from dubcli.metrics.lips import MouthSeries, measure_mouth
+from dubcli.metrics.lips import measure_mouth
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.run import dub
 
@@ -309,7 +315,7 @@ def _score(
     if not is_source:
         with work.engine.detector(config.detector) as finder:
             mouth = measure_mouth(result, source.mouth, finder)
-    _check_length(source, mouth, result)
+    check_length(source, mouth, result)
     offset_s = late_s if task.run == RECONSTRUCTION else _offset(task, work)
     lips = score_lips(task.run, source, mouth, speaker, offset_s)
     scores = dict(lips.scores)
@@ -437,14 +443,6 @@ def _produce(
         "dub_seconds": report.seconds,
         "device": report.device,
     }
-
-
-def _check_length(source: Source, mouth: MouthSeries, result: Path) -> None:
-    if len(mouth) != len(source):
-        raise MediaError(
-            f"'{result.name}' of '{source.clip.path}' has {len(mouth)} frames, not {len(source)}.",
-            "This is a fault of the dub: please report it.",
-        )
 
 
 def _draw(clip: EvalClip, items: list[Item], work: _Work) -> None:

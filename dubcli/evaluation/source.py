@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dubcli.composite.mask import paste_mask
-from dubcli.core.errors import NoFaceError
+from dubcli.core.errors import MediaError, NoFaceError
 from dubcli.core.types import DETECTORS, F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 from dubcli.evaluation.clips import EvalClip
 from dubcli.face.crop import cut_crop
@@ -227,3 +227,16 @@ def region_under(
     low = np.clip(low, 0, (frame_size[0] - 1, frame_size[1] - 1)) // 2 * 2
     high = np.clip(high, low + 1, frame_size)
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def check_length(source: Source, mouth: MouthSeries, result: Path) -> None:
+    """Refuse a dub that has not as many frames as its source.
+
+    Raises:
+        MediaError: It has more or fewer.
+    """
+    if len(mouth) != len(source):
+        raise MediaError(
+            f"'{result.name}' of '{source.clip.path}' has {len(mouth)} frames, not {len(source)}.",
+            "This is a fault of the dub: please report it.",
+        )

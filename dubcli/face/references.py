@@ -1,7 +1,8 @@
 """Which frames lend their texture to the mouth, and the crops cut from them.
 
-Frames are chosen by geometry and sharpness alone: frontal, sharp, and as unlike in mouth shape as
-the video offers (farthest-point choice, Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5).
+Frames are chosen by geometry, sharpness and light: frontal, sharp, in the light that most frames
+show, and as unlike in mouth shape as the video offers (farthest-point choice, Gonzalez 1985,
+doi:10.1016/0304-3975(85)90224-5).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dubcli.core.errors import NoFaceError
 from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import MOUTH_LEFT, MOUTH_RIGHT, mouth_open
+from dubcli.face.light import FaceLight
 from dubcli.face.pose import Pose, apply_matrix, to_canonical
 
 MAX_DETAIL_FACTOR = 4
@@ -21,12 +23,18 @@ MAX_DETAIL_FACTOR = 4
 _TURN_DEG = 25.0
 # Frames worth less than this share of a good one are left out, unless too few remain.
 _LEAST_WORTH = 0.35
+# The least that a frame in another light is worth, as a share of one in the usual light.
+_LEAST_LIKE_LIT = 0.01
 # Mouth openings this close to the least and to the greatest count as closed and as wide open.
 _CLOSED_SPAN, _OPEN_SHARE = 0.01, 0.97
 
 
 def select_references(
-    track: FaceTrack, pose: Pose, num: int, allowed: Bool | None = None
+    track: FaceTrack,
+    pose: Pose,
+    num: int,
+    allowed: Bool | None = None,
+    like_lit: F32 | None = None,
 ) -> list[int]:
     """Choose the frames that show one person's mouth best and most variously.
 
@@ -35,6 +43,7 @@ def select_references(
         pose: Pose per frame of the track.
         num: How many frames, at least 1.
         allowed: Frames of the track that may be chosen; all by default. Shape (T,).
+        like_lit: How like the usual light each frame's is, see `face.light.FaceLight`. Shape (T,).
 
     Returns:
         Exactly `num` frame indices in ascending order, with a most closed and a wide-open mouth
@@ -43,7 +52,7 @@ def select_references(
     Raises:
         NoFaceError: No usable frame.
     """
-    frames, worth = _candidates(track, pose, num, allowed)
+    frames, worth = _candidates(track, pose, num, allowed, like_lit)
     shapes = _mouth_shapes(to_canonical(track.landmarks[frames], pose.at(frames)))
     chosen = _spread(shapes, worth, num)
     picked = [track.start + int(frames[index]) for index in chosen]
@@ -51,7 +60,11 @@ def select_references(
 
 
 def select_by_opening(
-    track: FaceTrack, pose: Pose, num: int, allowed: Bool | None = None
+    track: FaceTrack,
+    pose: Pose,
+    num: int,
+    allowed: Bool | None = None,
+    like_lit: F32 | None = None,
 ) -> list[int]:
     """Frames evenly out of all good ones, sorted by how far the mouth is open.
 
@@ -63,6 +76,7 @@ def select_by_opening(
         pose: Pose per frame of the track.
         num: How many frames, at least 1.
         allowed: Frames of the track that may be chosen; all by default. Shape (T,).
+        like_lit: How like the usual light each frame's is, see `face.light.FaceLight`. Shape (T,).
 
     Returns:
         Exactly `num` frame indices from the most closed to the widest mouth; some repeat where the
@@ -71,7 +85,7 @@ def select_by_opening(
     Raises:
         NoFaceError: No usable frame.
     """
-    frames, worth = _candidates(track, pose, num, allowed)
+    frames, worth = _candidates(track, pose, num, allowed, like_lit)
     opening = mouth_open(to_canonical(track.landmarks[frames], pose.at(frames)))
     # Of equally open mouths the better picture comes first.
     order = np.lexsort((-worth, opening))
@@ -79,7 +93,9 @@ def select_by_opening(
     return [track.start + int(frames[index]) for index in order[even]]
 
 
-def _candidates(track: FaceTrack, pose: Pose, num: int, allowed: Bool | None) -> tuple[Int, F64]:
+def _candidates(
+    track: FaceTrack, pose: Pose, num: int, allowed: Bool | None, like_lit: F32 | None
+) -> tuple[Int, F64]:
     """Good frames of the track, at least `num` where there are so many, and their worth."""
     usable = track.valid & ~track.interpolated
     if (usable & ~track.partially_occluded).any():
@@ -94,6 +110,8 @@ def _candidates(track: FaceTrack, pose: Pose, num: int, allowed: Bool | None) ->
             "Use footage with a larger, sharper face that looks towards the camera.",
         )
     worth = _worth(pose.at(frames), track.sharpness[frames])
+    if like_lit is not None:
+        worth = worth * np.maximum(like_lit[frames], _LEAST_LIKE_LIT)
     good = np.flatnonzero(worth >= _LEAST_WORTH * np.quantile(worth, 0.9))
     if len(good) < num:
         good = np.sort(np.argsort(-worth, kind="stable")[:num])
@@ -128,6 +146,7 @@ def cut_references(
     frame_indices: Sequence[int],
     track: FaceTrack,
     alignment: Alignment,
+    light: FaceLight | None = None,
 ) -> References:
     """Cut the chosen frames.
 
@@ -137,6 +156,7 @@ def cut_references(
         frame_indices: From `select_references`; may repeat.
         track: The person that they were chosen for.
         alignment: Full-size display px to crop px, one entry per frame of the track.
+        light: Of the face; all are brought to its usual light.
 
     Returns:
         One entry per frame index, in that order.
@@ -154,6 +174,9 @@ def cut_references(
             matrix = alignment.frame_to_crop[index - track.start]
             fine = cut_crop(picture, finer_matrix(matrix, factor), fine_size)
             coarse = cut_crop(picture, matrix, (height, width)) if factor > 1 else fine
+            lit = None if light is None else light.at(index - track.start)
+            if lit is not None:
+                coarse, fine = lit.to_usual(coarse), lit.to_usual(fine)
             cuts[index] = (coarse, fine)
     missing = sorted(set(frame_indices) - cuts.keys())
     if missing:

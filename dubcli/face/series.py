@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from dubcli.core.types import F32
+from dubcli.core.types import F32, U8
 
 
 class GrowingColumn:
-    """A float32 array that grows at its end at amortised constant cost."""
+    """An array that grows at its end at amortised constant cost.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._data = np.empty((16, *shape), np.float32)
+    Args:
+        shape: Of a row.
+        dtype: Of its values; levels of pictures need no more than uint8.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: type = np.float32) -> None:
+        self._data = np.empty((16, *shape), dtype)
         self._length = 0
 
-    def append(self, value: F32 | float) -> None:
+    def append(self, value: F32 | U8 | float) -> None:
         """Add one row."""
         if self._length == len(self._data):
-            grown = np.empty((2 * self._length, *self._data.shape[1:]), np.float32)
+            grown = np.empty((2 * self._length, *self._data.shape[1:]), self._data.dtype)
             grown[: self._length] = self._data
             self._data = grown
         self._data[self._length] = value

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
-from dubcli.face.face_descriptor import describe, likeness, sharpness
+from dubcli.face.face_descriptor import likeness
 from dubcli.face.landmarks import NUM_KEPT
+from dubcli.face.light import GRID, unusable_light
 from dubcli.face.pose import Pose, fit_pose
 from dubcli.face.series import GrowingColumn, SpreadSample
+from dubcli.face.sighting import Sighting, look_at
 from dubcli.face.usability import (
-    MIN_FACE_PX,
     MIN_RUN_FRAMES,
     beside_known,
     frame_validity,
@@ -29,7 +30,6 @@ from dubcli.occlusion.ranges import (
     blurred_frames,
     covered_frames,
     known_cover,
-    look_for_cover,
     partially_occluded_frames,
 )
 
@@ -83,7 +83,7 @@ class Tracker:
         now = self._num_looked
         self._num_looked += 1
         segmenter = self._segmenter if now % _ASKED_EVERY == 0 else None
-        return [_look(now, frame, seen, segmenter) for seen in _without_doubles(observations)]
+        return [look_at(now, frame, seen, segmenter) for seen in _without_doubles(observations)]
 
     def add(self, sightings: list[Sighting], is_cut: bool, spoilt: str = "") -> None:
         """Follow the faces of the next frame.
@@ -194,18 +194,6 @@ def fade(valid: Bool, shot: Int, length: int = 5) -> F32:
     return np.minimum(distance / (length + 1), 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """One face in one frame, with what it looks like."""
-
-    frame_index: int
-    box: F32
-    landmarks: F32
-    sharpness: float
-    looks: F32
-    cover: F32
-
-
 @dataclass
 class _Tracklet:
     """One face followed inside one shot."""
@@ -216,6 +204,7 @@ class _Tracklet:
     landmarks: GrowingColumn = field(default_factory=lambda: GrowingColumn((NUM_KEPT, 3)))
     sharpness: GrowingColumn = field(default_factory=lambda: GrowingColumn(()))
     cover: GrowingColumn = field(default_factory=lambda: GrowingColumn((2,)))
+    light: GrowingColumn = field(default_factory=lambda: GrowingColumn((*GRID, 3), np.uint8))
     looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     few_looks: SpreadSample = field(default_factory=lambda: SpreadSample(_STRETCH_LOOKS))
 
@@ -225,6 +214,7 @@ class _Tracklet:
         self.landmarks.append(sighting.landmarks)
         self.sharpness.append(sighting.sharpness)
         self.cover.append(sighting.cover)
+        self.light.append(sighting.light)
         self.few_looks.append(sighting.looks)
         count = len(self.frames)
         # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
@@ -236,7 +226,7 @@ class _Tracklet:
 
     def close(self) -> None:
         """Nothing is added any more."""
-        for column in (self.boxes, self.landmarks, self.sharpness, self.cover):
+        for column in (self.boxes, self.landmarks, self.sharpness, self.cover, self.light):
             column.trim()
 
     @property
@@ -283,26 +273,6 @@ class _Person:
         # Stretches come longest first, so the first are the most trustworthy pictures.
         alike = max(likeness(own.looks, tracklet.looks) for own in self.tracklets[:_EXEMPLARS])
         return alike + _SAME_PLACE_BONUS * place
-
-
-def _look(
-    frame_index: int, frame: Frame, seen: FaceObservation, segmenter: Segmenter | None
-) -> Sighting:
-    # Pixel centres at integers in both spaces.
-    in_image = (seen.landmarks[:, :2] + np.float32(0.5)) / np.float32(frame.scale) - np.float32(0.5)
-    box = seen.box / np.float32(frame.scale)
-    cover = np.full(2, np.nan, np.float32)
-    if segmenter is not None and _height(seen.box) >= MIN_FACE_PX:
-        points = np.concatenate([in_image, seen.landmarks[:, 2:] / np.float32(frame.scale)], 1)
-        cover[:] = look_for_cover(segmenter, frame.image, points)
-    return Sighting(
-        frame_index=frame_index,
-        box=seen.box.astype(np.float32),
-        landmarks=seen.landmarks.astype(np.float32),
-        sharpness=sharpness(frame.image, box),
-        looks=describe(frame.image, in_image),
-        cover=cover,
-    )
 
 
 def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservation]:
@@ -357,7 +327,7 @@ def _dense(
     seen = frames[order]
     columns = [
         np.concatenate([getattr(s, name).values for s in person.tracklets])[order]
-        for name in ("boxes", "landmarks", "sharpness", "cover")
+        for name in ("boxes", "landmarks", "sharpness", "light", "cover")
     ]
     columns[-1] = known_cover(seen, columns[-1])
     num = len(shot)
@@ -365,14 +335,14 @@ def _dense(
     before = np.clip(np.searchsorted(seen, np.arange(num), side="right") - 1, 0, len(seen) - 1)
     is_after_nearer = np.abs(seen[after] - np.arange(num)) < np.abs(np.arange(num) - seen[before])
     nearest = np.where(is_after_nearer, after, before)
-    boxes, landmarks, sharp, cover = (column[nearest] for column in columns)
+    boxes, landmarks, sharp, light, cover = (column[nearest] for column in columns)
     present = np.zeros(num, bool)
     present[seen] = True
     interpolated = np.zeros(num, bool)
     for first, last in _short_gaps(seen, columns[0], shot):
         gap = np.arange(seen[first] + 1, seen[last])
         share = ((gap - seen[first]) / (seen[last] - seen[first])).astype(np.float32)
-        for target, column in zip((boxes, landmarks, sharp, cover), columns, strict=True):
+        for target, column in zip((boxes, landmarks, sharp, light, cover), columns, strict=True):
             part = share.reshape(-1, *([1] * (column.ndim - 1)))
             target[gap] = (1 - part) * column[first] + part * column[last]
         interpolated[gap] = True
@@ -382,7 +352,8 @@ def _dense(
         blurred_frames(sharp, landmarks, boxes, known, shot),
     )
     spoilt = np.where(beside_known(spoilt != "", known), spoilt, "")
-    valid, reasons = frame_validity(known, boxes, landmarks, shot, size, hard, spoilt)
+    dim = unusable_light(light, known & (spoilt == ""))
+    valid, reasons = frame_validity(known, boxes, landmarks, shot, size, hard, spoilt, dim)
     return FaceTrack(
         start=0,
         boxes=boxes,
@@ -395,6 +366,7 @@ def _dense(
         looks=person.few_looks,
         occluded_share=np.where(known, cover[:, 0], np.float32(0)),
         partially_occluded=partially_occluded_frames(cover[:, 1], known, shot),
+        light=light,
     )
 
 

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     BRIEF = "brief"
     CROSS_FADE = "cross_fade"
     FLASH = "flash"
+    TOO_DARK = "too_dark"
+    OVEREXPOSED = "overexposed"
 
 
 # Frames that say neither where a face is nor what it looks like.
@@ -54,13 +56,17 @@ def frame_validity(
     size: tuple[float, float],
     hard: tuple[Bool, Bool],
     spoilt: NDArray[np.str_] | None = None,
+    light: NDArray[np.str_] | None = None,
 ) -> tuple[Bool, tuple[str, ...]]:
     """Where a face may be dubbed, and why not elsewhere; the first reason that holds counts.
 
-    `spoilt` holds a reason of its own for some frames, '' for the others. Shape (T,).
+    `spoilt` and `light` hold a reason of their own for some frames, '' for the others; the latter
+    from `light.unusable_light`. Shape (T,).
     """
     if spoilt is None:
         spoilt = np.full(len(boxes), "")
+    if light is None:
+        light = np.full(len(boxes), "")
     height = boxes[:, 3] - boxes[:, 1]
     turned = np.zeros(len(boxes), bool)
     pose = fit_pose(landmarks[present])
@@ -75,6 +81,8 @@ def frame_validity(
         (spoilt == Reason.CROSS_FADE.value, Reason.CROSS_FADE),
         (spoilt == Reason.FLASH.value, Reason.FLASH),
         (~present, Reason.NO_FACE),
+        (light == Reason.TOO_DARK.value, Reason.TOO_DARK),
+        (light == Reason.OVEREXPOSED.value, Reason.OVEREXPOSED),
         (height < MIN_FACE_PX, Reason.TOO_SMALL),
         (turned, Reason.TURNED_AWAY),
         (cut_off, Reason.CUT_OFF),

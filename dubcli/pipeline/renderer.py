@@ -16,6 +16,7 @@ from dubcli.audio.windows import iter_windows
 from dubcli.composite.detail import add_detail, fine_detail
 from dubcli.composite.mask import occlude, paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
+from dubcli.composite.picture_match import Surroundings, match_picture
 from dubcli.core.types import (
     F32,
     F64,
@@ -240,11 +241,12 @@ class Renderer:
         return _View(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
 
     def _crop(self, view: _View, factor: int = 1) -> U8:
-        """The aligned crop, `factor` times as fine as the model's."""
-        shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
+        """The aligned crop in the usual light, `factor` times as fine as the model's."""
         height, width = self._face.alignment.crop_size
-        matrix = finer_matrix(compose(view.to_crop, shift), factor)
-        return cut_crop(view.rgb, matrix, (factor * height, factor * width))
+        matrix = finer_matrix(compose(view.to_crop, _shifted_by(view.x, view.y)), factor)
+        crop = cut_crop(view.rgb, matrix, (factor * height, factor * width))
+        light = self._face.light.at(view.index)
+        return crop if light is None else light.to_usual(crop)
 
     def _paste(
         self, view: _View, images: U8, patches: Patches, number: int, strength: float
@@ -256,11 +258,27 @@ class Renderer:
         if box is None:
             return native
         patch = self._with_detail(view, images[number], patches, number)
+        light = face.light.at(index)
+        lit = patch if light is None else light.to_frame(patch)
         region = view.part(box)
-        placed = place_patch(patch, mask.alpha, to_coded, box, region, strength)
+        placed = place_patch(lit, mask.alpha, to_coded, box, region, strength)
+        placed = match_picture(placed, region, self._surroundings(view))
         if self._segmenter is not None and face.track.partially_occluded[index]:
             placed = self._occlude(placed, view, self._segmenter)
         return native.blend(placed)
+
+    def _surroundings(self, view: _View) -> Surroundings:
+        face, native = self._face, view.native
+        to_part = invert_matrix(compose(face.coded_to_display, _shifted_by(view.x, view.y)))
+        return Surroundings(
+            x=view.x,
+            y=view.y,
+            rgb=view.rgb,
+            landmarks=apply_matrix(face.track.landmarks[view.index][None], to_part[None])[0],
+            grain_share=float(face.grain_shares[view.index]),
+            # Of the frame's own time, so that a job that goes on makes the same noise.
+            seed=round(native.pts * native.time_base * 1_000_000) % (1 << 63),
+        )
 
     def _mask(self, index: int, patches: Patches, number: int) -> PasteMask:
         """How the patch of a source frame is laid over it."""
@@ -282,7 +300,7 @@ class Renderer:
         pose = self._face.pose.at(np.array([view.index]))
         to_seen = crop_alignment(pose, SEEN_SIZE).frame_to_crop[0]
         to_seen = compose(to_seen, self._face.coded_to_display)
-        shift = np.array([[1.0, 0, view.x], [0, 1.0, view.y]])
+        shift = _shifted_by(view.x, view.y)
         crop = cut_crop(view.rgb, compose(to_seen, shift), SEEN_SIZE)
         return occlude(patch, segmenter(crop[None])[0], invert_matrix(to_seen))
 
@@ -365,6 +383,11 @@ class _HeldFrames:
         if position not in self._crops:
             self._crops[position] = cut(self._views[position])
         return self._crops[position]
+
+
+def _shifted_by(x: float, y: float) -> F64:
+    """From px of a part of a picture to px of the picture. Shape (2, 3)."""
+    return np.array([[1.0, 0, x], [0, 1.0, y]])
 
 
 def _generator(job: RenderJob) -> Generator:

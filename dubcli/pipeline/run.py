@@ -82,7 +82,7 @@ def dub(
                 decision, speakers = look_and_decide(context, job, reference_frames)
                 needed = _estimate_needs(context, job, decision, speakers)
                 if announce is not None:
-                    for line in summary(job, decision, needed):
+                    for line in summary(job, decision, needed, speakers):
                         announce(line)
                 notes = remarks_on(job, decision, speakers)
                 picture = render_picture(context, job, decision, speakers)

@@ -12,6 +12,7 @@ from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, Referenc
 from dubcli.face.crop import cut_crop
 from dubcli.face.face_descriptor import describe
 from dubcli.face.landmarks import SPEAKING
+from dubcli.face.light import FaceLight, face_light
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import Pose, crop_alignment, to_canonical
 from dubcli.face.references import cut_references, select_by_opening, select_references
@@ -23,6 +24,7 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import ModelSpec, OwnSpeech, Part, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
+from dubcli.pipeline.grain_shots import grain_shares
 from dubcli.pipeline.stored_identity import in_this_video
 
 # Pictures by which a face is compared with others where the model asks for none.
@@ -40,6 +42,9 @@ class DubbedFace:
         coded_to_display: Coded px to display px. Shape (2, 3).
         strength: Weight of the dub per source frame, 0 to pass through. Shape (T,).
         neutral: Resting speaking points, canonical units. Shape (S, 3).
+        light: Of the face; references show its usual light, models see frames in it.
+        grain_shares: How much of each frame's fine structure is noise, 0 in a clean picture, see
+            `grain_shots.grain_shares`. Shape (T,).
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
         own_audio: The video's own sound around each source frame, by the part of the model that
@@ -54,6 +59,8 @@ class DubbedFace:
     coded_to_display: F64
     strength: F32
     neutral: F32
+    light: FaceLight
+    grain_shares: F32
     references: Mapping[str, References]
     motion_references: Mapping[str, References] = field(default_factory=dict[str, References])
     own_audio: Mapping[Part, F32] = field(default_factory=dict[Part, F32])
@@ -91,19 +98,18 @@ def follow_face(
     Raises:
         NoFaceError: The video no longer holds one of the frames.
     """
-    pose = smooth_pose(track)
+    pose, frames = smooth_pose(track), np.arange(len(track))
     alignment = crop_alignment(pose, spec.crop.size)
-    allowed: Bool = np.ones(len(track), np.bool_)
-    if reference_frames is not None:
-        allowed = np.isin(np.arange(len(track)), list(reference_frames))
-    chosen = _choose_frames(track, pose, spec, allowed)
+    allowed: Bool = np.isin(frames, frames if reference_frames is None else list(reference_frames))
+    light = face_light(track)
+    chosen = _choose_frames(track, pose, spec, allowed, light)
     pictures = _UprightPictures(reader, video, track)
-    references = _cut_roles(pictures, chosen, track, alignment, spec)
+    references = _cut_roles(pictures, chosen, track, alignment, spec, light)
     descriptors = np.stack(list(pictures.descriptors.values()))
     motion_references: dict[str, References] = {}
     if motion is not None and motion.static_roles():
-        chosen = _choose_frames(track, pose, motion, allowed)
-        motion_references = _cut_roles(pictures, chosen, track, alignment, motion)
+        chosen = _choose_frames(track, pose, motion, allowed, light)
+        motion_references = _cut_roles(pictures, chosen, track, alignment, motion, light)
     state = None
     if identity is None:
         neutral = rest_shape(to_canonical(track.landmarks, pose), track.valid & allowed)
@@ -121,6 +127,8 @@ def follow_face(
         coded_to_display=coded_to_display(video),
         strength=fade(track.valid, track.shot),
         neutral=neutral,
+        light=light,
+        grain_shares=grain_shares(pictures.undescribed, track, alignment),
         references=references,
         motion_references=motion_references,
         state=state,
@@ -173,21 +181,21 @@ def model_subject(
 
 
 def _choose_frames(
-    track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool
+    track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool, light: FaceLight
 ) -> dict[str, list[int]]:
     """Source frames of each static role; without any, of a few pictures to describe."""
     select = {"spread": select_references, "opening": select_by_opening}
-    roles = spec.static_roles()
+    roles, like_lit = spec.static_roles(), light.likeness()
     if not roles:
-        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed)}
+        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed, like_lit)}
     return {
-        role: select[policy.order](track, pose, policy.count, allowed)
+        role: select[policy.order](track, pose, policy.count, allowed, like_lit)
         for role, policy in roles.items()
     }
 
 
 class _UprightPictures:
-    """Whole pictures of some frames; the face in each is described on the way.
+    """Whole pictures of some frames; the face in each may be described on the way.
 
     Args:
         reader: Of the video.
@@ -201,6 +209,13 @@ class _UprightPictures:
         self.descriptors: dict[int, F32] = {}
 
     def of(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
+        """Frame index and RGB picture, in the video's order; the face is described."""
+        for index, picture in self.undescribed(frames):
+            marks = self._track.landmarks[index - self._track.start]
+            self.descriptors[index] = describe(picture, marks)
+            yield index, picture
+
+    def undescribed(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
         """Frame index and RGB picture, in the video's order."""
         for native in self._reader.native_sequence(sorted(frames)):
             yield native.index, self._upright(native)
@@ -208,10 +223,7 @@ class _UprightPictures:
     def _upright(self, native: NativeFrame) -> U8:
         width, height = self._size
         whole = native.rgb_region(0, 0, native.width, native.height)
-        picture = cut_crop(whole, self._to_display, (height, width))
-        marks = self._track.landmarks[native.index - self._track.start]
-        self.descriptors[native.index] = describe(picture, marks)
-        return picture
+        return cut_crop(whole, self._to_display, (height, width))
 
 
 def _cut_roles(
@@ -220,10 +232,11 @@ def _cut_roles(
     track: FaceTrack,
     alignment: Alignment,
     spec: ModelSpec,
+    light: FaceLight,
 ) -> dict[str, References]:
     """Pictures of every role; the video is read once for all of them."""
     frames = [frame for role in chosen.values() for frame in role]
-    cut = cut_references(pictures.of(set(frames)), frames, track, alignment)
+    cut = cut_references(pictures.of(set(frames)), frames, track, alignment, light)
     found: dict[str, References] = {}
     start = 0
     for role, own in chosen.items():

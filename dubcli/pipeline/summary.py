@@ -10,6 +10,7 @@ from dubcli.media.video.deinterlace import deinterlace_notes
 from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
+from dubcli.pipeline.picture_notes import picture_notes
 from dubcli.pipeline.report import left_ranges
 from dubcli.pipeline.soundtrack import sound_notes, speech_notes
 from dubcli.pipeline.speakers import PreparedSpeaker
@@ -21,13 +22,19 @@ from dubcli.sync.source_sync import source_warning
 _MOST_RANGES = 3
 
 
-def summary(job: LoadedJob, decision: Decision, needed: Estimate | None) -> list[str]:
+def summary(
+    job: LoadedJob,
+    decision: Decision,
+    needed: Estimate | None,
+    speakers: Sequence[PreparedSpeaker] = (),
+) -> list[str]:
     """Sentences for the user: who and why, what stays, the length, the encoder, time and space.
 
     Args:
         job: What is to be done.
         decision: How.
         needed: What a trial foresees; None where there was none.
+        speakers: The people, once their pictures are known.
     """
     num = len(decision.schedule.timeline)
     dubbed = int((decision.strength > 0).sum())
@@ -40,6 +47,7 @@ def summary(job: LoadedJob, decision: Decision, needed: Estimate | None) -> list
         decision.schedule.timeline.description,
         f"the result is {container}, encoded by {encoder} in {pix_fmt}: {job.output}",
         f"marks: {in_words(job.marks.report())}",
+        *picture_notes(decision, speakers),
     ]
     warning = source_warning(decision.own)
     if warning is not None:
@@ -57,6 +65,7 @@ def remarks_on(
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
     for speech in job.speeches:
         notes += speech_notes(speech.activity, speech.voice.audio, job.config.lips_follow)
+    notes += picture_notes(decision, speakers)
     return notes + sound_notes(job.levels, decision.schedule, decision.found.times)
 
 

@@ -14,6 +14,7 @@ import pytest
 from made_faces import canonical_face, made_pose
 
 from dubcli.core.types import Alignment, AudioFeatures, FaceTrack, Int, Waveform
+from dubcli.face.light import face_light
 from dubcli.face.pose import to_display
 from dubcli.face.track import smooth_pose
 from dubcli.media.video.timeline import FrameTimes
@@ -101,6 +102,8 @@ def speech_of(
             coded_to_display=np.eye(2, 3),
             strength=np.ones(NUM, np.float32),
             neutral=np.zeros((102, 3), np.float32),
+            light=face_light(track),
+            grain_shares=np.zeros(NUM, np.float32),
             references={},
         )
         found = own_sound.speech(face, _times(), spec, "cpu", reference_frames)

@@ -176,6 +176,7 @@ def join_tracks(tracks: Sequence[FaceTrack]) -> FaceTrack:
         shot=np.cumsum(changes),
         reasons=tuple(tracks[number].reasons[frame] for frame, number in enumerate(source)),
         sharpness=pick("sharpness"),
+        light=pick("light"),
     )
 
 
@@ -197,6 +198,7 @@ def chain_tracks(tracks: Sequence[FaceTrack]) -> FaceTrack:
         ),
         reasons=tuple(reason for track in tracks for reason in track.reasons),
         sharpness=chained("sharpness"),
+        light=chained("light"),
     )
 
 

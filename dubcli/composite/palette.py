@@ -1,0 +1,98 @@
+"""Colours that a picture does not have stay out of a patch.
+
+In toned film, black and white, night vision or light of one colour, chroma is told by luma. There
+the patch's chroma is held within what the face shows at that luma; in other pictures nothing is
+done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dubcli.core.types import F32, U8, Bool
+
+# A face whose chroma lies this close to a curve over luma is limited, levels of chroma that 95 % of
+# its pixels stay within; from the second on it is not. Of eleven people in white light the least
+# has 5.5; sepia has 0.9 to 1.8, red light 2.0 to 4.0.
+_LIMITED, _FREE = 3.5, 4.5
+# Chroma may lie off the curve as far as 90 % of the face's own does, but at least so many levels;
+# in the dark, where little of a face is, by this share of it.
+_LEAST_REACH, _IN_THE_DARK = 1.0, 0.35
+# Least pixels of a face that tell.
+_LEAST_PIXELS = 60
+_ROUNDS, _UNLIKE = 4, 3.0
+_KNOTS = np.arange(256, dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Palette:
+    """Chroma by luma, levels of full-range Y'CrCb (BT.601).
+
+    Attributes:
+        curve: Usual Cr and Cb of each luma. Shape (256, 2).
+        reach: How far either may lie off it at each luma; less in the dark. Shape (256,).
+    """
+
+    curve: F32
+    reach: F32
+
+
+def limited_palette(face: U8, mask: Bool) -> Palette | None:
+    """The palette of a face, or None where it shows many colours.
+
+    Args:
+        face: RGB, reduced so that noise is averaged. Shape (h, w, 3), uint8.
+        mask: Which pixels are the face's. Shape (h, w).
+    """
+    pixels = face[mask]
+    if len(pixels) < _LEAST_PIXELS:
+        return None
+    planes = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.float64)
+    luma, chroma = planes[:, 0], planes[:, 1:]
+    basis = _basis(luma)
+    weight = np.ones((len(pixels), 1))
+    factors, off = np.zeros((basis.shape[1], 2)), np.zeros(len(pixels))
+    for _ in range(_ROUNDS):
+        factors = np.linalg.lstsq(basis * weight, (chroma - 128) * weight, rcond=None)[0]
+        off = np.abs(chroma - 128 - basis @ factors).max(1)
+        weight = 1 / np.sqrt(1 + (off / _UNLIKE) ** 2)[:, None]
+    spread = float(np.quantile(off, 0.95))
+    if spread >= _FREE:
+        return None
+    # Beyond the luma that the face shows, the last known chroma goes on.
+    low, high = np.quantile(luma, (0.01, 0.99))
+    curve = 128 + _basis(np.clip(_KNOTS, low, high)) @ factors
+    # Black has no colour.
+    if low > 0:
+        towards = np.minimum(_KNOTS / low, 1)[:, None]
+        curve = 128 + (curve - 128) * towards
+    reach = max(float(np.quantile(off, 0.9)), _LEAST_REACH)
+    if spread > _LIMITED:
+        reach /= (_FREE - spread) / (_FREE - _LIMITED)
+    bright = np.clip(_KNOTS / max(float(np.median(luma)), 1.0), _IN_THE_DARK, 1)
+    return Palette(curve=curve.astype(np.float32), reach=(reach * bright).astype(np.float32))
+
+
+def keep_in_palette(rgb: F32, palette: Palette) -> F32:
+    """Hold chroma within a palette; luma stays.
+
+    Args:
+        rgb: Shape (h, w, 3), float32 in [0, 1].
+        palette: Of the picture.
+    """
+    planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)
+    levels = np.clip(np.rint(planes[..., 0] * 255), 0, 255).astype(np.uint8)
+    centre = palette.curve[levels] / np.float32(255)
+    # OpenCV centres chroma of float pictures at 0.5, of bytes at 128.
+    centre += np.float32(0.5 - 128 / 255)
+    reach = (palette.reach / np.float32(255))[levels][..., None]
+    planes[..., 1:] = np.clip(planes[..., 1:], centre - reach, centre + reach)
+    return np.clip(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), 0, 1).astype(np.float32, copy=False)
+
+
+def _basis(luma: np.ndarray) -> np.ndarray:
+    share = luma / 255
+    return np.stack([np.ones_like(share), share, share**2, share**3], 1)
