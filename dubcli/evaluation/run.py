@@ -339,6 +339,7 @@ def _score(
         scores |= score_harm(
             source, result, _dub_config(task, audio, work, result), folder, work.engine
         )
+    learned = {"identity": str(task.identity.path)} if task.identity else {}
     return Item(
         clip=source.clip.name,
         identity=source.clip.identity,
@@ -349,14 +350,9 @@ def _score(
         seconds=source.seconds.tolist(),
         output=lips.output.tolist(),
         compared=lips.compared.tolist(),
-        facts={**facts, "driver": task.driver, "own_offset_s": offset_s, **_learned(task)},
+        facts={**facts, "driver": task.driver, "own_offset_s": offset_s, **learned},
         features=work.networks.features(source, result),
     )
-
-
-def _learned(task: DubTask) -> dict[str, Any]:
-    """What is to be noted about the identity."""
-    return {"identity": str(task.identity.path)} if task.identity else {}
 
 
 def _offset(task: DubTask, work: _Work) -> float | None:
