@@ -29,6 +29,9 @@ Int = NDArray[np.int64]
 # Face detectors, the default one first.
 DETECTORS = ("onnx", "mediapipe")
 
+# Numbers of a face's embedding.
+NUM_EMBEDDING = 128
+
 # Kinds of audio features and how many values a step has.
 FEATURE_SIZES = {"mel": 80, "speech": 368}
 
@@ -245,8 +248,8 @@ class FaceTrack:
         shot: Shot number of each frame. Shape (T,).
         reasons: Why a frame is not valid, '' where it is. Length T.
         sharpness: Variance of the Laplacian inside the face, grey levels squared. Shape (T,).
-        looks: Descriptors of `face.face_descriptor.describe` from a few frames, however long the
-            track is. Shape (L, D), (0, 0) where none were kept.
+        embedding: Who it is: mean over a few good pictures by the recognition network
+            (`face.recognition`), of unit length; 0 where that is not known. Shape (128,).
         occluded_share: Share of the lips' surroundings that something hides, 0 where nobody looked.
             Shape (T,).
         partially_occluded: Something may lie before the lower face: it is segmented
@@ -263,7 +266,7 @@ class FaceTrack:
     shot: Int
     reasons: tuple[str, ...]
     sharpness: F32
-    looks: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    embedding: F32 = field(default_factory=lambda: np.zeros(NUM_EMBEDDING, np.float32))
     occluded_share: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     partially_occluded: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
     light: U8 = field(default_factory=lambda: np.zeros((0, 13, 10, 3), np.uint8))
@@ -275,7 +278,10 @@ class FaceTrack:
                 object.__setattr__(self, name, np.zeros(num, kind))
             _require(len(getattr(self, name)) == num, f"{name} is not of {num} frames")
         _require(len(self.light) in (0, num), f"light of {len(self.light)} frames, boxes {num}")
-        _require(self.looks.ndim == 2, f"looks shape {self.looks.shape}, expected (L, D)")
+        _require(
+            self.embedding.shape == (NUM_EMBEDDING,),
+            f"embedding shape {self.embedding.shape}, expected ({NUM_EMBEDDING},)",
+        )
         for name in ("landmarks", "valid", "interpolated", "shot", "reasons", "sharpness"):
             length = len(getattr(self, name))
             _require(length == num, f"{name} has {length} entries, boxes {num}")

@@ -137,7 +137,14 @@ def analyse_source(
         engine.detector(detector) as finder,
     ):
         expected = video.num_frames_from_header or 0
-        found = analyse(reader, finder, expected, lambda *_: None, engine.segmenter())
+        found = analyse(
+            reader,
+            finder,
+            expected,
+            lambda *_: None,
+            engine.segmenter(),
+            recogniser=engine.recogniser(),
+        )
     track = choose_face(found, 1)
     pose = smooth_pose(track)
     alignment = crop_alignment(pose, CROP_SIZE)

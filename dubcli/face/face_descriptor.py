@@ -1,7 +1,8 @@
-"""What a face looks like, in a few numbers: enough to tell who is who across the cuts of a video.
+"""What a face looks like in a frame, in a few numbers that the next frame's are compared with.
 
-This is no face recognition. It compares hair, brow, skin and eyes in an upright cutout; clothing,
-mouth and chin stay out because speech and framing change them.
+Cheap, for following a face from frame to frame under one light; who somebody is, `face.recognition`
+tells. It compares hair, brow, skin and eyes in an upright cutout; clothing, mouth and chin stay out
+because speech and framing change them.
 """
 
 from __future__ import annotations
@@ -51,21 +52,6 @@ def likeness(one: F32, other: F32) -> float:
     )
     colour = float(np.sqrt(((one[hog:] - other[hog:]) ** 2).mean()))
     return shape - colour
-
-
-def closest_likeness(ours: F32, theirs: F32) -> float:
-    """Likeness of the most alike pair of two sets of descriptors.
-
-    Args:
-        ours: Shape (L, D).
-        theirs: Shape (M, D).
-
-    Returns:
-        As `likeness`; -1 where there are none, or none of the same kind, to compare.
-    """
-    if ours.shape[1:] != theirs.shape[1:]:
-        return -1.0
-    return max((likeness(one, other) for one in ours for other in theirs), default=-1.0)
 
 
 def sharpness(image: U8, box: F32) -> float:

@@ -16,7 +16,9 @@ from dubcli.face.detect import MAX_FACES, look_closer, observe
 from dubcli.face.landmarks import KEPT
 from dubcli.face.mesh.face_boxes import FAR, NEAR, FaceBoxNetwork, whole_picture
 from dubcli.face.mesh.face_mesh import FaceMesh, LandmarkNetwork
+from dubcli.face.mesh.far_search import FarSearch
 from dubcli.face.mesh.orientation import QUARTER_TURNS, FaceCheck
+from dubcli.face.usability import MIN_FACE_PX
 
 if TYPE_CHECKING:
     from dubcli.weights.manifest import Manifest
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _LEAST_NEAR, _LEAST_NEAR_IN_CUT, _LEAST_FAR, _LEAST_PRESENCE = 0.4, 0.5, 0.6, 0.5
 # The check tells surer guesses from less sure ones by itself.
 _LEAST_IN_CHECK = 0.1
+# Beside others, faces smaller than this share of what can be dubbed are passed over.
+_LEAST_SIZE = 0.75
 # Where no upright face is seen, pictures are turned at most so many frames later: half a second.
 _LONGEST_WAIT = 12
 
@@ -67,9 +71,12 @@ class FaceNetworks:
 
 
 class OnnxFaceDetector(Closeable):
-    """Face mesh that follows faces; where it sees nothing, far faces are looked for and cut out.
+    """Face mesh that follows faces, and a look for far ones, which are cut out.
 
-    Where that finds nothing either, the picture is turned: somebody may lie, or the video may lack
+    Where no face is seen every frame is searched for far ones; beside faces that are, `FarSearch`
+    looks now and then, and what it finds is followed too.
+
+    Where nothing is found, the picture is turned: somebody may lie, or the video may lack
     its rotation tag.
 
     Args:
@@ -83,7 +90,7 @@ class OnnxFaceDetector(Closeable):
     def __init__(self, max_faces: int = MAX_FACES, networks: FaceNetworks | None = None) -> None:
         networks = networks or FaceNetworks.load()
         near, landmarks = networks.near, networks.landmarks
-        self._far = networks.far
+        self._far_network, self._far = networks.far, FarSearch(networks.far)
         check = FaceCheck(near.with_least(_LEAST_IN_CHECK))
         self._near = near
         self._mesh = FaceMesh(near, landmarks, check, max_faces, _LEAST_PRESENCE, follows=True)
@@ -99,6 +106,7 @@ class OnnxFaceDetector(Closeable):
     def reset(self) -> None:
         """Forget the faces that were followed: what comes next is of another video."""
         self._mesh.reset()
+        self._far.reset()
         self._turned.reset()
 
     def detect(self, frame: Frame) -> list[FaceObservation]:
@@ -107,27 +115,30 @@ class OnnxFaceDetector(Closeable):
         Args:
             frame: Upright picture; consecutive calls must follow the video's order.
         """
-        found = _kept(self._mesh.process(frame.image))
+        image = frame.image
+        found = self._mesh.process(image)
         if not found:
-            boxes = (
-                (box.low.astype(np.float64), box.high.astype(np.float64))
-                for box in self._far.detect(frame.image)
-            )
-            found = look_closer(
-                frame.image, boxes, lambda cut: _kept(self._still_mesh.process(cut))
-            )
+            found = look_closer(image, self._far.whole(image), self._still_mesh.process)
+        else:
+            least = _LEAST_SIZE * MIN_FACE_PX / frame.scale
+            boxes = self._far.beside(image, found, self._mesh.has_changed, least)
+            for points in look_closer(image, boxes, self._still_mesh.process):
+                self._mesh.follow(points)
+                found.append(points)
         if not found and self._turned.is_due():
             found = self._detect_turned(frame.image)
         if found:
             self._turned.reset()
-        return observe(frame, found)
+        return observe(frame, _kept(found))
 
     def _detect_turned(self, image: U8) -> list[F32]:
         """Faces that lie on their side or upside down."""
         for turn in QUARTER_TURNS[1:]:
             region = whole_picture(image, turn)
-            boxes = [box for net in (self._near, self._far) for box in net.detect(image, region)]
-            found = _kept(self._mesh.take_up(image, boxes))
+            boxes = [
+                box for net in (self._near, self._far_network) for box in net.detect(image, region)
+            ]
+            found = self._mesh.take_up(image, boxes)
             if found:
                 return found
         return []

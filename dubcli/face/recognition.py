@@ -7,22 +7,26 @@ from frame to frame; it takes other light for another person.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 
 from dubcli.core.onnx_session import open_session
-from dubcli.core.types import F32, F64, U8
+from dubcli.core.types import F32, F64, NUM_EMBEDDING, U8
 from dubcli.face.landmarks import position
 from dubcli.face.pose import similarity_from_points
 
-NUM_EMBEDDING = 128
+if TYPE_CHECKING:
+    from dubcli.weights.manifest import Manifest
+
 # Height and width of the picture that the network is given, px.
 FACE_SIZE = (150, 150)
-# Cosine from which on two sets of pictures are taken for one person's by their closest pair.
-# Chosen and measured by tests/bench/recognition.py, see docs/weights.md.
-SAME_PERSON = 0.935
+# Similarity of mean embeddings from which on they are taken for one person's, and below which it
+# is said that they hardly are. Chosen and measured by tests/bench/recognition.py (docs/faces.md).
+SAME_PERSON, STRANGER = 0.94, 0.92
 
 _SIDE, _PADDING = FACE_SIZE[0], 0.25
 # Where dlib's five points lie in a square around the face: the outer and inner corner of the eye
@@ -42,6 +46,21 @@ _NOSE_WINGS, _GROOVE = [position(98), position(327)], position(164)
 _BATCH = 8
 
 
+class FaceEmbedder(Protocol):
+    """What tells who faces are."""
+
+    def embed(self, faces: U8) -> F32:
+        """Embeddings of faces as `cut_face` cuts them.
+
+        Args:
+            faces: RGB. Shape (N, 150, 150, 3), uint8.
+
+        Returns:
+            Of unit length; `faces[i]` does not depend on the others. Shape (N, 128), float32.
+        """
+        ...
+
+
 class FaceRecogniser:
     """The recognition network, loaded once.
 
@@ -56,19 +75,28 @@ class FaceRecogniser:
         self._session = open_session(path, "the face recognition network")
 
     def embed(self, faces: U8) -> F32:
-        """Embeddings of faces as `cut_face` cuts them.
-
-        Args:
-            faces: RGB. Shape (N, 150, 150, 3), uint8.
-
-        Returns:
-            Of unit length; `faces[i]` does not depend on the others. Shape (N, 128), float32.
-        """
+        """Embeddings of faces, as `FaceEmbedder` has it."""
         found = [
             np.asarray(self._session.run(None, {"faces": faces[i : i + _BATCH]})[0], np.float32)
             for i in range(0, len(faces), _BATCH)
         ]
         return np.concatenate([np.zeros((0, NUM_EMBEDDING), np.float32), *found])
+
+
+def load_recogniser(manifest: Manifest | None = None) -> FaceRecogniser:
+    """The network that the manifest names.
+
+    Args:
+        manifest: The one of this installation by default.
+
+    Raises:
+        WeightsError: Its file is missing or damaged.
+    """
+    # Imported here: weights know models, which know landmarks.
+    from dubcli.weights.manifest import load_manifest
+    from dubcli.weights.resolve import part_path
+
+    return FaceRecogniser(part_path("recogniser", manifest or load_manifest()))
 
 
 def cut_face(image: U8, landmarks: F32) -> U8:
@@ -106,17 +134,31 @@ def face_matrix(landmarks: F32) -> F64:
     return np.concatenate([scale[0] * rotation[0], shift[0][:, None]], 1)
 
 
-def closest_cosine(ours: F32, theirs: F32) -> float:
-    """Cosine of the most alike pair of two sets of embeddings.
+def mean_embedding(embeddings: Sequence[F32], quality: Sequence[float] | None = None) -> F32:
+    """The embedding that stands for several of one person.
 
     Args:
-        ours: Shape (L, 128).
-        theirs: Shape (M, 128).
+        embeddings: Each of shape (128,).
+        quality: What each weighs; all the same by default.
 
     Returns:
-        At most 1; -1 where a set is empty.
+        Of unit length; 0 where there are none. Shape (128,).
     """
-    return float((ours @ theirs.T).max()) if len(ours) and len(theirs) else -1.0
+    if not len(embeddings):
+        return np.zeros(NUM_EMBEDDING, np.float32)
+    weights = np.ones(len(embeddings)) if quality is None else np.asarray(quality, np.float64)
+    total = weights @ np.asarray(embeddings, np.float64)
+    return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
+
+
+def similarity(one: F32, other: F32) -> float:
+    """Cosine of two mean embeddings: 1 the same, less than `SAME_PERSON` another person.
+
+    Args:
+        one: Of unit length, or 0 where nothing is known. Shape (128,).
+        other: As `one`.
+    """
+    return float(one @ other)
 
 
 def _around(image: U8, matrix: F64) -> tuple[U8, F64]:

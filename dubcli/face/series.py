@@ -36,23 +36,3 @@ class GrowingColumn:
     def values(self) -> F32:
         """All rows."""
         return self._data[: self._length]
-
-
-class SpreadSample:
-    """A few values of a stream of unknown length, evenly spread over it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._seen = 0
-        self._step = 1
-        self.values: list[F32] = []
-
-    def append(self, value: F32) -> None:
-        """Take the next value, or pass over it."""
-        if self._seen % self._step == 0:
-            if len(self.values) == self._most:
-                # Every other one goes; `most` is even, so this value is next in the wider step.
-                self.values = self.values[::2]
-                self._step *= 2
-            self.values.append(value)
-        self._seen += 1

@@ -1,24 +1,28 @@
 """Who is where: observations of single frames become one dense track per person.
 
-Inside a shot a face is followed by place, size and looks. What belongs together across gaps and
-cuts is decided at the end, longest tracklet first, by looks and place. Memory holds landmarks only.
+Inside a shot a face is followed by place, size and appearance; what belongs together across gaps
+and cuts, `face.tracklets` decides at the end. Memory holds landmarks, and a few embeddings a shot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.types import F32, F64, Bool, FaceObservation, FaceTrack, Frame, Int
-from dubcli.face.face_descriptor import likeness
-from dubcli.face.landmarks import NUM_KEPT
-from dubcli.face.light import GRID, unusable_light
+from dubcli.face.light import unusable_light
 from dubcli.face.pose import Pose, fit_pose
-from dubcli.face.series import GrowingColumn, SpreadSample
+from dubcli.face.recognition import FaceEmbedder
 from dubcli.face.sighting import Sighting, look_at
+from dubcli.face.tracklets import (
+    TrackedPerson,
+    Tracklet,
+    closeness,
+    group_tracklets,
+    match,
+)
 from dubcli.face.usability import (
     MIN_RUN_FRAMES,
     beside_known,
@@ -42,13 +46,6 @@ _ASKED_EVERY = 2
 _PATIENCE_FRAMES = 12
 # Two observations that overlap more are the same face found twice.
 _TWICE_IOU = 0.6
-# Least closeness (1 same place and size, 0 a face apart) and likeness to go on with a face.
-_LEAST_CLOSENESS, _LEAST_LIKENESS = 0.3, 0.3
-# Likeness that makes two tracklets one person, and how far the same place lowers it.
-_SAME_PERSON, _SAME_PLACE_BONUS = 0.8, 0.1
-_EXEMPLARS = 8
-# Looks that are kept of a tracklet and of a person.
-_STRETCH_LOOKS, _PERSON_LOOKS = 4, 8
 
 
 class Tracker:
@@ -56,16 +53,19 @@ class Tracker:
 
     Args:
         segmenter: Segments what lies in front of a face; None: nothing is looked for.
+        recogniser: Tells who a face is; None: what a gap or a cut parts is never put together.
     """
 
-    def __init__(self, segmenter: Segmenter | None = None) -> None:
-        self._segmenter = segmenter
+    def __init__(
+        self, segmenter: Segmenter | None = None, recogniser: FaceEmbedder | None = None
+    ) -> None:
+        self._segmenter, self._recogniser = segmenter, recogniser
         self._num_frames = self._num_looked = 0
         self._cuts: list[int] = []
         self._spoilt: list[str] = []
         self._size = (0.0, 0.0)
-        self._open: list[_Tracklet] = []
-        self._closed: list[_Tracklet] = []
+        self._open: list[Tracklet] = []
+        self._closed: list[Tracklet] = []
 
     def update(self, frame: Frame, observations: list[FaceObservation], is_cut: bool) -> None:
         """Take in the next frame: `look` and `add` in one."""
@@ -83,7 +83,10 @@ class Tracker:
         now = self._num_looked
         self._num_looked += 1
         segmenter = self._segmenter if now % _ASKED_EVERY == 0 else None
-        return [look_at(now, frame, seen, segmenter) for seen in _without_doubles(observations)]
+        return [
+            look_at(now, frame, seen, segmenter, with_picture=self._recogniser is not None)
+            for seen in _without_doubles(observations)
+        ]
 
     def add(self, sightings: list[Sighting], is_cut: bool, spoilt: str = "") -> None:
         """Follow the faces of the next frame.
@@ -100,9 +103,9 @@ class Tracker:
             self._cuts.append(now)
             self._close(self._open)
         self._close([s for s in self._open if now - s.last_frame > _PATIENCE_FRAMES])
-        for tracklet, sighting in _match(self._open, [] if spoilt else sightings):
+        for tracklet, sighting in match(self._open, [] if spoilt else sightings):
             if tracklet is None:
-                tracklet = _Tracklet(shot=len(self._cuts))
+                tracklet = Tracklet(shot=len(self._cuts))
                 self._open.append(tracklet)
             tracklet.add(sighting)
 
@@ -114,7 +117,7 @@ class Tracker:
             first; at most `MAX_TRACKS`. Empty when no face was seen at all.
         """
         self._close(list(self._open))
-        people = _group(self._closed)
+        people = group_tracklets(self._closed)
         steady = [p for p in people if p.num_seen >= MIN_RUN_FRAMES] or people
         steady.sort(key=lambda person: person.weight, reverse=True)
         shot = np.zeros(self._num_frames, np.int64)
@@ -125,9 +128,9 @@ class Tracker:
         # sorted() keeps the order of size among those that can, and those that cannot, be used.
         return sorted(tracks, key=lambda track: not track.valid.any())[:MAX_TRACKS]
 
-    def _close(self, tracklets: list[_Tracklet]) -> None:
+    def _close(self, tracklets: list[Tracklet]) -> None:
         for tracklet in tracklets:
-            tracklet.close()
+            tracklet.close(self._recogniser)
         done = {id(tracklet) for tracklet in tracklets}
         self._closed.extend(tracklets)
         self._open = [tracklet for tracklet in self._open if id(tracklet) not in done]
@@ -194,87 +197,6 @@ def fade(valid: Bool, shot: Int, length: int = 5) -> F32:
     return np.minimum(distance / (length + 1), 1).astype(np.float32)
 
 
-@dataclass
-class _Tracklet:
-    """One face followed inside one shot."""
-
-    shot: int
-    frames: list[int] = field(default_factory=list)
-    boxes: GrowingColumn = field(default_factory=lambda: GrowingColumn((4,)))
-    landmarks: GrowingColumn = field(default_factory=lambda: GrowingColumn((NUM_KEPT, 3)))
-    sharpness: GrowingColumn = field(default_factory=lambda: GrowingColumn(()))
-    cover: GrowingColumn = field(default_factory=lambda: GrowingColumn((2,)))
-    light: GrowingColumn = field(default_factory=lambda: GrowingColumn((*GRID, 3), np.uint8))
-    looks: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    few_looks: SpreadSample = field(default_factory=lambda: SpreadSample(_STRETCH_LOOKS))
-
-    def add(self, sighting: Sighting) -> None:
-        self.frames.append(sighting.frame_index)
-        self.boxes.append(sighting.box)
-        self.landmarks.append(sighting.landmarks)
-        self.sharpness.append(sighting.sharpness)
-        self.cover.append(sighting.cover)
-        self.light.append(sighting.light)
-        self.few_looks.append(sighting.looks)
-        count = len(self.frames)
-        # A mean that forgets slowly: it follows turns of the head, not a hand before the face.
-        share = max(1 / count, 0.05)
-        moved = (
-            self.looks + np.float32(share) * (sighting.looks - self.looks) if count > 1 else None
-        )
-        self.looks = sighting.looks if moved is None else np.asarray(moved, np.float32)
-
-    def close(self) -> None:
-        """Nothing is added any more."""
-        for column in (self.boxes, self.landmarks, self.sharpness, self.cover, self.light):
-            column.trim()
-
-    @property
-    def last_frame(self) -> int:
-        return self.frames[-1]
-
-    def expected_box(self, frame_index: int) -> F32:
-        """Where the face is now if it went on as in its last two frames."""
-        boxes = self.boxes.values
-        if len(boxes) < 2 or self.frames[-1] - self.frames[-2] != 1:
-            return boxes[-1]
-        step = (boxes[-1] - boxes[-2]).reshape(2, 2).mean(0)
-        return boxes[-1] + np.tile(step * min(frame_index - self.last_frame, 3), 2)
-
-
-@dataclass
-class _Person:
-    """Stretches that show one person; no two at the same time."""
-
-    tracklets: list[_Tracklet]
-
-    @property
-    def num_seen(self) -> int:
-        return sum(len(tracklet.frames) for tracklet in self.tracklets)
-
-    @property
-    def weight(self) -> float:
-        boxes = np.concatenate([tracklet.boxes.values for tracklet in self.tracklets])
-        return float(np.median(boxes[:, 3] - boxes[:, 1])) * self.num_seen
-
-    @property
-    def few_looks(self) -> F32:
-        """Descriptors from all over its longest tracklets. Shape (L, D)."""
-        every = [look for own in self.tracklets[:_EXEMPLARS] for look in own.few_looks.values]
-        chosen = np.linspace(0, len(every) - 1, min(_PERSON_LOOKS, len(every))).round()
-        return np.stack([every[int(index)] for index in chosen])
-
-    def affinity(self, tracklet: _Tracklet) -> float:
-        """How well a tracklet fits, likeness plus a bonus for the same place; < 0: it cannot."""
-        if any(_overlap_in_time(own, tracklet) for own in self.tracklets):
-            return -1.0
-        nearest = min(self.tracklets, key=lambda own: _time_between(own, tracklet))
-        place = max(0.0, _closeness(_typical_box(nearest), _typical_box(tracklet)))
-        # Stretches come longest first, so the first are the most trustworthy pictures.
-        alike = max(likeness(own.looks, tracklet.looks) for own in self.tracklets[:_EXEMPLARS])
-        return alike + _SAME_PLACE_BONUS * place
-
-
 def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservation]:
     kept: list[FaceObservation] = []
     for seen in sorted(observations, key=lambda o: (o.score, _height(o.box)), reverse=True):
@@ -284,42 +206,8 @@ def _without_doubles(observations: list[FaceObservation]) -> list[FaceObservatio
     return kept
 
 
-def _match(
-    tracklets: list[_Tracklet], sightings: list[Sighting]
-) -> Iterator[tuple[_Tracklet | None, Sighting]]:
-    """Pair faces with those followed so far, best pairs first; None starts a new tracklet."""
-    scored: list[tuple[float, int, int]] = []
-    for i, tracklet in enumerate(tracklets):
-        for j, sighting in enumerate(sightings):
-            expected = tracklet.expected_box(sighting.frame_index)
-            near = max(
-                _closeness(expected, sighting.box),
-                _closeness(tracklet.boxes.values[-1], sighting.box),
-            )
-            alike = likeness(tracklet.looks, sighting.looks)
-            if near > _LEAST_CLOSENESS and alike > _LEAST_LIKENESS:
-                scored.append((near + 0.5 * alike, i, j))
-    taken: dict[int, int] = {}
-    for _, i, j in sorted(scored, reverse=True):
-        if j not in taken and i not in taken.values():
-            taken[j] = i
-    for j, sighting in enumerate(sightings):
-        yield (tracklets[taken[j]] if j in taken else None), sighting
-
-
-def _group(tracklets: list[_Tracklet]) -> list[_Person]:
-    people: list[_Person] = []
-    for tracklet in sorted(tracklets, key=lambda s: (-len(s.frames), s.frames[0])):
-        best = max(people, key=lambda person: person.affinity(tracklet), default=None)
-        if best is not None and best.affinity(tracklet) > _SAME_PERSON:
-            best.tracklets.append(tracklet)
-        else:
-            people.append(_Person([tracklet]))
-    return people
-
-
 def _dense(
-    person: _Person, shot: Int, size: tuple[float, float], spoilt: NDArray[np.str_]
+    person: TrackedPerson, shot: Int, size: tuple[float, float], spoilt: NDArray[np.str_]
 ) -> FaceTrack:
     """Spread what was seen of a person over all frames."""
     frames = np.concatenate([np.array(s.frames) for s in person.tracklets])
@@ -363,7 +251,7 @@ def _dense(
         shot=shot,
         reasons=reasons,
         sharpness=sharp,
-        looks=person.few_looks,
+        embedding=person.embedding,
         occluded_share=np.where(known, cover[:, 0], np.float32(0)),
         partially_occluded=partially_occluded_frames(cover[:, 1], known, shot),
         light=light,
@@ -375,7 +263,7 @@ def _short_gaps(seen: Int, boxes: F32, shot: Int) -> Iterator[tuple[int, int]]:
     missing = np.diff(seen) - 1
     for first in np.flatnonzero((missing > 0) & (missing <= MAX_GAP_FRAMES)):
         same_shot = shot[seen[first]] == shot[seen[first + 1]]
-        if same_shot and _closeness(boxes[first], boxes[first + 1]) > 0:
+        if same_shot and closeness(boxes[first], boxes[first + 1]) > 0:
             yield int(first), int(first) + 1
 
 
@@ -397,25 +285,3 @@ def _iou(one: F32, other: F32) -> float:
         return 0.0
     inside = float(shared.prod())
     return inside / (float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - inside)
-
-
-def _closeness(one: F32, other: F32) -> float:
-    """1 for the same place and size, 0 a face's size apart or half the size, less beyond."""
-    sides = [max(float(np.sqrt(abs((b[2:] - b[:2]).prod()))), 1e-3) for b in (one, other)]
-    centres = [(b[:2] + b[2:]) / 2 for b in (one, other)]
-    apart = float(np.linalg.norm(centres[0] - centres[1])) / (0.5 * (sides[0] + sides[1]))
-    return 1 - apart - abs(float(np.log2(sides[0] / sides[1])))
-
-
-def _typical_box(tracklet: _Tracklet) -> F32:
-    return np.median(tracklet.boxes.values, axis=0)
-
-
-def _time_between(one: _Tracklet, other: _Tracklet) -> int:
-    return max(one.frames[0] - other.last_frame, other.frames[0] - one.last_frame)
-
-
-def _overlap_in_time(one: _Tracklet, other: _Tracklet) -> bool:
-    if _time_between(one, other) > 0:
-        return False
-    return not set(one.frames).isdisjoint(other.frames)

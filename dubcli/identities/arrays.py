@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dubcli.core.errors import IdentityError
-from dubcli.core.types import F32, U8, References
+from dubcli.core.types import F32, NUM_EMBEDDING, U8, References
 from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
 from dubcli.identities.identity import Identity
 from dubcli.identities.layout import (
@@ -24,6 +24,7 @@ from dubcli.identities.layout import (
     reference_files,
 )
 
+EMBEDDING = "embedding"
 _STATE = "state."
 _MAX_SIDE_PX = 8192
 _PNG_SIDES = slice(16, 24)
@@ -41,7 +42,7 @@ def encode(identity: Identity) -> dict[str, bytes]:
         "mouth_open": torch.from_numpy(np.array(references.mouth_open, np.float32)),
         "frame_indices": torch.from_numpy(np.array(references.frame_indices, np.int64)),
         "neutral": torch.from_numpy(np.array(identity.neutral, np.float32)),
-        "looks": torch.from_numpy(np.array(identity.looks, np.float32)),
+        EMBEDDING: torch.from_numpy(np.array(identity.embedding, np.float32)),
         **{f"{_STATE}{name}": value for name, value in identity.state.items()},
     }
     if not _all_finite({**identity.adapter, **person}):
@@ -88,7 +89,7 @@ def decode(description: Description, contents: Mapping[str, bytes], where: objec
         references=references,
         state=state,
         neutral=_array(person, "neutral", (NUM_SPEAKING, 3), where),
-        looks=_array(person, "looks", (None, None), where),
+        embedding=_embedding(person, where),
         mouth=dict(description.mouth),
         report=dict(description.report),
         consent=description.consent,
@@ -97,13 +98,19 @@ def decode(description: Description, contents: Mapping[str, bytes], where: objec
     )
 
 
-def looks_of(contents: bytes, where: object) -> F32:
-    """The descriptors in the content of `PERSON` alone. Shape (L, D).
+def stored_embedding(contents: bytes, where: object) -> F32:
+    """The embedding in the content of `PERSON` alone; 0 in format 1. Shape (128,).
 
     Raises:
         IdentityError: It does not hold them.
     """
-    return _array(_tensors(contents, PERSON, where), "looks", (None, None), where)
+    return _embedding(_tensors(contents, PERSON, where), where)
+
+
+def _embedding(person: Mapping[str, Tensor], where: object) -> F32:
+    if EMBEDDING not in person:
+        return np.zeros(NUM_EMBEDDING, np.float32)
+    return _array(person, EMBEDDING, (NUM_EMBEDDING,), where)
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

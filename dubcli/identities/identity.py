@@ -51,7 +51,8 @@ class Identity:
         references: The person's pictures.
         state: The references encoded by the adapted model, see `LipSyncModel.state_tensors`.
         neutral: Canonical speaking points at rest. Shape (S, 3), float32.
-        looks: Descriptors of `face.face_descriptor.describe`. Shape (L, D), float32.
+        embedding: Who it is, by `face.recognition`, of unit length; 0 where an older version stored
+            the identity, see `identities.matching.embedding_of`. Shape (128,), float32.
         mouth: Statistics of the mouth by name.
         report: How it was learned, as JSON values; `kept_step` is the step that was kept.
         consent: Whether the person agreed.
@@ -66,7 +67,7 @@ class Identity:
     references: References
     state: dict[str, Tensor]
     neutral: F32
-    looks: F32
+    embedding: F32
     mouth: dict[str, float]
     report: dict[str, Any]
     consent: Consent

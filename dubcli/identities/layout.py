@@ -16,7 +16,8 @@ from typing import Any
 from dubcli.core.errors import IdentityError
 from dubcli.identities.identity import Base, Consent
 
-FORMAT = 1
+# What is written, and what is read: format 1 has colours of hair and skin in place of an embedding.
+FORMAT, KNOWN_FORMATS = 2, (1, 2)
 DESCRIPTION = "identity.json"
 ADAPTER = "adapter.safetensors"
 PERSON = "person.safetensors"
@@ -36,6 +37,7 @@ class Description:
 
     Attributes:
         files: Digest of each other file, by path inside the directory.
+        format: Of the files.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Description:
     mouth: dict[str, float]
     report: dict[str, Any]
     files: dict[str, str]
+    format: int = FORMAT
 
     @property
     def num_references(self) -> int:
@@ -95,7 +98,8 @@ def dump(description: Description) -> bytes:
         raise IdentityError(
             f"The mouth of '{description.name}' was measured as NaN.", "Learn from other footage."
         )
-    content = {"format": FORMAT, **asdict(description), "report": _plain(description.report)}
+    fields = {**asdict(description), "report": _plain(description.report)}
+    content = {"format": fields.pop("format"), **fields}
     content["sha256"] = _own_digest(content)
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -116,9 +120,10 @@ def parse(content: bytes, where: object) -> Description:
         own = fields.pop("sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(where, f"{DESCRIPTION} cannot be read") from error
-    if found != FORMAT:
+    if found not in KNOWN_FORMATS:
         raise IdentityError(
-            f"The identity in {where} has format {str(found)[:20]}, this version reads {FORMAT}.",
+            f"The identity in {where} has format {str(found)[:20]}, this version reads {FORMAT} "
+            "and older.",
             "Upgrade dubcli, or learn it again with dub finetune.",
         )
     if own != _own_digest(fields):
@@ -151,6 +156,7 @@ def _description(fields: dict[str, Any]) -> Description:
         mouth={str(key): float(value) for key, value in fields["mouth"].items()},
         report=dict(fields["report"]),
         files={key: _text(fields["files"], key) for key in fields["files"]},
+        format=int(fields["format"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which stored identity a face looks like."""
+"""Which stored identity a face is."""
 
 from __future__ import annotations
 
@@ -8,25 +8,40 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.core.errors import DubError
-from dubcli.core.types import F32
-from dubcli.face.face_descriptor import likeness
+from dubcli.core.types import F32, References
+from dubcli.face.recognition import (
+    SAME_PERSON,
+    FaceEmbedder,
+    cut_face,
+    mean_embedding,
+    similarity,
+)
+from dubcli.identities.identity import Identity
 from dubcli.identities.layout import PERSON
-from dubcli.identities.store import identities_home, read_description, read_file
+from dubcli.identities.store import (
+    identities_home,
+    load_identity,
+    read_description,
+    read_file,
+)
 
-# On 208 clips of 54 people: 73 % of the pairs of one person's clips lie above, 1.4 % of the others.
-LEAST_LIKENESS = 0.8
+# Pictures of an identity of format 1 that are embedded each time it is compared.
+_MOST_PICTURES = 4
 _logger = logging.getLogger(__name__)
 
 
-def resembling(looks: F32, home: Path | None = None) -> list[tuple[str, float]]:
-    """Identities by name that look like a face, likest first.
+def matching_identities(
+    embedding: F32, recogniser: FaceEmbedder, home: Path | None = None
+) -> list[tuple[str, float]]:
+    """Identities by name that are the person of a face, the most similar first.
 
     Args:
-        looks: Descriptors of `face.face_descriptor.describe` of one person. Shape (L, D) or (D,).
+        embedding: Of a face. Shape (128,).
+        recogniser: Embeds the pictures of identities that older versions stored.
         home: Where identities live by name.
 
     Returns:
-        Names and likeness, at most 1. Damaged identities are left out.
+        Names and similarity, at most 1. Damaged identities are left out.
     """
     home = identities_home() if home is None else home
     try:
@@ -36,25 +51,49 @@ def resembling(looks: F32, home: Path | None = None) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for place in places:
         try:
-            theirs = _stored_looks(place)
+            theirs = _embedding_in(place, recogniser)
         except DubError as error:
             _logger.info("%s", error)
             continue
-        alike = _closest(np.atleast_2d(looks), theirs)
-        if alike >= LEAST_LIKENESS:
+        alike = similarity(embedding, theirs)
+        if alike >= SAME_PERSON:
             found.append((place.name, alike))
     return sorted(found, key=lambda item: -item[1])
 
 
-def _stored_looks(path: Path) -> F32:
-    from dubcli.identities.arrays import looks_of
+def embedding_of(identity: Identity, recogniser: FaceEmbedder) -> F32:
+    """Who an identity is: the stored embedding, or one of its reference pictures.
 
-    return looks_of(read_file(path, read_description(path), PERSON), path)
+    Args:
+        identity: Of any format.
+        recogniser: Embeds the pictures where nothing is stored.
+
+    Returns:
+        Of unit length. Shape (128,).
+    """
+    if identity.embedding.any():
+        return identity.embedding
+    return embedding_of_references(identity.references, recogniser)
 
 
-def _closest(ours: F32, theirs: F32) -> float:
-    """The typical look of one against the closest look of the other."""
-    if not len(ours) or not len(theirs) or ours.shape[1] != theirs.shape[1]:
-        return -1.0
-    best = [max(likeness(one, other) for other in theirs) for one in ours]
-    return float(np.median(best))
+def embedding_of_references(references: References, recogniser: FaceEmbedder) -> F32:
+    """Mean embedding of some reference pictures. Shape (128,)."""
+    factor = references.detail_crops.shape[1] / references.crops.shape[1]
+    count = min(_MOST_PICTURES, len(references))
+    chosen = np.linspace(0, len(references) - 1, count).round().astype(np.int64)
+    # Pixel centres at integers in both sizes.
+    faces = [
+        cut_face(
+            references.detail_crops[index],
+            ((references.landmarks[index, :, :2] + 0.5) * factor - 0.5).astype(np.float32),
+        )
+        for index in chosen.tolist()
+    ]
+    return mean_embedding(list(recogniser.embed(np.stack(faces))))
+
+
+def _embedding_in(path: Path, recogniser: FaceEmbedder) -> F32:
+    from dubcli.identities.arrays import stored_embedding
+
+    stored = stored_embedding(read_file(path, read_description(path), PERSON), path)
+    return stored if stored.any() else embedding_of(load_identity(path), recogniser)

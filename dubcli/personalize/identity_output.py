@@ -105,7 +105,7 @@ def store_identity(
         references=footage.references,
         state={name: value.cpu() for name, value in state.items()},
         neutral=person.learned[0].neutral,
-        looks=footage.looks,
+        embedding=footage.embedding,
         mouth=mouth_statistics(person.learned),
         report=asdict(report),
         consent=person.consent,

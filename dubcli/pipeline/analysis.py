@@ -11,8 +11,10 @@ from dubcli.core.formatting import reasons_in_words, remedy
 from dubcli.core.progress import Progress
 from dubcli.core.types import FaceTrack, MediaInfo
 from dubcli.face.detect import MAX_SIDE, FaceDetector
+from dubcli.face.recognition import FaceEmbedder, load_recogniser
 from dubcli.face.shots import ShotDetector, Verdict
-from dubcli.face.track import Sighting, Tracker
+from dubcli.face.sighting import Sighting
+from dubcli.face.track import Tracker
 from dubcli.face.usability import where_seen
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.occlusion.ranges import Segmenter
@@ -60,6 +62,7 @@ def find_faces(context: RunContext, job: LoadedJob) -> Analysis:
             expected_frames(job.info),
             context.progress,
             context.engine.segmenter(),
+            recogniser=context.engine.recogniser(),
             part=looked_at(job.config, job.audio_s, job.video),
         )
     if kept is not None:
@@ -73,6 +76,8 @@ def analyse(
     expected_frames: int,
     progress: Progress,
     segmenter: Segmenter | None = None,
+    *,
+    recogniser: FaceEmbedder | None = None,
     part: tuple[Fraction, Fraction] | None = None,
 ) -> Analysis:
     """Detect and track faces over the whole video, or a part of it; cuts are found everywhere.
@@ -84,13 +89,15 @@ def analyse(
         progress: Called as (stage, done, total).
         segmenter: Segments what lies in front of a face; by default the network that the
             manifest names.
+        recogniser: Tells who a face is; by default the network that the manifest names.
         part: From when to when faces are looked for, units of the video's clock; None for all.
 
     Raises:
         MediaError: The video breaks off.
-        WeightsError: The network's weights are missing or damaged.
+        WeightsError: A network's weights are missing or damaged.
     """
-    tracker, shots = Tracker(segmenter or load_segmenter()), ShotDetector()
+    tracker = Tracker(segmenter or load_segmenter(), recogniser or load_recogniser())
+    shots = ShotDetector()
     waiting: deque[list[Sighting]] = deque()
     with prefetch(reader.frames(MAX_SIDE)) as frames:
         for frame in frames:

@@ -23,7 +23,7 @@ from dubcli.core.reports import DubReport
 from dubcli.core.types import DETECTORS, AudioFeatures, MediaInfo, Waveform
 from dubcli.face.detect import MAX_FACES, FaceDetector, VideoFaceDetector, open_detector
 from dubcli.face.onnx_detector import FaceNetworks
-from dubcli.face.recognition import FaceRecogniser
+from dubcli.face.recognition import FaceRecogniser, load_recogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
@@ -229,9 +229,7 @@ class Engine(Closeable):
         Raises:
             WeightsError: Its weights are missing or damaged.
         """
-        return self._once(
-            "recogniser", lambda: FaceRecogniser(part_path("recogniser", self.manifest))
-        )
+        return self._once("recogniser", lambda: load_recogniser(self.manifest))
 
     @contextmanager
     def detector(

@@ -1,9 +1,7 @@
 """Which of several faces is dubbed, and why.
 
-Looks are compared by `face.face_descriptor`, which is no face recognition. Measured with one
-picture against eight of another clip, 54 people (more in docs/architecture.md): beside a stranger
-the right one is taken in 83 % of draws, the wrong one in 0.6 %, none in 16 %; under one light 80, 3
-and 18 %.
+Who a picture or an identity shows is found by the recognition network; docs/faces.md has how often
+it errs.
 
 The speaker is found by the motion of landmarks alone. Measured on six people, each beside each of
 the others under the own sound of the one: over 3, 6 and 20 s the speaker is found in 25, 29 and 30
@@ -26,15 +24,19 @@ from dubcli.config.option_parsing import FACE_PLACES, face_number
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
 from dubcli.core.types import F32, F64, U8, FaceTrack, Frame
 from dubcli.face.detect import MAX_SIDE, FaceDetector, open_detector
-from dubcli.face.face_descriptor import closest_likeness, describe
+from dubcli.face.recognition import SAME_PERSON, FaceEmbedder, cut_face, similarity
+from dubcli.face.track import smooth_pose
 from dubcli.identities.identity import Identity
+from dubcli.identities.matching import embedding_of
+from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import choose_face, usable_faces
 from dubcli.pipeline.analysis_cache import Analysis
 from dubcli.pipeline.engine import Engine
-from dubcli.sync.scorer import SyncScore
+from dubcli.sync.lip_motion import lips_move
+from dubcli.sync.scorer import SyncScore, mouth_of_track
 
-# Likeness of a face that is taken for somebody, and how much less alike the next one must be.
-_LEAST_ALIKE, _LEAD_ALIKE = 0.75, 0.05
+# How much less similar than the face that is taken for somebody the next one must be.
+_LEAD_ALIKE = 0.01
 # How much more confidently the speaker's lips follow the sound than anyone else's.
 _LEAD_SOUND = 0.1
 # Faces that are nearer to each other than this share of their height are at one place.
@@ -70,32 +72,37 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """Somebody whose looks are known.
+    """Somebody of whom there are pictures.
 
     Attributes:
         name: What the user calls them, as a sentence goes on with it.
-        looks: Descriptors of `face.face_descriptor.describe`. Shape (L, D), float32.
+        embedding: Mean of the pictures' embeddings. Shape (128,), float32.
     """
 
     name: str
-    looks: F32
+    embedding: F32
 
 
 def known_people(
     engine: Engine, faces: Sequence[str | int], identity: Identity | None, detector: str
 ) -> list[Known | None]:
     """`known_person` for the face of each recording; `detector` as `DubConfig` has it."""
-    return [known_person(face, identity, partial(engine.detector, detector)) for face in faces]
+    open_detector = partial(engine.detector, detector)
+    return [known_person(face, identity, engine.recogniser(), open_detector) for face in faces]
 
 
 def known_person(
-    face: str | int, identity: Identity | None, detector: OpenDetector = open_detector
+    face: str | int,
+    identity: Identity | None,
+    recogniser: FaceEmbedder,
+    detector: OpenDetector = open_detector,
 ) -> Known | None:
     """Whom `choose` is to look for: whoever a picture shows, or with `auto` an identity.
 
     Args:
         face: As `DubConfig.face` has it.
         identity: The one that the dub uses.
+        recogniser: Embeds pictures.
         detector: Opens a face detector.
 
     Raises:
@@ -105,11 +112,13 @@ def known_person(
     if face == "auto":
         if identity is None:
             return None
-        return Known(name=f"the identity '{identity.name}'", looks=identity.looks)
+        return Known(
+            name=f"the identity '{identity.name}'", embedding=embedding_of(identity, recogniser)
+        )
     if face_number(face) is not None or face in FACE_PLACES:
         return None
     path = Path(str(face))
-    return Known(name=path.name, looks=_looks_in(path, detector))
+    return Known(name=path.name, embedding=_embedding_in(path, recogniser, detector))
 
 
 def choose(
@@ -119,7 +128,9 @@ def choose(
     known: Known | None,
     score_tracks: ScoreTracks,
 ) -> Choice:
-    """The face that the user asked for; with `auto` the identity's, the speaker's or the largest.
+    """The face that the user asked for.
+
+    With `auto`: the identity's, else the speaker's, else the largest whose lips move.
 
     Args:
         found: Result of pass 1.
@@ -145,16 +156,18 @@ def choose(
         reason = "the only face" if alone else f"the only usable one of {len(found.tracks)}"
         return Choice(track=usable[0], number=1, reason=reason)
     if face == "auto":
-        return _automatic(usable, known, score_tracks)
+        return _automatic(usable, known, score_tracks, found.times)
     return _placed(usable, str(face), size)
 
 
-def _automatic(usable: list[FaceTrack], known: Known | None, score_tracks: ScoreTracks) -> Choice:
+def _automatic(
+    usable: list[FaceTrack], known: Known | None, score_tracks: ScoreTracks, times: FrameTimes
+) -> Choice:
     if known is not None:
-        alike = [closest_likeness(track.looks, known.looks) for track in usable]
+        alike = [similarity(track.embedding, known.embedding) for track in usable]
         best, lead = _first(alike)
-        if alike[best] >= _LEAST_ALIKE and lead >= _LEAD_ALIKE:
-            return _chosen(usable, best, f"most like {known.name} ({alike[best]:.2f})")
+        if alike[best] >= SAME_PERSON and lead >= _LEAD_ALIKE:
+            return _chosen(usable, best, f"most like {known.name} (similarity {alike[best]:.3f})")
     scores = score_tracks(usable)
     sure = [score.confidence if score and score.num_windows else 0.0 for score in scores]
     best, lead = _first(sure)
@@ -162,25 +175,29 @@ def _automatic(usable: list[FaceTrack], known: Known | None, score_tracks: Score
     if score is not None and score.is_sure and lead >= _LEAD_SOUND:
         figures = f"({sure[best]:.2f} against {sure[best] - lead:.2f})"
         return _chosen(usable, best, f"its lips follow the video's own sound {figures}")
+    moves = [lips_move(mouth_of_track(track, smooth_pose(track), times)) for track in usable]
+    if moves[0] is False and True in moves:
+        # A picture on a wall or somebody who listens may well be larger than who speaks.
+        best = moves.index(True)
+        return _chosen(usable, best, "the largest whose lips move; face 1 is larger and still")
     heard = any(score is not None for score in scores)
     unsure = "; whose lips follow the video's own sound is not clear" if heard else ""
     return _chosen(usable, 0, f"the largest of {len(usable)}{unsure}")
 
 
 def _pictured(usable: list[FaceTrack], known: Known) -> Choice:
-    alike = [closest_likeness(track.looks, known.looks) for track in usable]
+    alike = [similarity(track.embedding, known.embedding) for track in usable]
     best, _ = _first(alike)
-    if alike[best] < _LEAST_ALIKE:
-        figures = ", ".join(f"number {i}: {value:.2f}" for i, value in enumerate(alike, 1))
+    if alike[best] < SAME_PERSON:
+        figures = ", ".join(f"number {i}: {value:.3f}" for i, value in enumerate(alike, 1))
         raise ConfigError(
-            f"No face is clearly like the one in '{known.name}' ({figures}; "
-            f"{_LEAST_ALIKE:.2f} is needed).",
+            f"No face is the one in '{known.name}' ({figures}; {SAME_PERSON:.3f} is needed).",
             _numbers(range(1, len(usable) + 1)),
         )
     near = [i for i, value in enumerate(alike, 1) if alike[best] - value < _LEAD_ALIKE]
     if len(near) > 1:
         raise ConfigError(f"'{known.name}' is about equally like {_several(near)}.", _numbers(near))
-    return _chosen(usable, best, f"most like {known.name} ({alike[best]:.2f})")
+    return _chosen(usable, best, f"most like {known.name} (similarity {alike[best]:.3f})")
 
 
 def _placed(usable: list[FaceTrack], place: str, size: tuple[int, int]) -> Choice:
@@ -220,24 +237,24 @@ def _numbers(numbers: Sequence[int]) -> str:
     return f"Use {' or '.join(f'--face {number}' for number in numbers)}, counted by size."
 
 
-def _looks_in(path: Path, open_detector: OpenDetector) -> F32:
-    """Descriptor of the largest face in a picture. Shape (1, D)."""
+def _embedding_in(path: Path, recogniser: FaceEmbedder, open_detector: OpenDetector) -> F32:
+    """Embedding of the largest face in a picture. Shape (128,)."""
     image = _read_picture(path)
     with open_detector() as detector:
-        looks = _looks_of_largest(image, detector)
-        if looks is None:
+        face = _largest_face(image, detector)
+        if face is None:
             # A face that fills the picture is found with some room around it.
             room = max(image.shape[:2]) // 2
             wider = cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_REPLICATE)
-            looks = _looks_of_largest(np.asarray(wider, np.uint8), detector)
-    if looks is None:
+            face = _largest_face(np.asarray(wider, np.uint8), detector)
+    if face is None:
         raise NoFaceError(f"'{path}' shows no face.", "Name another picture, or use --face 1.")
-    return looks[None]
+    return recogniser.embed(face[None])[0]
 
 
-def _looks_of_largest(image: U8, detector: FaceDetector) -> F32 | None:
+def _largest_face(image: U8, detector: FaceDetector) -> U8 | None:
     faces = detector.detect(Frame(index=0, pts=0, image=image))
-    return describe(image, faces[0].landmarks) if faces else None
+    return cut_face(image, faces[0].landmarks) if faces else None
 
 
 def _read_picture(path: Path) -> U8:

@@ -84,7 +84,7 @@ def dub(
                 if announce is not None:
                     for line in summary(job, decision, needed, speakers):
                         announce(line)
-                notes = remarks_on(job, decision, speakers)
+                notes = remarks_on(job, decision, speakers, engine.recogniser())
                 picture = render_picture(context, job, decision, speakers)
             joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)

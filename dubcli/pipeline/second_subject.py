@@ -56,8 +56,9 @@ def _analysed(
                 expected_frames(info),
                 lambda stage, done, total: context.progress(f"{stage} {path.name}", done, total),
                 context.engine.segmenter(),
+                recogniser=context.engine.recogniser(),
             )
-        face, _ = follow_face(reader, require_video(info), choose_face(found, 1), spec)
+        face = follow_face(reader, require_video(info), choose_face(found, 1), spec)
         sound = context.engine.source_sound(info, device)
         own_audio = sound.windows(face.track, found.times, {"render": spec}).get("render")
         return model_subject(

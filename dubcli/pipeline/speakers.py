@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dubcli.core.types import F32, AudioFeatures
+from dubcli.core.types import AudioFeatures
 from dubcli.models.api import OwnSpeech, Part, Subject
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
@@ -23,7 +23,6 @@ class PreparedSpeaker:
     Attributes:
         speaker: What was decided.
         face: The face over the source's frames.
-        looks: Descriptors of a few of its pictures. Shape (L, D).
         features: What the models hear, by kind.
         second: People of other videos that options name, by the part of the model that asks.
         own_speech: How the person speaks in the video itself, where the predicting model asks.
@@ -31,7 +30,6 @@ class PreparedSpeaker:
 
     speaker: Speaker
     face: DubbedFace
-    looks: F32
     features: dict[str, AudioFeatures]
     second: dict[Part, Subject]
     own_speech: OwnSpeech | None = None
@@ -65,7 +63,7 @@ def prepare_speakers(
     extract, times = context.engine.features, decision.found.times
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
-        face, looks = follow_face(
+        face = follow_face(
             context.reader,
             job.video,
             speaker.choice.track,
@@ -86,7 +84,6 @@ def prepare_speakers(
             PreparedSpeaker(
                 speaker=speaker,
                 face=replace(face, own_audio=own_audio),
-                looks=looks,
                 features=features,
                 second=second,
                 own_speech=own,

@@ -10,7 +10,6 @@ import torch
 
 from dubcli.core.types import F32, F64, U8, Alignment, Bool, FaceTrack, References, VideoStreamInfo
 from dubcli.face.crop import cut_crop
-from dubcli.face.face_descriptor import describe
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.light import FaceLight, face_light
 from dubcli.face.neutral import rest_shape
@@ -26,9 +25,6 @@ from dubcli.models.api import ModelSpec, OwnSpeech, Part, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
 from dubcli.pipeline.grain_shots import grain_shares
 from dubcli.pipeline.stored_identity import in_this_video
-
-# Pictures by which a face is compared with others where the model asks for none.
-_NUM_DESCRIBED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +78,8 @@ def follow_face(
     identity: Identity | None = None,
     reference_frames: range | None = None,
     motion: ModelSpec | None = None,
-) -> tuple[DubbedFace, F32]:
-    """The face over the video's frames, and descriptors of a few of its pictures (L, D).
+) -> DubbedFace:
+    """The face over the video's frames, with its references.
 
     Args:
         reader: Of the video.
@@ -103,9 +99,8 @@ def follow_face(
     allowed: Bool = np.isin(frames, frames if reference_frames is None else list(reference_frames))
     light = face_light(track)
     chosen = _choose_frames(track, pose, spec, allowed, light)
-    pictures = _UprightPictures(reader, video, track)
+    pictures = _UprightPictures(reader, video)
     references = _cut_roles(pictures, chosen, track, alignment, spec, light)
-    descriptors = np.stack(list(pictures.descriptors.values()))
     motion_references: dict[str, References] = {}
     if motion is not None and motion.static_roles():
         chosen = _choose_frames(track, pose, motion, allowed, light)
@@ -120,7 +115,7 @@ def follow_face(
         kept = in_this_video(identity.references, own, alignment, usable)
         state = identity.state if kept.crops is identity.references.crops else None
         references = {role: kept}
-    face = DubbedFace(
+    return DubbedFace(
         track=track,
         pose=pose,
         alignment=alignment,
@@ -128,12 +123,11 @@ def follow_face(
         strength=fade(track.valid, track.shot),
         neutral=neutral,
         light=light,
-        grain_shares=grain_shares(pictures.undescribed, track, alignment),
+        grain_shares=grain_shares(pictures.of, track, alignment),
         references=references,
         motion_references=motion_references,
         state=state,
     )
-    return face, descriptors
 
 
 def model_subject(
@@ -183,39 +177,28 @@ def model_subject(
 def _choose_frames(
     track: FaceTrack, pose: Pose, spec: ModelSpec, allowed: Bool, light: FaceLight
 ) -> dict[str, list[int]]:
-    """Source frames of each static role; without any, of a few pictures to describe."""
+    """Source frames of each static role."""
     select = {"spread": select_references, "opening": select_by_opening}
-    roles, like_lit = spec.static_roles(), light.likeness()
-    if not roles:
-        return {"": select_references(track, pose, _NUM_DESCRIBED, allowed, like_lit)}
+    like_lit = light.likeness()
     return {
         role: select[policy.order](track, pose, policy.count, allowed, like_lit)
-        for role, policy in roles.items()
+        for role, policy in spec.static_roles().items()
     }
 
 
 class _UprightPictures:
-    """Whole pictures of some frames; the face in each may be described on the way.
+    """Whole pictures of some frames.
 
     Args:
         reader: Of the video.
         video: Its stream.
-        track: The face.
     """
 
-    def __init__(self, reader: FrameReader, video: VideoStreamInfo, track: FaceTrack) -> None:
-        self._reader, self._track = reader, track
+    def __init__(self, reader: FrameReader, video: VideoStreamInfo) -> None:
+        self._reader = reader
         self._to_display, self._size = coded_to_display(video), video.display_size
-        self.descriptors: dict[int, F32] = {}
 
     def of(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
-        """Frame index and RGB picture, in the video's order; the face is described."""
-        for index, picture in self.undescribed(frames):
-            marks = self._track.landmarks[index - self._track.start]
-            self.descriptors[index] = describe(picture, marks)
-            yield index, picture
-
-    def undescribed(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
         """Frame index and RGB picture, in the video's order."""
         for native in self._reader.native_sequence(sorted(frames)):
             yield native.index, self._upright(native)
@@ -236,6 +219,8 @@ def _cut_roles(
 ) -> dict[str, References]:
     """Pictures of every role; the video is read once for all of them."""
     frames = [frame for role in chosen.values() for frame in role]
+    if not frames:
+        return {}
     cut = cut_references(pictures.of(set(frames)), frames, track, alignment, light)
     found: dict[str, References] = {}
     start = 0

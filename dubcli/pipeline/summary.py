@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dubcli.core.formatting import clock_time, in_bytes, in_time, reason_in_words
+from dubcli.face.recognition import FaceEmbedder
 from dubcli.media.container.formats import container_of
 from dubcli.media.video.deinterlace import deinterlace_notes
 from dubcli.media.video.video_encoders import choose_encoder
@@ -56,11 +57,18 @@ def summary(
 
 
 def remarks_on(
-    job: LoadedJob, decision: Decision, speakers: Sequence[PreparedSpeaker]
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+    recogniser: FaceEmbedder,
 ) -> list[str]:
     """What is to be told of the people, of interlaced frames and of the sound."""
     notes = list(job.input_notes)
-    notes += [note for one in speakers for note in remarks(one.looks, job.identity)]
+    notes += [
+        note
+        for one in speakers
+        for note in remarks(one.face.track.embedding, job.identity, recogniser)
+    ]
     num_interlaced = decision.found.num_interlaced
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
     for speech in job.speeches:

@@ -8,21 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dubcli.core.types import F64, Bool, FaceTrack, Int
+from dubcli.core.types import F64, Bool, FaceTrack
 from dubcli.face.pose import Pose, fit_pose
 from dubcli.face.track import smooth_pose
 from dubcli.face.usability import where_seen
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.pipeline.analysis import Analysis
 from dubcli.preview.plan_types import LIPS, FaceFacts, ShotFacts
+from dubcli.sync.lip_motion import lips_move
 from dubcli.sync.scorer import MouthClip, SyncScore, mouth_of_track
 
 ScoreMouths = Callable[[Sequence[MouthClip]], Sequence[SyncScore | None]]
 
-# Lips move where their gap spreads over more than this share of the distance between the eyes
-# within two seconds (10th to 90th percentile). Of 467 such stretches of people who speak 98 % do.
-_MOVING, _BLOCK_S, _LEAST_FRAMES = 0.05, 2.0, 8
 # A stretch must be a little longer than what the expert is sure of, and listening takes time.
 _LEAST_HEARD_S, _MOST_HEARD = 2.2, 12
 
@@ -131,32 +128,10 @@ def _rounded_range(values: F64) -> tuple[int, int]:
 def _lips(mouth: MouthClip, score: SyncScore | None) -> str:
     if score is not None and score.num_windows > 0 and score.is_sure:
         return "speaks"
-    motion = lip_motion(mouth)
-    if motion is None:
+    moves = lips_move(mouth)
+    if moves is None:
         return "unknown"
-    return "moves" if motion >= _MOVING else "still"
-
-
-def lip_motion(mouth: MouthClip) -> float | None:
-    """How far the inner lips move at their liveliest, in canonical units.
-
-    Args:
-        mouth: On the video's clock.
-
-    Returns:
-        The largest spread of the gap, 10th to 90th percentile, over blocks of two seconds; None
-        where none of them shows enough of the mouth.
-    """
-    gap = np.linalg.norm(mouth.points[:, INNER_TOP] - mouth.points[:, INNER_BOTTOM], axis=-1)
-    usable = np.ones(len(mouth), np.bool_) if mouth.usable is None else mouth.usable
-    block: Int = ((mouth.times - mouth.times[0]) // _BLOCK_S).astype(np.int64)
-    spreads: list[float] = []
-    for number in np.unique(block):
-        shown = gap[(block == number) & usable]
-        if len(shown) >= _LEAST_FRAMES:
-            low, high = np.percentile(shown, (10, 90))
-            spreads.append(float(high - low))
-    return max(spreads, default=None)
+    return "moves" if moves else "still"
 
 
 def _heard(mouths: Sequence[MouthClip], score_mouths: ScoreMouths) -> list[SyncScore | None]:

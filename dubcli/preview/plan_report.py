@@ -159,6 +159,7 @@ def _look_only(
             expected_frames(info),
             context.progress,
             engine.segmenter(),
+            recogniser=engine.recogniser(),
         )
     context.clock.add("analyse", began)
     outlook = _Outlook(found=found, own_sound=engine.source_sound(info, device))
@@ -197,7 +198,7 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
             found=decision.found,
             speakers=tuple(_planned(speaker) for speaker in decision.speakers),
             decision=decision,
-            notes=tuple(remarks_on(job, decision, prepared)),
+            notes=tuple(remarks_on(job, decision, prepared, engine.recogniser())),
         )
         needed = estimate_needs(context, job, decision, prepared, always=True)
         context.clock.add("trial", began)

@@ -313,7 +313,7 @@ def _save_identity(path: Path) -> None:
         references=references,
         state={},
         neutral=np.zeros((NUM_SPEAKING, 3), np.float32),
-        looks=np.full((1, 176), 0.1, np.float32),
+        embedding=np.full(128, 128**-0.5, np.float32),
         mouth={},
         report={},
         consent=Consent(agreed=True, date="2026-01-01", how="--consent"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from studio import (
     FACE_PX,
+    OTHER_PERSON,
     dub_here,
     face_clip,
     ffmpeg,
@@ -32,8 +33,6 @@ from dubcli.pipeline.run import dub
 SMALL_PX = FACE_PX * 3 // 4
 FRAMES, SHOT = 12, 10
 RATE = 24_000
-# Somebody else, as far as looks go.
-BLUE = "eq=gamma_r=0.5:gamma_b=2"
 LEFT, RIGHT = slice(0, FACE_PX), slice(FACE_PX, 2 * FACE_PX)
 
 
@@ -49,7 +48,7 @@ def _recording(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people side by side, and the same two in alternating shots; what they are to say."""
     folder = tmp_path_factory.mktemp("several")
-    small = f"hflip,{BLUE},scale={SMALL_PX}:{SMALL_PX},pad={FACE_PX}:{FACE_PX}"
+    small = f"scale={SMALL_PX}:{SMALL_PX},{OTHER_PERSON},hflip,pad={FACE_PX}:{FACE_PX}"
     beside = f"split[a][b];[a]scale={FACE_PX}:{FACE_PX}[l];[b]{small}[r];[l][r]hstack"
     face_clip(folder / "both.mkv", beside, frames=FRAMES)
     shots = [
@@ -193,7 +192,7 @@ def test_faces_whose_surroundings_overlap_both_survive(
 ) -> None:
     """The second face's crop holds what was already dubbed for the first."""
     near = FACE_PX * 5 // 12
-    small = f"hflip,{BLUE},scale={SMALL_PX}:{SMALL_PX},crop={SMALL_PX // 2}:{SMALL_PX}"
+    small = f"scale={SMALL_PX}:{SMALL_PX},{OTHER_PERSON},hflip,crop={SMALL_PX // 2}:{SMALL_PX}"
     chain = (
         f"split[a][b];[a]scale={FACE_PX}:{FACE_PX},crop={FACE_PX // 2 + 20}:{FACE_PX}:"
         f"{FACE_PX // 4 - 10}:0[l];[b]{small},pad={near}:{FACE_PX}:0:(oh-ih)/2[r];[l][r]hstack"

@@ -75,7 +75,7 @@ def made_footage(*clips: PreparedClip) -> Footage:
             mouth_open=mouth_open(landmarks),
         ),
         reference_clips=np.zeros(2, np.int64),
-        looks=np.ones((2, 176), np.float32),
+        embedding=np.full(128, 128**-0.5, np.float32),
         left_out={"other.mp4": "shows another person"},
         sampled=False,
         has_sound=all(clip.has_sound for clip in clips),

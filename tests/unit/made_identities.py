@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_faces import made_embedding
+from safetensors.torch import load, save
 
-from dubcli.core.types import F32, References
+from dubcli.core.types import References
 from dubcli.face.landmarks import NUM_KEPT, NUM_SPEAKING
+from dubcli.identities.arrays import EMBEDDING
 from dubcli.identities.identity import Base, Consent, Identity
-from dubcli.identities.layout import _own_digest
+from dubcli.identities.layout import PERSON, _own_digest, digest
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 
 SHA256 = "5e" * 32
@@ -25,15 +28,6 @@ def tiny_model(seed: int = 0) -> IPTalker:
     """An untrained network that the made identities fit."""
     torch.manual_seed(seed)
     return IPTalker(NAMED_CONFIGS["tiny"]).eval()
-
-
-def made_looks(person: int = 0, num: int = 3) -> F32:
-    """Descriptors of one made-up person, a little different each time. Shape (num, D)."""
-    rng = np.random.default_rng(person)
-    shape = np.abs(rng.normal(size=128))
-    colour = rng.normal(size=48)
-    noise = 0.02 * rng.normal(size=(num, 176))
-    return (np.concatenate([shape / np.linalg.norm(shape), colour]) + noise).astype(np.float32)
 
 
 def made_references(seed: int = 0, num: int = NUM_REFERENCES) -> References:
@@ -64,7 +58,7 @@ def made_identity(name: str = "anna", seed: int = 0, **changes: Any) -> Identity
         references=made_references(seed),
         state={"features": torch.randn(NUM_REFERENCES, 16, 16, 20), "tokens": torch.zeros(2, 32)},
         neutral=np.random.default_rng(seed).normal(size=(NUM_SPEAKING, 3)).astype(np.float32),
-        looks=made_looks(seed),
+        embedding=made_embedding(seed),
         mouth={"opening_median": 0.125, "opening_p95": 1 / 3},
         report={"kept_step": 200, "files": ["a b.mp4"], "gain": {"psnr": 2.25, "lpips": None}},
         consent=Consent(agreed=True, date="2026-11-21T10:00:00+00:00", how="--consent"),
@@ -72,6 +66,16 @@ def made_identity(name: str = "anna", seed: int = 0, **changes: Any) -> Identity
         version="0.1.0",
     )
     return replace(identity, **changes)
+
+
+def stored_by_an_older_version(path: Path) -> None:
+    """Turn a stored identity into one of format 1: colours of hair and skin, no embedding."""
+    person = load((path / PERSON).read_bytes())
+    del person[EMBEDDING]
+    content = save({**person, "looks": torch.rand(3, 176)})
+    (path / PERSON).write_bytes(content)
+    files = json.loads((path / "identity.json").read_text(encoding="utf-8"))["files"]
+    rewrite(path, format=1, files={**files, PERSON: digest(content)})
 
 
 def rewrite(path: Path, **changes: Any) -> None:

@@ -20,9 +20,10 @@ from dubcli.face.recognition import (
     NUM_EMBEDDING,
     SAME_PERSON,
     FaceRecogniser,
-    closest_cosine,
     cut_face,
     face_matrix,
+    mean_embedding,
+    similarity,
 )
 from dubcli.weights.resolve import part_path
 
@@ -105,11 +106,13 @@ def test_an_embedding_does_not_depend_on_its_batch(recogniser: FaceRecogniser) -
     assert recogniser.embed(faces[:0]).shape == (0, NUM_EMBEDDING)
 
 
-def test_the_closest_pair_counts() -> None:
-    ours = np.eye(3, dtype=np.float32)
-    assert closest_cosine(ours, ours[2:]) == 1
-    assert closest_cosine(ours[:2], ours[2:]) == 0
-    assert closest_cosine(ours[:0], ours) == closest_cosine(ours, ours[:0]) == -1
+def test_a_mean_weighs_each_picture_and_is_of_unit_length() -> None:
+    one, other = np.eye(NUM_EMBEDDING, dtype=np.float32)[:2]
+    assert similarity(mean_embedding([one, other]), one) == pytest.approx(2**-0.5)
+    assert similarity(mean_embedding([one, other], [3, 1]), one) == pytest.approx(3 / 10**0.5)
+    nobody = mean_embedding([])
+    assert nobody.shape == one.shape
+    assert similarity(nobody, one) == similarity(nobody, nobody) == 0
 
 
 def test_a_file_that_is_no_network_is_named(tmp_path: Path) -> None:

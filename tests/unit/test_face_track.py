@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_faces import face_at, frame, made_track, picture, rotation, seen
+from made_faces import BlotchRecogniser, face_at, frame, made_track, picture, rotation, seen
 
 from dubcli.core.types import F32, FaceTrack, Frame
-from dubcli.face.face_descriptor import likeness
 from dubcli.face.pose import fit_pose
 from dubcli.face.track import MAX_GAP_FRAMES, Tracker, fade, smooth_pose
 
@@ -14,7 +13,7 @@ People = list[tuple[int, F32]]
 
 def follow(frames: list[People], cuts: tuple[int, ...] = ()) -> list[FaceTrack]:
     """Track people given as (who, landmarks) per frame; None of them is told who is who."""
-    tracker = Tracker()
+    tracker = Tracker(recogniser=BlotchRecogniser())
     for index, people in enumerate(frames):
         found = [seen(landmarks) for _, landmarks in people]
         tracker.update(frame(index, people), found, index in cuts)
@@ -170,7 +169,7 @@ def test_a_video_of_two_frames_is_not_too_brief() -> None:
 
 
 def test_a_face_found_twice_counts_once() -> None:
-    tracker = Tracker()
+    tracker = Tracker(recogniser=BlotchRecogniser())
     for index in range(6):
         face = face_at()
         found = [seen(face, 0.9), seen(face + np.float32(2), 0.8)]
@@ -180,7 +179,7 @@ def test_a_face_found_twice_counts_once() -> None:
 
 def test_reduced_frames_give_display_coordinates() -> None:
     face = face_at((320, 200), 80)
-    tracker = Tracker()
+    tracker = Tracker(recogniser=BlotchRecogniser())
     for index in range(5):
         image = picture([(1, face)], scale=2.0)
         tracker.update(Frame(index=index, pts=0, image=image, scale=2.0), [seen(face)], False)
@@ -237,25 +236,24 @@ def test_a_run_between_two_gaps_fades_both_ways() -> None:
     np.testing.assert_allclose(weights, [0, 1 / 6, 2 / 6, 1 / 6, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("num", [3, 40, 300])
-def test_a_few_looks_are_kept_however_long_a_face_is_seen(num: int) -> None:
-    both: list[People] = [[(1, face_at((90, 100))), (2, face_at((230, 100)))] for _ in range(num)]
-    tracks = follow(both)
-    people = sorted(tracks, key=lambda track: float(track.boxes[0, 0]))
-    assert all(0 < len(track.looks) <= 8 for track in people)
-    one, other = (track.looks for track in people)
-    assert min(likeness(one[0], look) for look in one) > 0.95
-    assert max(likeness(a, b) for a in one for b in other) < 0.8
-
-
-def test_looks_come_from_all_over_a_video() -> None:
-    """Somebody whose light changes is remembered in both."""
-    dark, bright = ([(person, face_at())] for person in (1, 5))
-    before, after = follow([dark] * 30)[0].looks[0], follow([bright] * 30)[0].looks[0]
-    tracker = Tracker()
-    for index in range(100):
-        people = dark if index < 50 else bright
+def test_a_person_in_other_light_is_still_the_one_the_pictures_show() -> None:
+    """The embedding is a mean over the whole track, of unit length."""
+    first, second = ([(person, face_at())] for person in (1, 5))
+    alone = [follow([people] * 30)[0].embedding for people in (first, second)]
+    tracker = Tracker(recogniser=BlotchRecogniser())
+    for index in range(120):
+        people = first if index < 60 else second
         tracker.update(frame(index, people), [seen(people[0][1])], False)
-    looks = np.concatenate([track.looks for track in tracker.finish()])
-    for wanted in (before, after):
-        assert max(likeness(wanted, look) for look in looks) > 0.95
+    tracks = tracker.finish()
+    assert [float(np.linalg.norm(track.embedding)) for track in tracks] == pytest.approx([1, 1])
+    best = [max(float(one @ track.embedding) for track in tracks) for one in alone]
+    assert min(best) > 0.99
+
+
+def test_without_a_network_nobody_is_put_together_over_a_cut() -> None:
+    tracker = Tracker()
+    for index, people in enumerate(one(16)):
+        tracker.update(frame(index, people), [seen(people[0][1])], index == 8)
+    tracks = tracker.finish()
+    assert [int(track.valid.sum()) for track in tracks] == [8, 8]
+    assert not any(track.embedding.any() for track in tracks)

@@ -30,7 +30,7 @@ EXTRAS = {"before.png": b"before", "log.csv": b"step,loss\n"}
 
 
 def _is_same(one: Identity, other: Identity) -> bool:
-    arrays = ("adapter", "references", "state", "neutral", "looks")
+    arrays = ("adapter", "references", "state", "neutral", "embedding")
     for key in ("adapter", "state"):
         ours, theirs = getattr(one, key), getattr(other, key)
         if ours.keys() != theirs.keys():
@@ -40,7 +40,7 @@ def _is_same(one: Identity, other: Identity) -> bool:
             for name in ours
         ):
             return False
-    pairs = [(one.neutral, other.neutral), (one.looks, other.looks)]
+    pairs = [(one.neutral, other.neutral), (one.embedding, other.embedding)]
     pairs += [(getattr(one.references, k), v) for k, v in vars(other.references).items()]
     if not all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs):
         return False
@@ -166,10 +166,12 @@ def test_a_description_that_is_none_is_damage(text: str, anna: Path) -> None:
         load_identity(anna)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None])
+@pytest.mark.parametrize("number", [0, 3, "1", None])
 def test_another_format_is_not_guessed_at(number: Any, anna: Path) -> None:
     rewrite(anna, format=number)
-    with pytest.raises(IdentityError, match=r"has format .*, this version reads 1.*Upgrade"):
+    with pytest.raises(
+        IdentityError, match=r"has format .*, this version reads 2 and older.*Upgrade"
+    ):
         load_identity(anna)
 
 
@@ -240,7 +242,7 @@ def test_files_with_right_digests_and_wrong_contents_are_damage(tmp_path: Path) 
         ("person", save({"x": nan[:0]}), "person.safetensors lacks"),
         ("person", save({**person, "neutral": torch.zeros(4, 3)}), r"neutral has the shape"),
         ("person", save({**person, "mouth_open": torch.zeros(9)}), r"mouth_open has the shape"),
-        ("person", save({**person, "looks": torch.zeros(9)}), r"looks has the shape"),
+        ("person", save({**person, "embedding": torch.zeros(9)}), r"embedding has the shape"),
         ("picture", b"no picture", r"references/0\.png is no picture"),
         ("picture", grey, r"references/0\.png is no picture"),
         ("picture", huge, r"references/0\.png is no picture"),

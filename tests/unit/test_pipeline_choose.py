@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from made_faces import face_at, made_track
-from made_identities import made_identity, made_looks
+from made_faces import BlotchRecogniser, face_at, made_embedding, made_track
+from made_identities import made_identity
 
 from dubcli.config import DubConfig
 from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
@@ -25,13 +25,14 @@ from dubcli.pipeline.face_choice import Choice, Known, choose, known_person
 from dubcli.sync.scorer import SyncScore
 
 SIZE = (640, 360)
+RECOGNISER = BlotchRecogniser()
 NUM = 6
 Place = tuple[float, float]
 
 
-def _face(centre: Place, looks: F32 | None = None, usable: bool = True) -> FaceTrack:
+def _face(centre: Place, embedding: F32 | None = None, usable: bool = True) -> FaceTrack:
     track = made_track(np.repeat(face_at(centre)[None], NUM, 0), valid=[usable] * NUM)
-    return track if looks is None else replace(track, looks=looks)
+    return track if embedding is None else replace(track, embedding=embedding)
 
 
 def _found(*tracks: FaceTrack) -> Analysis:
@@ -165,17 +166,17 @@ def test_without_own_sound_it_is_the_largest() -> None:
 
 def _three_people() -> Analysis:
     places = zip((LEFT, MIDDLE, RIGHT), (1, 2, 3), strict=True)
-    return _found(*(_face(place, made_looks(person)) for place, person in places))
+    return _found(*(_face(place, made_embedding(person)) for place, person in places))
 
 
 def _some_of(person: int, name: str = "anna.png") -> Known:
-    return Known(name=name, looks=made_looks(person)[:1])
+    return Known(name=name, embedding=made_embedding(person))
 
 
 def test_a_picture_finds_who_is_most_like_it() -> None:
     choice = _choose(_three_people(), "anna.png", _some_of(2))
     assert choice.number == 2
-    assert re.fullmatch(r"most like anna\.png \((0\.9\d|1\.00)\)", choice.reason)
+    assert re.fullmatch(r"most like anna\.png \(similarity 1\.000\)", choice.reason)
 
 
 def test_a_picture_of_somebody_else_is_refused_with_the_numbers() -> None:
@@ -184,33 +185,48 @@ def test_a_picture_of_somebody_else_is_refused_with_the_numbers() -> None:
     assert "\n" not in str(raised.value)
     # Also where there is only one face: it is not the one that was asked for.
     with pytest.raises(ConfigError, match="--face 1,"):
-        _choose(_found(_face(LEFT, made_looks(1))), "anna.png", _some_of(7))
+        _choose(_found(_face(LEFT, made_embedding(1))), "anna.png", _some_of(7))
 
 
 def test_a_picture_that_two_faces_are_like_is_refused_with_their_numbers() -> None:
-    twins = _found(*(_face(place, made_looks(who)) for place, who in ((LEFT, 1), (MIDDLE, 2))))
-    twins.tracks.append(_face(RIGHT, made_looks(1)))
+    twins = _found(*(_face(place, made_embedding(who)) for place, who in ((LEFT, 1), (MIDDLE, 2))))
+    twins.tracks.append(_face(RIGHT, made_embedding(1)))
     with pytest.raises(ConfigError, match=r"faces 1 and 3\. Use --face 1 or --face 3"):
         _choose(twins, "anna.png", _some_of(1))
 
 
-def test_a_face_without_looks_is_like_nobody() -> None:
+def test_a_face_of_which_nothing_is_known_is_nobody() -> None:
     found = _three_people()
     found.tracks[0] = _face(LEFT)
     assert _choose(found, "anna.png", _some_of(3)).number == 3
-    with pytest.raises(ConfigError, match="clearly like"):
+    with pytest.raises(ConfigError, match="No face is the one"):
         _choose(_at(LEFT), "anna.png", _some_of(1))
 
 
+@pytest.mark.parametrize(("alike", "is_taken"), [(0.95, True), (0.93, False)])
+def test_a_picture_is_somebody_from_the_measured_similarity_on(
+    alike: float, is_taken: bool
+) -> None:
+    anna, other = made_embedding(1), made_embedding(2)
+    apart = other - (other @ anna) * anna
+    near = alike * anna + math.sqrt(1 - alike**2) * apart / np.linalg.norm(apart)
+    found = _found(_face(LEFT, near.astype(np.float32)), _face(RIGHT, made_embedding(3)))
+    if is_taken:
+        assert _choose(found, "anna.png", _some_of(1)).number == 1
+        return
+    with pytest.raises(ConfigError, match=r"number 1: 0\.930.*0\.940 is needed"):
+        _choose(found, "anna.png", _some_of(1))
+
+
 def test_the_identity_comes_before_the_speaker() -> None:
-    anna = known_person("auto", made_identity("anna", looks=made_looks(3)))
+    anna = known_person("auto", made_identity("anna", embedding=made_embedding(3)), RECOGNISER)
     choice = _choose(_three_people(), "auto", anna)
     assert choice.number == 3
-    assert choice.reason.startswith("most like the identity 'anna' (")
+    assert choice.reason.startswith("most like the identity 'anna' (similarity ")
 
 
 def test_an_identity_that_nobody_is_like_leaves_it_to_the_sound() -> None:
-    anna = known_person("auto", made_identity("anna", looks=made_looks(9)))
+    anna = known_person("auto", made_identity("anna", embedding=made_embedding(9)), RECOGNISER)
     scores = [_score(0.1), _score(0.6), _score(0.05)]
     choice = _choose(_three_people(), "auto", anna, scores)
     assert choice.number == 2
@@ -219,8 +235,8 @@ def test_an_identity_that_nobody_is_like_leaves_it_to_the_sound() -> None:
 
 @pytest.mark.parametrize("face", [2, "2", "left", "center"])
 def test_only_auto_asks_an_identity(face: str | int) -> None:
-    assert known_person(face, made_identity("anna")) is None
-    assert known_person("auto", None) is None
+    assert known_person(face, made_identity("anna"), RECOGNISER) is None
+    assert known_person("auto", None, RECOGNISER) is None
 
 
 def _config(face: Any, **settings: Any) -> DubConfig:
@@ -255,7 +271,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     empty = _written(tmp_path / "empty.jpg", b"")
     for path in (tmp_path / "absent.png", text, empty, tmp_path / "."):
         with pytest.raises(ProbeError, match=re.escape(str(path))) as raised:
-            known_person(f"{path}/" if path.is_dir() else str(path), None)
+            known_person(f"{path}/" if path.is_dir() else str(path), None, RECOGNISER)
         assert "--face" in raised.value.next_step
 
 
@@ -263,4 +279,4 @@ def test_a_picture_without_a_face_is_named(tmp_path: Path) -> None:
     wall = np.full((300, 200, 3), 120, np.uint8)
     path = _written(tmp_path / "wall.png", cv2.imencode(".png", wall)[1].tobytes())
     with pytest.raises(NoFaceError, match=r"wall\.png"):
-        known_person(str(path), None)
+        known_person(str(path), None, RECOGNISER)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_identities import made_identity, made_looks
+from made_faces import BlotchRecogniser, made_embedding
+from made_identities import made_identity
 
 from dubcli.core.errors import IncompatibleAdapterError
 from dubcli.core.types import U8, Alignment, References
@@ -16,6 +17,7 @@ from dubcli.identities.store import identities_home, save_identity
 from dubcli.pipeline.stored_identity import in_this_video, read_identity, remarks
 
 CROP, FINER = (104, 80), 2
+RECOGNISER = BlotchRecogniser()
 
 
 def _references(level: int, tint: int = 0) -> References:
@@ -79,18 +81,20 @@ def test_references_coarser_than_the_video_stay_as_they_are() -> None:
 
 
 def test_a_stored_identity_of_the_face_is_pointed_out() -> None:
-    save_identity(made_identity("anna", looks=made_looks(1)), identities_home() / "anna")
-    save_identity(made_identity("ben", looks=made_looks(2)), identities_home() / "ben")
-    told = remarks(made_looks(1), None)
+    save_identity(made_identity("anna", embedding=made_embedding(1)), identities_home() / "anna")
+    save_identity(made_identity("ben", embedding=made_embedding(2)), identities_home() / "ben")
+    told = remarks(made_embedding(1), None, RECOGNISER)
     assert len(told) == 1
     assert "--identity anna" in told[0]
-    assert remarks(made_looks(3), None) == []
+    assert remarks(made_embedding(3), None, RECOGNISER) == []
 
 
 def test_another_persons_identity_is_doubted() -> None:
-    anna = made_identity("anna", looks=made_looks(1))
-    assert remarks(made_looks(1), anna) == []
-    assert "same person" in remarks(-made_looks(5), anna)[0]
+    anna = made_identity("anna", embedding=made_embedding(1))
+    assert remarks(made_embedding(1), anna, RECOGNISER) == []
+    assert "is it the same person" in remarks(made_embedding(5), anna, RECOGNISER)[0]
+    unknown = np.zeros_like(made_embedding(1))
+    assert remarks(unknown, anna, RECOGNISER) == remarks(unknown, None, RECOGNISER) == []
 
 
 def test_an_identity_of_weights_that_are_not_installed_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from made_faces import face_at, frame, made_track, picture, seen
+from made_faces import BlotchRecogniser, face_at, frame, made_track, picture, seen
 
 from dubcli.audio.windows import frame_steps, iter_windows
 from dubcli.core.types import F32, AudioFeatures, FaceTrack
@@ -41,7 +41,7 @@ def shown(source: list[int]) -> Timeline:
 
 def follow(people: list[int], cut: int | None, spoilt: range) -> list[FaceTrack]:
     """Who is seen in each frame, all at one place; `spoilt` frames lie in a cross-fade."""
-    tracker = Tracker()
+    tracker = Tracker(recogniser=BlotchRecogniser())
     waiting = []
     for index, person in enumerate(people):
         face = face_at()
@@ -127,7 +127,7 @@ def test_a_few_frames_of_a_cross_fade_are_not_filled_in() -> None:
 
 
 def test_a_person_who_is_far_from_a_cross_fade_is_just_not_seen_in_it() -> None:
-    tracker = Tracker()
+    tracker = Tracker(recogniser=BlotchRecogniser())
     for index in range(60):
         people = [(1, face_at((80, 100)))] + ([(2, face_at((240, 100)))] if index < 20 else [])
         found = [seen(landmarks) for _, landmarks in people]

@@ -1,24 +1,21 @@
-"""Grouping faces by looks, joining tracks, counting seconds, spreading stretches."""
+"""Grouping faces by who they are, joining tracks, counting seconds, spreading stretches."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from made_faces import face_at, looks_of, made_track, picture, seen
+from made_faces import face_at, made_embedding, made_track
 
-from dubcli.core.types import F32, FaceObservation, FaceTrack, Frame
-from dubcli.face.face_descriptor import describe
+from dubcli.core.types import FaceTrack
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.personalize.footage.face_clustering import (
-    LOOKS,
     Appearance,
-    LooksRecorder,
     chain_tracks,
     group_people,
     join_tracks,
-    spread_looks,
     usable_seconds,
 )
 from dubcli.personalize.footage.sampling import spread_stretches
@@ -28,36 +25,25 @@ def _track(valid: list[bool], centre: float = 160.0, shot: list[int] | None = No
     return made_track(np.stack([face_at((centre, 100.0))] * len(valid)), valid, shot)
 
 
-def _looks(person: int, noise: float = 0.0) -> F32:
-    rng = np.random.default_rng(person)
-    landmarks = face_at()
-    image = picture([(person, landmarks)]).astype(np.float32)
-    shaken = [
-        np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
-        for _ in range(3)
-    ]
-    return np.stack([describe(one, landmarks) for one in shaken])
-
-
 def _appearance(
     person: int, part: int, track: FaceTrack | None = None, seconds: int = 4, noise: float = 0.0
 ) -> Appearance:
+    shaken = made_embedding(person) + noise * made_embedding(100 + part)
+    embedding = (shaken / np.linalg.norm(shaken)).astype(np.float32)
     return Appearance(
         video=part,
         part=part,
-        track=track or _track([True] * 10),
-        looks=_looks(person, noise),
+        track=replace(track or _track([True] * 10), embedding=embedding),
         seconds=Fraction(seconds),
         height_px=100.0,
     )
 
 
-def test_faces_that_look_alike_are_one_person_and_the_largest_comes_first() -> None:
-    assert not np.array_equal(looks_of(1), looks_of(2))
+def test_similar_faces_are_one_person_and_the_largest_comes_first() -> None:
     faces = [
         _appearance(1, 0, seconds=5),
-        _appearance(2, 1, seconds=4, noise=4),
-        _appearance(2, 2, seconds=3, noise=6),
+        _appearance(2, 1, seconds=4, noise=0.2),
+        _appearance(2, 2, seconds=3, noise=0.25),
         _appearance(3, 3, seconds=1),
     ]
     people = group_people(faces)
@@ -106,45 +92,6 @@ def test_usable_seconds_are_exact_and_a_slide_is_no_footage() -> None:
     assert usable_seconds(track, ntsc) == Fraction(3003, 30000)
     slides = FrameTimes(pts=[0, 40, 80, 1080], end_pts=61_080, time_base=Fraction(1, 1000))
     assert usable_seconds(track, slides) == Fraction(280, 1000)
-
-
-class _Scripted:
-    """A detector that knows where the faces are."""
-
-    def __init__(self, faces: list[list[F32]]) -> None:
-        self._faces = faces
-
-    def detect(self, frame: Frame) -> list[FaceObservation]:
-        return [seen(landmarks) for landmarks in self._faces[frame.index]]
-
-    def close(self) -> None:
-        pass
-
-
-def test_looks_are_those_of_the_tracks_own_faces_spread_in_time() -> None:
-    left, right = face_at((80.0, 100.0), 30.0), face_at((240.0, 100.0), 30.0)
-    recorder = LooksRecorder(_Scripted([[left, right]] * 20))
-    for index in range(20):
-        # The one on the left becomes somebody else half way.
-        image = picture([(1 if index < 10 else 2, left), (3, right)])
-        recorder.detect(Frame(index=index, pts=index, image=image))
-    valid = [True] * 18 + [False] * 2
-    looks = recorder.looks_of(made_track(np.stack([left] * 20), valid))
-    before, after = (describe(picture([(person, left), (3, right)]), left) for person in (1, 2))
-    assert looks.shape == (LOOKS, len(before))
-    assert [np.array_equal(one, before) for one in looks[[0, 1, -1]]] == [True, True, False]
-    assert np.array_equal(looks[-1], after)
-    nothing = recorder.looks_of(made_track(np.stack([left] * 20), [False] * 20))
-    assert len(nothing) == 0
-
-
-def test_looks_of_a_person_come_from_all_appearances() -> None:
-    faces = [_appearance(person, person) for person in range(1, 7)]
-    looks = spread_looks(faces)
-    assert len(looks) == LOOKS
-    assert np.array_equal(looks[0], faces[0].looks[0])
-    assert np.array_equal(looks[-1], faces[-1].looks[-1])
-    assert len(spread_looks(faces[:1])) == 3
 
 
 @pytest.mark.parametrize("phase", [0.5, 0.17, 0.83])

@@ -89,6 +89,7 @@ class FaceMesh:
         self._least = least_presence
         self._follows = follows
         self._followed: list[Region] = []
+        self.has_changed = False
         self._shape: tuple[int, ...] = ()
         self._num_seen = 0
 
@@ -97,6 +98,15 @@ class FaceMesh:
         self._followed = []
         self._num_seen = 0
 
+    def follow(self, points: F32) -> None:
+        """Follow one more face, from the next picture on, if there is room for it.
+
+        Args:
+            points: Its landmarks in the last picture, px. Shape (478, 3).
+        """
+        if len(self._followed) < self._max_faces:
+            self._followed.append(_region_of(points))
+
     def process(self, image: U8) -> list[F32]:
         """Landmarks of each face.
 
@@ -104,7 +114,8 @@ class FaceMesh:
             image: Shape (H, W, 3).
 
         Returns:
-            x, y and depth in px, (0, 0) being the picture's corner. Shapes (478, 3).
+            x, y and depth in px, (0, 0) being the picture's corner. Shapes (478, 3). Then
+            `has_changed` tells whether a face was found or lost since the last picture.
         """
         if image.shape != self._shape:
             self.reset()
@@ -135,22 +146,22 @@ class FaceMesh:
             around(box.low, box.high, box.keypoints[0], box.keypoints[1]): box for box in found
         }
         faces: list[F32] = []
+        self.has_changed = False
         # Those that are followed come last, so they take the place of what was found again.
         for region in without_doubles([*boxes, *self._followed]):
-            if region in boxes:
+            is_new = region in boxes
+            if is_new:
                 points = self._look_at_found(image, region, boxes[region], only_sure)
             else:
                 points = self._look(image, region)
                 if points is not None and is_due:
                     evidence = self._check.evidence(image, points)
                     points = points if _is_kept(image, points, evidence) else None
+            self.has_changed |= is_new == (points is not None)
             if points is not None:
                 faces.append(points)
         if self._follows:
-            planes = (points[:, :2] for points in faces)
-            self._followed = [
-                around(plane.min(0), plane.max(0), *plane[list(_EYES)]) for plane in planes
-            ]
+            self._followed = [_region_of(points) for points in faces]
         return faces
 
     def _look_at_found(
@@ -174,6 +185,12 @@ class FaceMesh:
             return None
         points, presence = self._landmarks.see(image, region)
         return points if presence > self._least else None
+
+
+def _region_of(points: F32) -> Region:
+    """Where a face lies in the next picture. Takes (478, 3)."""
+    plane = points[:, :2]
+    return around(plane.min(0), plane.max(0), *plane[list(_EYES)])
 
 
 def _is_kept(image: U8, points: F32, evidence: Evidence) -> bool:

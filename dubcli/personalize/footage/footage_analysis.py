@@ -18,7 +18,7 @@ from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import frame_times
 from dubcli.media.video.intervals import StretchReader, survey
 from dubcli.media.video.timeline import FrameTimes
-from dubcli.personalize.footage.face_clustering import Appearance, LooksRecorder, usable_seconds
+from dubcli.personalize.footage.face_clustering import Appearance, usable_seconds
 from dubcli.personalize.footage.sampling import spread_stretches
 from dubcli.pipeline.analysis import Analysis, analyse
 from dubcli.pipeline.engine import Engine
@@ -105,14 +105,17 @@ class FaceSearch:
     engine: Engine
     detector: str
 
-    def __call__(
-        self, reader: StretchReader, num_frames: int, progress: Progress
-    ) -> tuple[Analysis, LooksRecorder]:
-        """Faces of a stretch, and what they look like."""
+    def __call__(self, reader: StretchReader, num_frames: int, progress: Progress) -> Analysis:
+        """Faces of a stretch."""
         with self.engine.detector(self.detector) as finder:
-            recorder = LooksRecorder(finder)
-            found = analyse(reader, recorder, num_frames, progress, self.engine.segmenter())
-        return found, recorder
+            return analyse(
+                reader,
+                finder,
+                num_frames,
+                progress,
+                self.engine.segmenter(),
+                recogniser=self.engine.recogniser(),
+            )
 
 
 def open_videos(
@@ -264,19 +267,18 @@ def _view_part(
     video: Video, frames: range, number: int, search: FaceSearch, progress: Progress
 ) -> FootagePart:
     with video.open(frames) as reader:
-        found, recorder = search(reader, len(frames), progress)
+        found = search(reader, len(frames), progress)
         numbers = np.array(reader.numbers, np.int64)
     appearances = [
         Appearance(
             video=video.number,
             part=number,
             track=track,
-            looks=looks,
             seconds=usable_seconds(track, found.times),
             height_px=float(np.median((track.boxes[:, 3] - track.boxes[:, 1])[track.valid])),
         )
         for track in found.tracks
-        if len(looks := recorder.looks_of(track))
+        if (track.valid & ~track.interpolated).any()
     ]
     return FootagePart(
         video=video, frames=frames, found=found, numbers=numbers, appearances=appearances

@@ -22,6 +22,7 @@ from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F32, F64, U8, FaceTrack, Int, References
 from dubcli.face.crop import cut_crop
 from dubcli.face.pose import Pose, compose, crop_alignment
+from dubcli.face.recognition import mean_embedding
 from dubcli.face.references import cut_references, select_references
 from dubcli.face.track import smooth_pose
 from dubcli.media.container.probe import require_video
@@ -33,7 +34,6 @@ from dubcli.personalize.footage.face_clustering import (
     chain_tracks,
     group_people,
     join_tracks,
-    spread_looks,
     usable_seconds,
 )
 from dubcli.personalize.footage.footage_analysis import (
@@ -121,7 +121,7 @@ class Footage:
         references: Chosen over all clips, in full resolution; `frame_indices` are numbers in the
             video that `reference_clips` leads to.
         reference_clips: Which of `clips` each reference comes from. Shape (N,).
-        looks: Descriptors of `face.face_descriptor.describe`, spread over the clips. Shape (L, D).
+        embedding: Who it is, mean over all clips, of unit length. Shape (128,).
         left_out: File, or 'file, face 2', or 'file, 3 of 15 parts', and why it is not used.
         sampled: There was more than wanted; the clips are stretches of it.
         has_sound: Some clip has sound.
@@ -133,7 +133,7 @@ class Footage:
     clips: tuple[PersonClip, ...]
     references: References
     reference_clips: Int
-    looks: F32
+    embedding: F32
     left_out: dict[str, str]
     sampled: bool
     has_sound: bool
@@ -225,7 +225,9 @@ def _gather(
         clips=clips,
         references=pictures.references,
         reference_clips=pictures.reference_clips,
-        looks=spread_looks([seen for item in shown for seen in item.appearances]),
+        embedding=mean_embedding(
+            [seen.track.embedding for item in shown for seen in item.appearances]
+        ),
         left_out=left_out,
         sampled=sampled,
         has_sound=any(clip.clip.has_sound for clip in clips),

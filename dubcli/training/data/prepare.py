@@ -266,7 +266,14 @@ def prepare_clip(
     info = probe(source.path)
     with engine_for(engine, "auto", 0) as engine, FrameReader(source.path, info) as reader:
         with engine.detector(form.detector) as detector:
-            found = analyse(reader, detector, 0, no_progress, engine.segmenter())
+            found = analyse(
+                reader,
+                detector,
+                0,
+                no_progress,
+                engine.segmenter(),
+                recogniser=engine.recogniser(),
+            )
         track = choose_face(found, 1)
         pose = smooth_pose(track)
         matrices = stored_matrices(pose, form.size)
