@@ -3,11 +3,6 @@
 #   docker run --rm -v "$PWD:/work" -v dub-data:/data dub video.mp4 --audio new.wav
 FROM python:3.12-slim
 
-# OpenCV's shared libraries that a slim image lacks.
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
-
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt weights_manifest.json ./
 COPY licenses licenses

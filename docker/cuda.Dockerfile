@@ -5,11 +5,6 @@
 # by the NVIDIA Container Toolkit.
 FROM python:3.12-slim
 
-# OpenCV's shared libraries that a slim image lacks.
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
-
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt weights_manifest.json ./
 COPY licenses licenses

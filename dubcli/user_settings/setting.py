@@ -35,6 +35,8 @@ class Setting:
         kinds: Types that a value may have: bool, int, float and str; paths are texts.
         is_list: Several of them are allowed.
         choices: The words that it takes; empty where others are possible.
+        least: Smallest number that it takes; None for any, or where the configuration checks.
+        most: Largest number, as `least`.
         command_line_only: Neither a file nor a variable may set it.
         flag: Its name on the command line.
     """
@@ -43,6 +45,8 @@ class Setting:
     kinds: tuple[type, ...]
     is_list: bool = False
     choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
     command_line_only: bool = False
     flag: str
 
@@ -70,7 +74,13 @@ def _of_config(spec: CommandSpec) -> list[Setting]:
     found = _of_fields(spec.config, lambda name: name != first and name not in spec.fixed)
     if issubclass(spec.config, DubConfig):
         found += [
-            Setting(name=one.name, kinds=_kinds(one.annotation)[0], flag=one.flag)
+            Setting(
+                name=one.name,
+                kinds=_kinds(one.annotation)[0],
+                least=one.range.least,
+                most=one.range.most,
+                flag=one.flag,
+            )
             for one in declared_options()
         ]
     return found
@@ -117,7 +127,8 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
         where: File or variable, as an error names it; empty where `key` is enough.
 
     Raises:
-        ConfigError: It may not be set there, or has another type, or is none of its choices.
+        ConfigError: It may not be set there, has another type, lies beyond its limits, or is none
+            of its choices.
     """
     place = f"{where}: " if where else ""
     if setting.command_line_only:
@@ -132,6 +143,9 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
                 f"{place}'{key}' is {_shown(item)}, not {setting.expected}.",
                 f"Mend or remove it; --help explains {setting.flag}.",
             )
+        limit = _limit(setting, item)
+        if limit:
+            raise ConfigError(f"{place}'{key}' is {_shown(item)}.", f"Use {limit}.")
         if setting.choices and item not in setting.choices:
             near = nearest(str(item), setting.choices)
             raise ConfigError(
@@ -141,6 +155,15 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
     if setting.is_list:
         return [str(item) for item in items]
     return str(value) if str in setting.kinds else value
+
+
+def _limit(setting: Setting, value: Any) -> str:
+    """Which limit a number is beyond, in words; empty where it is beyond none."""
+    if setting.least is not None and not value >= setting.least:
+        return f"{setting.least:g} or more"
+    if setting.most is not None and not value <= setting.most:
+        return f"{setting.most:g} or less"
+    return ""
 
 
 def _has_type(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -27,6 +27,7 @@ from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
 from dubcli.core.reports import DubReport
 from dubcli.face.detect import MAX_SIDE, open_detector
+from dubcli.face.recognition import load_recogniser
 from dubcli.face.shots import ShotDetector
 from dubcli.face.track import Tracker
 from dubcli.media.container.probe import probe, require_video
@@ -76,7 +77,7 @@ def _media_alone(job: argparse.Namespace, folder: Path) -> tuple[dict[str, float
 def _face_alone(job: argparse.Namespace) -> float:
     """Seconds of finding and following faces in pictures that are decoded already."""
     spent = {"face": 0.0, "decode": 0.0}
-    tracker, shots = Tracker(), ShotDetector()
+    tracker, shots = Tracker(recogniser=load_recogniser()), ShotDetector()
     with (
         open_detector() as detector,
         FrameReader(job.video, probe(job.video), job.threads) as reader,

@@ -120,6 +120,7 @@ def _complete(words: str) -> list[str]:
         ("dub models p", {"path", "pull", "push"}),
         ("dub models pull --acc", {"--accept-licence"}),
         ("dub train --ha", {"--half-size"}),
+        ("dub train s", {"sync"}),
     ],
 )
 def test_the_shell_completes_commands_options_and_choices(words: str, offered: set[str]) -> None:

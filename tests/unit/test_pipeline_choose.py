@@ -164,6 +164,30 @@ def test_without_own_sound_it_is_the_largest() -> None:
     assert (choice.number, choice.reason) == (1, "the largest of 3")
 
 
+def _speaking(centre: Place, scale: float, opening: float, num: int = 60) -> FaceTrack:
+    """A mouth that opens this far twice a second; 0 is a picture on a wall."""
+    gaps = opening * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(num) / 12))
+    return made_track(np.stack([face_at(centre, scale, opening=float(gap)) for gap in gaps]))
+
+
+@pytest.mark.parametrize(
+    "scores", [[None, None], [_score(0.05), _score(0.15)]], ids=["mute", "unsure"]
+)
+def test_whose_lips_move_comes_before_a_larger_face_that_is_still(
+    scores: list[SyncScore | None],
+) -> None:
+    times = FrameTimes(pts=list(range(60)), end_pts=60, time_base=Fraction(1, 25))
+    portrait, speaker = _speaking(LEFT, 60, 0.0), _speaking(RIGHT, 30, 0.3)
+    found = Analysis(times=times, tracks=[portrait, speaker], num_corrupt=0)
+    choice = _choose(found, "auto", scores=scores)
+    assert choice.number == 2
+    assert choice.reason == "the largest whose lips move; face 1 is larger and still"
+    # Nobody moves, or the largest does: the largest.
+    for tracks in ([portrait, _speaking(RIGHT, 30, 0.0)], [_speaking(LEFT, 60, 0.3), speaker]):
+        found = Analysis(times=times, tracks=tracks, num_corrupt=0)
+        assert _choose(found, "auto", scores=scores).number == 1
+
+
 def _three_people() -> Analysis:
     places = zip((LEFT, MIDDLE, RIGHT), (1, 2, 3), strict=True)
     return _found(*(_face(place, made_embedding(person)) for place, person in places))

@@ -158,6 +158,8 @@ def test_nothing_is_read_from_the_folder_of_the_video(seen: dict[str, Any]) -> N
         ("sync-mode = 'pad'\nsync_mode = 'pad'", ("dub.toml", "'sync_mode'", "twice")),
         ("face = 2", ("dub.toml", "'face'", "[dub]", "[finetune]")),
         ("crf = 99", ("CRF 99", "0 to 51", "'crf' comes from dub.toml")),
+        ("articulation = 9", ("dub.toml", "'articulation' is 9", "2 or less")),
+        ("[dub]\narticulation = 0.1", ("dub.toml", "'articulation' is 0.1", "0.5 or more")),
         ("[dub\ncrf = 1", ("dub.toml", "no TOML", "line 1")),
         ("video = 'a.mp4'", ("dub.toml", "'video'")),
     ],
