@@ -32,6 +32,7 @@ def options_of(
     *,
     preset: dict[str, Any] | None = None,
     defaults: dict[str, Any] | None = None,
+    words: Callable[[], list[str]] | None = None,
 ) -> Callable[[Command], Callable[..., None]]:
     """Make a command of `function(config, view)`: its options are the configuration's fields.
 
@@ -39,12 +40,13 @@ def options_of(
         spec: Which fields are options.
         preset: Values of the fields that the command fixes.
         defaults: Defaults that differ from the configuration's.
+        words: What the shell offers for the positional argument.
     """
     preset, defaults = preset or {}, defaults or {}
     first = fields(spec.config)[0].name
     takes_options = issubclass(spec.config, DubConfig)
     parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
-    parameters += sorted(_parameters(spec, defaults), key=_place_in_help)
+    parameters += sorted(_parameters(spec, defaults, words), key=_place_in_help)
     parameters += model_parameters() if takes_options else []
 
     def decorate(function: Command) -> Callable[..., None]:
@@ -68,7 +70,9 @@ def options_of(
     return decorate
 
 
-def _parameters(spec: CommandSpec, defaults: dict[str, Any]) -> Iterator[inspect.Parameter]:
+def _parameters(
+    spec: CommandSpec, defaults: dict[str, Any], words: Callable[[], list[str]] | None
+) -> Iterator[inspect.Parameter]:
     first = fields(spec.config)[0].name
     for config_class, is_wanted in (
         (spec.config, lambda name: name not in (*spec.fixed, MODEL_OPTIONS)),
@@ -81,17 +85,24 @@ def _parameters(spec: CommandSpec, defaults: dict[str, Any]) -> Iterator[inspect
                 continue
             default = defaults.get(entry.name, entry.default)
             if config_class is spec.config and entry.name == first:
-                yield _argument(entry, info, hints[entry.name], default)
+                yield _argument(entry, info, hints[entry.name], default, words)
             else:
                 yield _option(entry, info, hints[entry.name], default)
 
 
 def _argument(
-    entry: Field[Any], info: OptionInfo, annotation: Any, default: Any
+    entry: Field[Any],
+    info: OptionInfo,
+    annotation: Any,
+    default: Any,
+    words: Callable[[], list[str]] | None,
 ) -> inspect.Parameter:
     """The first field of a configuration: what the command works on."""
     declared = typer.Argument(
-        help=info.help, metavar=info.metavar or entry.name.upper(), show_default=False
+        help=info.help,
+        metavar=info.metavar or entry.name.upper(),
+        show_default=False,
+        autocompletion=words,
     )
     # Several are a tuple in a configuration; on the command line, words in a row.
     kinds = {tuple[Path, ...]: list[Path], tuple[str, ...]: list[str] | None}

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperOption
 
 from dubcli.user_settings.setting_layers import Chosen, LayeredSettings, read_layers
 
@@ -24,20 +24,6 @@ class ConfiguredCommand(TyperCommand):
         if not ctx.resilient_parsing and "--help" not in before_names:
             lay_under(ctx, getattr(self.callback, OPTION_TABLE))
         return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
-        """Options, and second words of commands that have two: `sync` after `train`."""
-        found = list(super().shell_complete(ctx, incomplete))
-        group, name = ctx.parent, ctx.info_name
-        if group is None or name is None or any(_is_typed(ctx, one) for one in ctx.params):
-            return found
-        assert isinstance(group.command, TyperGroup)
-        # Not by the group's own method, which asks the commands in turn.
-        for item in TyperGroup.shell_complete(group.command, group, f"{name} {incomplete}"):
-            if item.value.startswith(f"{name} "):
-                item.value = item.value.removeprefix(f"{name} ")
-                found.append(item)
-        return found
 
     def get_help_option(self, ctx: typer.Context) -> Any:
         """`--help`, below what the command does."""

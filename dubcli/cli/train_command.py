@@ -6,6 +6,7 @@ from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View
 from dubcli.config import OccluderTrainConfig, PrepareConfig, SyncTrainConfig, TrainConfig
 from dubcli.config.commands import PREPARE, TRAIN, TRAIN_OCCLUDER, TRAIN_SYNC
+from dubcli.models.registry import find_architecture, model_names
 
 
 @options_of(PREPARE)
@@ -18,7 +19,14 @@ def prepare_set(config: PrepareConfig, view: View) -> None:
     view.say(f"the training set is in {config.output}")
 
 
-@options_of(TRAIN)
+def _what_is_trained() -> list[str]:
+    """Models, and the second words of what is trained beside them."""
+    models = [name for name in model_names() if find_architecture(name).recipe is not None]
+    beside = (TRAIN_SYNC, TRAIN_OCCLUDER)
+    return [*models, *(one.name.removeprefix(f"{TRAIN.name}-") for one in beside)]
+
+
+@options_of(TRAIN, words=_what_is_trained)
 def train_model(config: TrainConfig, view: View) -> None:
     """Train a model on a prepared set."""
     from dubcli.training.run import train

@@ -136,6 +136,29 @@ def test_whoever_is_meant_is_found_and_reported(
         assert f"dub: face {numbers[face]} of 2: " in done.stderr
 
 
+def test_a_small_face_beside_a_large_one_has_a_number_and_a_voice(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The far detector sees it where the near one sees the other alone."""
+    small = FACE_PX * 2 // 5
+    corner = f"scale={small}:{small},{OTHER_PERSON},pad={FACE_PX}:{FACE_PX}:ow-iw:oh-ih:gray"
+    beside = f"split[a][b];[a]scale={FACE_PX}:{FACE_PX}[l];[b]{corner}[r];[l][r]hstack"
+    video = face_clip(tmp_path / "corner.mkv", beside, frames=FRAMES)
+    voices = (Voice("1", folder / "speech.wav"), Voice("2", folder / "late.wav"))
+    output = tmp_path / "out.mkv"
+    report = dub_here(video, voices, output, lossless=True, model="iptalker")
+    assert report.faces == 2
+    assert [(one["face"], one["frames_dubbed"]) for one in report.speakers] == [
+        (1, FRAMES),
+        (2, FRAMES),
+    ]
+    assert (True, True) in _moved(video, output)
+    alone = tmp_path / "alone.mkv"
+    dub_here(video, folder / "late.wav", alone, lossless=True, model="iptalker", face="2")
+    assert _moved(video, alone) <= {(False, True), (False, False)}
+    assert (False, True) in _moved(video, alone)
+
+
 def test_the_sound_is_the_sum_of_all_recordings(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     report = dub_here(folder / "both.mkv", _both(folder), output)
