@@ -148,7 +148,7 @@ def test_a_small_face_beside_a_large_one_has_a_number_and_a_voice(
     output = tmp_path / "out.mkv"
     report = dub_here(video, voices, output, lossless=True, model="iptalker")
     assert report.faces == 2
-    assert [(one["face"], one["frames_dubbed"]) for one in report.speakers] == [
+    assert [(one.face, one.frames_dubbed) for one in report.speakers] == [
         (1, FRAMES),
         (2, FRAMES),
     ]
