@@ -51,6 +51,15 @@ def test_similar_faces_are_one_person_and_the_largest_comes_first() -> None:
     assert group_people([]) == []
 
 
+def test_who_speaks_comes_before_a_larger_portrait() -> None:
+    portrait = replace(_appearance(1, 0, seconds=8), height_px=400.0, is_still=True)
+    speaker = _appearance(2, 1, seconds=4)
+    assert group_people([portrait, speaker]) == [[speaker], [portrait]]
+    # Where all are still, size and time decide as ever.
+    still = replace(speaker, is_still=True)
+    assert group_people([still, portrait]) == [[portrait], [still]]
+
+
 def test_faces_beside_each_other_are_never_one_person() -> None:
     """Twins: alike, but in the same frames. A third picture may be of one of them."""
     first = _appearance(1, 0, _track([True] * 10, 60.0))

@@ -19,6 +19,8 @@ from dubcli.media.video.timeline import FrameTimes
 # Mean similarity of tracks from which on two groups of them are one person; chosen and measured by
 # tests/bench/recognition.py.
 SAME_GROUP = 0.94
+# A portrait may be many times larger than who speaks, and is seen as long.
+_STILL_WEIGHT = 0.01
 # A frame that stands still longer than this is no footage.
 _LONGEST_FRAME_S = Fraction(1, 5)
 
@@ -33,6 +35,7 @@ class Appearance:
         track: The face, numbered as in the stretch.
         seconds: How long it can be used.
         height_px: Median height where it can be used, display px.
+        is_still: Its lips do not move: a picture on the wall, or somebody who listens.
     """
 
     video: int
@@ -40,11 +43,12 @@ class Appearance:
     track: FaceTrack
     seconds: Fraction
     height_px: float
+    is_still: bool = False
 
     @property
     def weight(self) -> float:
-        """How much there is to learn from it."""
-        return float(self.seconds) * self.height_px
+        """How much there is to learn from it; of lips that are still, hardly anything."""
+        return float(self.seconds) * self.height_px * (_STILL_WEIGHT if self.is_still else 1)
 
 
 Person = list[Appearance]

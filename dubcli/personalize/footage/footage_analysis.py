@@ -14,6 +14,7 @@ import numpy as np
 from dubcli.core.errors import MediaError
 from dubcli.core.progress import Progress
 from dubcli.core.types import Int, MediaInfo
+from dubcli.face.track import smooth_pose
 from dubcli.media.container.probe import probe
 from dubcli.media.video.frame_reader import frame_times
 from dubcli.media.video.intervals import StretchReader, survey
@@ -22,6 +23,8 @@ from dubcli.personalize.footage.face_clustering import Appearance, usable_second
 from dubcli.personalize.footage.sampling import spread_stretches
 from dubcli.pipeline.analysis import Analysis, analyse
 from dubcli.pipeline.engine import Engine
+from dubcli.sync.lip_motion import lips_move
+from dubcli.sync.scorer import mouth_of_track
 from dubcli.training.data.prepare import MIN_USABLE
 
 
@@ -276,6 +279,7 @@ def _view_part(
             track=track,
             seconds=usable_seconds(track, found.times),
             height_px=float(np.median((track.boxes[:, 3] - track.boxes[:, 1])[track.valid])),
+            is_still=lips_move(mouth_of_track(track, smooth_pose(track), found.times)) is False,
         )
         for track in found.tracks
         if (track.valid & ~track.interpolated).any()
