@@ -215,7 +215,11 @@ def find_audio_stream(container: InputContainer) -> AudioStream | None:
     known = [s for s in container.streams.audio if _has_decoder(s)]
     if len(known) < 2:
         return known[0] if known else None
-    with av.open(container.name, mode="r", **_tag_options()) as other:
+    heard: int | None = None
+    with (
+        suppress(FFmpegError, OSError, ValueError),
+        av.open(container.name, mode="r", **_tag_options()) as other,
+    ):
         heard = _first_heard(other, {stream.index for stream in known})
     return next((s for s in known if s.index == heard), known[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -207,7 +208,8 @@ class PlacedSound:
     def _measure_skipped(self, packet: Packet, failed_at: int) -> None:
         """How much sound lies between the packet that failed and this one, by the file's bytes."""
         self._failed_at = None
-        with open(self._container.name, "rb") as file:
+        place = -1
+        with suppress(OSError), open(self._container.name, "rb") as file:
             file.seek(failed_at)
             place = file.read(_SEARCHED_BYTES).find(bytes(packet))
         if place > 0 and self.num_decoded and packet.pos is not None:
