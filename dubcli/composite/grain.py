@@ -138,7 +138,7 @@ def _blocks(mask: Bool) -> np.ndarray:
     )
     grid = np.zeros_like(inside)
     grid[: mask.shape[0] - _BLOCK + 1 : half, : mask.shape[1] - _BLOCK + 1 : half] = 1
-    return np.argwhere(inside & grid)
+    return np.argwhere((inside > 0) & (grid > 0))
 
 
 def _energies(fine: F32, blocks: np.ndarray) -> F32:

@@ -175,8 +175,7 @@ def _oval(landmarks: F32) -> Bool:
 def _median_cells(light: U8) -> F32:
     """Median of each cell over the frames that show it. (T, `GRID`, 3) to (`GRID`, 3)."""
     few = light[np.unique(np.linspace(0, len(light) - 1, _BATCH).astype(int))]
-    shown = (few > 0).any(-1)
-    hidden = np.broadcast_to(~shown[..., None], few.shape)
+    hidden = np.broadcast_to(~np.any(few > 0, axis=-1, keepdims=True), few.shape)
     middle = np.ma.median(np.ma.array(few, mask=hidden), axis=0)
     return np.asarray(np.ma.filled(middle, 0), np.float32)
 
@@ -250,4 +249,4 @@ def _steadied(track: FaceTrack, levels: F32, frames: Int) -> F32:
         each = weight[:, None, None, None] * shown
         total += each * track.light[other]
         weights += each
-    return total / np.maximum(weights, 1e-6)
+    return (total / np.maximum(weights, 1e-6)).astype(np.float32, copy=False)

@@ -117,7 +117,8 @@ def fit_light(usual: F32, seen: F32, skin: Bool, share: NDArray[np.floating]) ->
         share: How much of each frame's map is wanted, 0 to 1. Shape (F,).
     """
     known = skin & (usual > 0).any(-1) & (seen > 0).any(-1)
-    fits = [_fit(usual / 255, seen / 255, known, space) for space in _SPACES]
+    levels = [np.asarray(colours, np.float64) / 255 for colours in (usual, seen)]
+    fits = [_fit(levels[0], levels[1], known, space) for space in _SPACES]
     # One space for the whole video: what lies beyond the skin's levels must not jump.
     left = [float(fit.left.mean()) for fit in fits]
     best = int(np.argmin(left[:-1]))
@@ -146,13 +147,13 @@ class _Fit:
     left: F64
 
 
-def _fit(usual: F32, seen: F32, known: Bool, space: Space) -> _Fit:
+def _fit(usual: F64, seen: F64, known: Bool, space: Space) -> _Fit:
     """Gain, offset and field in turn: each is fitted to what the other leaves."""
-    x = encoded(usual.astype(np.float64), space)
+    x = encoded(usual, space)
     clipped = (seen >= _WHITE) | (seen <= _BLACK)
     base = np.where(clipped.any(-1) if space == "luma" else False, 0.02, 1.0) * known
     weight = base[..., None] * np.where(clipped, 0.02, 1.0)
-    field, shown = np.ones(seen.shape), seen.astype(np.float64)
+    field, shown = np.ones(seen.shape), seen
     gain, offset = np.ones((len(seen), 3)), np.zeros((len(seen), 3))
     for _ in range(_ROUNDS):
         even = without_field(shown, field, space)
