@@ -32,6 +32,7 @@ from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.conversion import to_images, to_tensor, whole_window
 from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.network import ROLE, IPTalker, ReferenceState
+from dubcli.pipeline.device import autocast
 from dubcli.training.data.mapped_array import opened
 from dubcli.training.data.prepared_clip import STEPS_HZ, without_margin
 from dubcli.training.data.train_clips import TrainClip, audio_windows, load_clips, with_sound
@@ -253,9 +254,11 @@ def main() -> None:
         for name in job.models:
             model = _load(name)
             with open_detector(max_faces=1) as detector:
-                scores = {
-                    clip.clip_id: stage_scores(model, clip, detector, job.frames) for clip in clips
-                }
+                scores: dict[str, StageScores] = {}
+                for clip in clips:
+                    with autocast(torch.device("cpu")):
+                        scores[clip.clip_id] = stage_scores(model, clip, detector, job.frames)
+                    print(name, clip.clip_id, scores[clip.clip_id], file=sys.stderr, flush=True)
             print(f"`{name}`, {len(clips)} clips\n\n{table(scores)}\n")
             told[name] = {clip: asdict(one) for clip, one in scores.items()}
     except DubError as error:
