@@ -24,9 +24,10 @@ import torch
 from dubcli.core.errors import DubError
 from dubcli.core.types import F32, U8, Frame, Int
 from dubcli.face.detect import VideoFaceDetector, open_detector
-from dubcli.face.landmarks import NUM_KEPT, SPEAKING, mouth_open
+from dubcli.face.landmarks import LIPS_OUTER, NUM_KEPT, SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.metrics.lips import lip_distance
+from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, texture_energy
 from dubcli.models.api import FaceGeometry, ModelWindow, Motion, OwnSpeech, ReferenceSet, Subject
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.conversion import to_images, to_tensor, whole_window
@@ -63,6 +64,7 @@ class StageScores:
         lmd: Distance of lip points, pictures by sound against the real crops.
         render_lmd: The same with true landmarks.
         psnr_db: Of the mouth, pictures by true landmarks.
+        texture: Energy of fine structure inside the lips, pictures by sound over the real crops.
     """
 
     sound_r: float
@@ -77,6 +79,7 @@ class StageScores:
     lmd: float
     render_lmd: float
     psnr_db: float
+    texture: float
 
 
 @torch.no_grad()
@@ -126,6 +129,7 @@ def stage_scores(
         lmd=lip_distance(seen_sound, seen_real),
         render_lmd=lip_distance(seen_truth, seen_real),
         psnr_db=float(-10 * np.log10((error**2).mean())),
+        texture=_texture(clip, by_sound, seen_sound) / _texture(clip, real, seen_real),
     )
 
 
@@ -202,6 +206,17 @@ def _landmarks(detector: VideoFaceDetector, clip: TrainClip, frames: Int, pictur
         if faces:
             found[number] = max(faces, key=lambda face: float(face.box[3] - face.box[1])).landmarks
     return found
+
+
+def _texture(clip: TrainClip, pictures: U8, seen: F32) -> float:
+    """Mean energy of fine structure inside the lips, grey levels squared."""
+    outlines = seen[:, LIPS_OUTER, :2] - np.array(clip.clip.margin[::-1], np.float32)
+    energies = [
+        texture_energy(fine_structure(picture), fill_outline(outline, picture.shape[:2]))
+        for picture, outline in zip(pictures, outlines, strict=True)
+        if np.isfinite(outline).all()
+    ]
+    return float(np.nanmean(energies))
 
 
 def _opening(motion: Motion) -> F32:
