@@ -40,7 +40,8 @@ class TrainConfig:
     losses: str | None = field(
         default=None,
         metadata=about(
-            "Named loss weights of a stage; iptalker: default, no-gan, paper, lip-identity.",
+            "Named loss weights of a stage; iptalker: default, textured, no-gan, paper, "
+            "lip-identity.",
             panel=Panel.LEARNING,
         ),
     )

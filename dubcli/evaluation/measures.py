@@ -113,6 +113,13 @@ _PICTURE = (
     Measure("psnr_face", "PSNR", "face crop", "dB", "higher", (RECONSTRUCTION,)),
     Measure("ssim_face", "SSIM", "face crop", "0-1", "higher", (RECONSTRUCTION,)),
     Measure("texture", "texture against real frames", "inside the lips", "ratio of energy", "1"),
+    Measure(
+        "lip_colour",
+        "frames whose lips lost their colour, beyond the source's",
+        "lips",
+        "share",
+        "lower",
+    ),
     Measure("flicker", "flicker against the source's", "mouth box", "ratio", "1", _SPOKEN),
     Measure("seam", "seam against the source's", "rim of the paste", "ratio of slopes", "1"),
     Measure(

@@ -14,7 +14,7 @@ from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DubError, EncodeError
 
 # Items of an evaluation that scored otherwise are scored again.
-FORMAT = 1
+FORMAT = 2
 # Less free space than this is what stopped a run that could not write.
 _FULL_BYTES = 16 << 20
 # What separates folders or drives on some system.

@@ -240,7 +240,11 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         recordings=recordings,
         networks=PerceptualScorer(config.weights, device, engine.manifest),
         similarity=FaceSimilarity(engine.recogniser),
-        judge=OwnSyncScorer(engine.sync_expert("judge", device), engine.features),
+        judge=OwnSyncScorer(
+            engine.sync_expert("judge", device),
+            engine.features,
+            engine.sync_expert("train", device),
+        ),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
         systems=systems,

@@ -13,7 +13,7 @@ from dubcli.core.types import F32, U8
 from dubcli.evaluation.measures import MAX_LAG_FRAMES
 from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, SILENCE
 from dubcli.evaluation.source import CROP_SIZE, Source, aligned_crops
-from dubcli.face.landmarks import LIPS_OUTER
+from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.lips import (
     MouthSeries,
@@ -24,7 +24,14 @@ from dubcli.metrics.lips import (
     motion_ratio,
     opening_correlation,
 )
-from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
+from dubcli.metrics.mouth_fidelity import (
+    fill_outline,
+    fine_structure,
+    lip_redness,
+    psnr,
+    share_without_colour,
+    texture_energy,
+)
 from dubcli.metrics.pixels import flicker, seam_step, ssim
 
 Scores = dict[str, float]
@@ -152,14 +159,17 @@ class _Sums:
         if self.fidelity:
             self._compare(truth, made, box)
         fine = fine_structure(truth), fine_structure(made)
-        for name, structure, mouth in (
-            ("texture_true", fine[0], self.source.mouth),
-            ("texture_made", fine[1], result),
+        for name, picture, structure, mouth in (
+            ("true", truth, fine[0], self.source.mouth),
+            ("made", made, fine[1], result),
         ):
-            outline = self.source.in_crop(mouth.landmarks[index], index)[LIPS_OUTER]
+            points = self.source.in_crop(mouth.landmarks[index], index)
+            outline = points[LIPS_OUTER]
             if np.isfinite(outline).all():
                 inside = fill_outline(outline, structure.shape[:2])
-                self.values[name].append(texture_energy(structure, inside))
+                self.values[f"texture_{name}"].append(texture_energy(structure, inside))
+                redness = lip_redness(picture, outline, points[LIPS_INNER])
+                self.values[f"redness_{name}"].append(redness)
         boxed = fine[0][box], fine[1][box]
         shots = self.source.track.shot
         last = self.previous
@@ -183,9 +193,18 @@ class _Sums:
             name: means.get(f"{name}_made", missing) / (means.get(f"{name}_true") or missing)
             for name in ("texture", "flicker", "seam")
         }
+        scores["lip_colour"] = self._lost_colour()
         return scores | {
             name: value for name, value in means.items() if name.startswith(("psnr", "ssim"))
         }
+
+    def _lost_colour(self) -> float:
+        """Share of frames whose lips lost their colour, less the source's own share."""
+        true, made = (
+            np.array(self.values[f"redness_{name}"], np.float32) for name in ("true", "made")
+        )
+        usual = float(np.median(true[np.isfinite(true)])) if np.isfinite(true).any() else 0.0
+        return share_without_colour(made, usual) - share_without_colour(true, usual)
 
     def _compare(self, truth: U8, made: U8, box: tuple[slice, slice]) -> None:
         self.values["psnr_mouth"].append(psnr(made[box], truth[box]))
@@ -197,7 +216,7 @@ class _Sums:
 
 def known_by_definition(source: Source) -> Scores:
     """Scores of pictures of the source against itself."""
-    scores = {"texture": 1.0, "flicker": 1.0, "seam": 1.0}
+    scores = {"texture": 1.0, "flicker": 1.0, "seam": 1.0, "lip_colour": 0.0}
     return scores | {"ssim_mouth": 1.0, "ssim_face": 1.0} if source.clip.audio_is_own else scores
 
 

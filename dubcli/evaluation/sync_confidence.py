@@ -1,4 +1,8 @@
-"""The project's own judge of sync: an expert that no loss uses and no offset of training data."""
+"""The project's own judge of sync: an expert that no loss uses and no offset of training data.
+
+Results are judged by it alone. The offset of a source against its own sound, which says nothing of
+any model, is asked of the other expert too where the judge is not sure.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,16 @@ class OwnSyncScorer:
     Args:
         judge: The sync expert `judge`.
         extract: Features of a waveform by kind.
+        second: The expert `train`, asked for offsets of clips that the judge is not sure of.
     """
 
     def __init__(
-        self, judge: SyncScorer | None, extract: Callable[[Waveform, str], AudioFeatures]
+        self,
+        judge: SyncScorer | None,
+        extract: Callable[[Waveform, str], AudioFeatures],
+        second: SyncScorer | None = None,
     ) -> None:
-        self._judge, self._extract = judge, extract
+        self._judge, self._extract, self._second = judge, extract, second
 
     def __bool__(self) -> bool:
         return self._judge is not None
@@ -41,12 +49,16 @@ class OwnSyncScorer:
             audio: Its own sound, from the first frame on.
 
         Returns:
-            0 where the judge is not sure, None without a judge.
+            0 where neither expert is sure, None without a judge.
         """
         if self._judge is None:
             return None
-        found = self._ask(self._judge, source, source.mouth, audio, 0)
-        return found.offset_ms / 1000 if found.is_sure else 0.0
+        for expert in (self._judge, self._second):
+            if expert is not None:
+                found = self._ask(expert, source, source.mouth, audio, 0)
+                if found.is_sure:
+                    return found.offset_ms / 1000
+        return 0.0
 
     def score(
         self, source: Source, mouth: MouthSeries, audio: Path, start: int = 0
@@ -72,10 +84,11 @@ class OwnSyncScorer:
         }
 
     def _ask(
-        self, judge: SyncScorer, source: Source, mouth: MouthSeries, audio: Path, start: int
+        self, expert: SyncScorer, source: Source, mouth: MouthSeries, audio: Path, start: int
     ) -> SyncScore:
         known = np.isfinite(mouth.opening) & source.valid & (np.arange(len(source)) >= start)
         landmarks = np.where(known[:, None, None], mouth.landmarks, source.track.landmarks)
         points = to_canonical(landmarks.astype(np.float32), source.pose)[:, SPEAKING]
         clip = MouthClip(points=points, times=source.seconds, usable=known, shot=source.track.shot)
-        return judge.score(clip, self._extract(read_waveform(audio, SAMPLE_RATE), judge.audio_kind))
+        features = self._extract(read_waveform(audio, SAMPLE_RATE), expert.audio_kind)
+        return expert.score(clip, features)

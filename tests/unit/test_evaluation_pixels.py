@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dubcli.core.types import U8
+from dubcli.core.types import F32, U8
 from dubcli.metrics.mouth_fidelity import (
     PSNR_OF_EQUALS_DB,
     fill_outline,
     fine_structure,
+    lip_redness,
     psnr,
+    share_without_colour,
     texture_energy,
 )
 from dubcli.metrics.pixels import flicker, seam_step, ssim
@@ -91,3 +93,34 @@ def test_an_outline_is_filled() -> None:
     filled = fill_outline(square, (64, 64))
     assert filled[20:40, 10:30].all()
     assert filled.sum() == 400
+
+
+_SKIN, _LIP, _MOUTH = (205, 160, 140), (180, 90, 95), (40, 10, 15)
+
+
+def _mouth_picture(lip: tuple[int, int, int]) -> tuple[U8, F32, F32]:
+    """A face with a mouth, the outlines of its lips and of its opening."""
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    ring = np.stack([np.cos(angles), np.sin(angles)], 1)
+    outer, inner = (48 + ring * np.array(size) for size in ((30, 14), (22, 6)))
+    image = np.full((96, 96, 3), _SKIN, np.uint8)
+    for outline, colour in ((outer, lip), (inner, _MOUTH)):
+        cv2.fillPoly(image, [outline.round().astype(np.int32)], colour)
+    return image, outer.astype(np.float32), inner.astype(np.float32)
+
+
+def test_lips_are_as_red_as_they_are_beside_the_skin() -> None:
+    pair = np.array([[_LIP, _SKIN]], np.float32) / 255
+    lip, skin = cv2.cvtColor(pair, cv2.COLOR_RGB2LAB)[0, :, 1]
+    assert lip_redness(*_mouth_picture(_LIP)) == pytest.approx(float(lip - skin), abs=0.5)
+    assert lip_redness(*_mouth_picture(_SKIN)) == pytest.approx(0, abs=0.5)
+    image, outer, inner = _mouth_picture(_LIP)
+    assert math.isnan(lip_redness(image, outer + 500, inner + 500))
+
+
+def test_frames_without_lip_colour_are_counted() -> None:
+    frames = np.array([10, 9, 4, 11, np.nan], np.float32)
+    assert share_without_colour(frames, usual=10) == pytest.approx(0.25)
+    # Lips that are hardly redder than the skin lose nothing that could be told.
+    assert math.isnan(share_without_colour(frames, usual=2))
+    assert math.isnan(share_without_colour(frames[4:], usual=10))

@@ -17,6 +17,7 @@ from dubcli.models.common.mouth_map import (
     OUTER,
     closed_not_crossed,
     draw_mouth,
+    keep_lip_thickness,
     landmark_displacement,
     pixel_grid,
     shape_distance,
@@ -137,3 +138,39 @@ def test_lips_that_would_cross_touch_and_draw_no_opening() -> None:
 def test_lips_that_do_not_cross_stay(opening: float) -> None:
     points = _points(opening)[None]
     assert torch.equal(closed_not_crossed(points), points)
+
+
+def _canonical(gap: float) -> Tensor:
+    """The mean face's speaking points, its lips `gap` apart, canonical units. Shape (S, 3)."""
+    points = torch.from_numpy(mean_face()[SPEAKING].astype(np.float32).copy())
+    half = (gap - float(points[INNER_BOTTOM, 1] - points[INNER_TOP, 1])) / 2
+    for ring in (OUTER, INNER):
+        points[ring.start + 1 : ring.start + 10, 1] += half
+        points[ring.start + 11 : ring.stop, 1] -= half
+    return points
+
+
+def _thicknesses(points: Tensor) -> list[float]:
+    """Of the lower and the upper lip in the middle."""
+    lower = points[OUTER.start + 5, 1] - points[INNER_BOTTOM, 1]
+    upper = points[INNER_TOP, 1] - points[OUTER.start + 15, 1]
+    return [float(lower), float(upper)]
+
+
+def test_a_mouth_that_closes_further_than_at_rest_keeps_its_lips() -> None:
+    rest = _canonical(0.15)
+    # All references are open, and the sound asks for closed lips: rings cross, lips are squeezed.
+    squeezed = closed_not_crossed(_canonical(-0.2)[None])
+    kept = keep_lip_thickness(squeezed, rest)[0]
+    lips = zip(_thicknesses(rest), _thicknesses(squeezed[0]), _thicknesses(kept), strict=True)
+    for usual, thin, now in lips:
+        assert thin < 0.5 * usual
+        assert 0.8 * usual < now < 1.01 * usual
+    assert torch.equal(kept[INNER], squeezed[0, INNER])
+    assert torch.equal(kept[JAW], squeezed[0, JAW])
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.15, 0.4])
+def test_lips_that_are_thick_enough_stay(gap: float) -> None:
+    points = _canonical(gap)[None]
+    assert torch.equal(keep_lip_thickness(points, _canonical(0.05)), points)

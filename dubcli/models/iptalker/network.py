@@ -76,6 +76,7 @@ from dubcli.models.common.mouth_map import (
     OUTER,
     closed_not_crossed,
     draw_mouth,
+    keep_lip_thickness,
     landmark_displacement,
     normalised,
     outline_distance,
@@ -240,9 +241,8 @@ class IPTalker(nn.Module):
         """Mouths of coefficients (T, P) of a person at rest (S, 3)."""
         # Sub-pixel positions need more digits than mixed precision has.
         with torch.autocast(coefficients.device.type, enabled=False):
-            points = closed_not_crossed(
-                self.alignment.speaking_points(coefficients.float(), neutral)
-            )
+            asked = self.alignment.speaking_points(coefficients.float(), neutral)
+            points = keep_lip_thickness(closed_not_crossed(asked), neutral)
         return Motion(
             points=points,
             confidence=points.new_ones(len(points)),

@@ -60,13 +60,14 @@ def style_of(predicted: Tensor, true: Tensor, basis: Tensor, seconds: float) -> 
         true.float().cpu().numpy(),
         opening_basis(basis).float().cpu().numpy(),
         seconds,
+        shown=_SHOWN,
     )
-    wider = gain / _SHOWN
-    shift = predicted.new_tensor(shift) + (gain - wider) * predicted.mean(0)
-    return SpeakerStyle(gain=wider, shift=shift, seconds=seconds)
+    return SpeakerStyle(gain=gain, shift=predicted.new_tensor(shift), seconds=seconds)
 
 
-def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tuple[float, F64]:
+def mouth_mapping(
+    predicted: F32, true: F32, opening: F32, seconds: float, *, shown: float = 1.0
+) -> tuple[float, F64]:
     """The map `gain * c + shift` from what sound predicts to a person's own mouth.
 
     What the sound does not tell on average is added, and the spread of the mouth opening made
@@ -78,12 +79,14 @@ def mouth_mapping(predicted: F32, true: F32, opening: F32, seconds: float) -> tu
         true: Coefficients. Shape (T, P).
         opening: How far each coefficient opens the mouth. Shape (P,).
         seconds: Length of the footage: what counts is how often the mouth changed, not frames.
+        shown: Share of the opening that is asked for which the pictures show.
     """
     independent = max(1.0, seconds / _MEMORY_S)
     error = (true - predicted).astype(np.float64)
     spread = 0.5 * error.var(0) + 0.5 * _WITHIN
     moved = error.mean(0) * _BETWEEN / (_BETWEEN + spread / independent)
     ratio = max(float((true @ opening).std()), 1e-6) / max(float((predicted @ opening).std()), 1e-6)
+    ratio /= shown
     gain = float(np.clip(ratio ** (independent / (independent + _GAIN_PRIOR)), *_GAIN_RANGE))
     mean = predicted.mean(0, dtype=np.float64)
     return gain, moved + (1 - gain) * mean
