@@ -232,6 +232,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         systems[UNTOUCHED] = None
     engine.use_threads(config.threads)
     device = engine.device(config.device)
+    judge, train = (engine.sync_expert(role, device) for role in ("judge", "train"))
     make_folder(config.output)
     return _Work(
         config=config,
@@ -240,11 +241,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         recordings=recordings,
         networks=PerceptualScorer(config.weights, device, engine.manifest),
         similarity=FaceSimilarity(engine.recogniser),
-        judge=OwnSyncScorer(
-            engine.sync_expert("judge", device),
-            engine.features,
-            engine.sync_expert("train", device),
-        ),
+        judge=OwnSyncScorer(judge, engine.features, train),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
         systems=systems,
