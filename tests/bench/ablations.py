@@ -40,16 +40,13 @@ from torch.nn import functional
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
-from dubcli.models.iptalker.alignment import coefficients_of
-from dubcli.models.iptalker.geometry_task import (
-    half_size,
-    random_references,
-    reference_boxes,
-)
-from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights
+from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.render_samples import RenderSamples
+from dubcli.models.iptalker.geometry_task import half_size, random_references, reference_boxes
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
-from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
 from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state

@@ -71,6 +71,7 @@ from dubcli.models.api import (
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import conv
 from dubcli.models.common.masks import SPEAKING, mouth_mask
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import (
     NUM_CHANNELS,
     OUTER,
@@ -84,7 +85,7 @@ from dubcli.models.common.mouth_map import (
     shape_distance,
     warp,
 )
-from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule, coefficients_of
+from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.options import IPTalkerOptions
