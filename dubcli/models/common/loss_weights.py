@@ -23,6 +23,8 @@ class LossWeights:
         geometry: Error of the predicted landmarks, stage `joint`.
         sync: L_sync (IPTalker eq. 12), stage `joint`; needs a sync expert and a mouth map.
         sync_to_real: `relative_sync_loss`, like `sync`.
+        is_summed: Losses on features are sums over layers and sizes, as Lip-and-Identity writes
+            them, not means.
     """
 
     picture: float = 0.0
@@ -37,3 +39,4 @@ class LossWeights:
     geometry: float = 0.0
     sync: float = 0.0
     sync_to_real: float = 0.0
+    is_summed: bool = False
