@@ -42,6 +42,7 @@ from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.own_skin import mouth_share
 from dubcli.models.common.render_samples import RenderSamples
 from dubcli.models.iptalker.geometry_task import half_size, random_references, reference_boxes
 from dubcli.models.iptalker.losses import LOSS_PRESETS
@@ -355,7 +356,8 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         coefficients = coefficients_of(batch["mouth_offset"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
-        share = model._mouth_share(speaking)[:, None]
+        share = mouth_share(speaking, (config.top, config.height, 0, config.width), config.unit_px)
+        share = share[:, None]
         real = scene.targets[:, :, config.top :]
         error = ((out.rgb.clamp(0, 1) - real) ** 2 * share).sum() / (3 * share.sum())
         psnr.append(-10 * float(error.log10()))

@@ -15,7 +15,6 @@ from dubcli.models.common.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
 from dubcli.training.losses.discriminators import Adversary, cut_mouths
 from dubcli.training.losses.pictures import (
     edge_features,
-    feature_loss,
     perceptual_loss,
     pyramid_loss,
     ssim_loss,
@@ -112,20 +111,26 @@ class PictureLosses:
     def _feature_losses(self, vgg: VGG19, out: RenderedBox, real: Tensor) -> dict[str, Tensor]:
         """L_p, L_w and L_s on VGG-19's activations of the whole box."""
         weights, losses = self._weights, dict[str, Tensor]()
+        is_summed = weights.is_summed
         with torch.no_grad():
             wanted = vgg(real)
+            wanted_half = vgg(functional.avg_pool2d(real, 2))
         if weights.warp:
-            losses["warp"] = feature_loss(vgg(out.warped), wanted)
+            warped = [vgg(out.warped)]
+            if is_summed:
+                warped.append(vgg(functional.avg_pool2d(out.warped, 2)))
+            real_features = [wanted, wanted_half][: len(warped)]
+            losses["warp"] = perceptual_loss(warped, real_features, is_summed=is_summed)
         if not (weights.perceptual or weights.style):
             return losses
         made = vgg(out.rgb)
         if weights.perceptual:
-            halves = [functional.avg_pool2d(x, 2) for x in (out.rgb, real)]
-            with torch.no_grad():
-                wanted_half = vgg(halves[1])
-            losses["perceptual"] = perceptual_loss([made, vgg(halves[0])], [wanted, wanted_half])
+            sizes = [made, vgg(functional.avg_pool2d(out.rgb, 2))]
+            losses["perceptual"] = perceptual_loss(
+                sizes, [wanted, wanted_half], is_summed=is_summed
+            )
         if weights.style:
-            losses["style"] = style_loss(made, wanted)
+            losses["style"] = style_loss(made, wanted, is_summed=is_summed)
         return losses
 
     def _mouth_losses(self, made: Tensor, real: Tensor, lips: Tensor) -> dict[str, Tensor]:
@@ -135,7 +140,9 @@ class PictureLosses:
             window = max(4, round(_TEXTURE_WINDOW * self._unit))
             losses["texture"] = texture_loss(made, real, _MOUTH_SURROUNDINGS + lips, window)
         if weights.style and self._vgg is None:
-            losses["style"] = style_loss(edge_features(made), edge_features(real))
+            losses["style"] = style_loss(
+                edge_features(made), edge_features(real), is_summed=weights.is_summed
+            )
         if self._adversary is not None:
             losses |= self._adversary.generator_losses(made, real)
         return losses

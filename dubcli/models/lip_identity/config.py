@@ -218,7 +218,7 @@ _TINY = LipIdentityConfig(
     spade_channels=8,
     wide=8,
     fine=8,
-    attention_width=8,
+    attention_width=16,
     attention_size=8,
     attention_tokens=4,
 )

@@ -138,7 +138,7 @@ class LandmarkBatches(Dataset[Batch]):
             return np.zeros((num, *clip.neutral.shape), np.float32)
         away = (clip.frames < frames.min() - _AWAY) | (clip.frames > frames.max() + _AWAY)
         pool = clip.frames[away] if away.any() else clip.frames
-        shown = rng.choice(pool, int(rng.integers(_LEAST_SETS, num + 1)))
+        shown = rng.choice(pool, int(rng.integers(min(_LEAST_SETS, num), num + 1)))
         shown = shown[np.argsort(clip.opening[shown], kind="stable")]
         shown = shown[np.linspace(0, len(shown) - 1, num).round().astype(int)]
         return clip.mouth_offset[shown]

@@ -142,7 +142,9 @@ class LipRenderTask:
         self._model, self._weights = model, weights
         self.modules: Mapping[str, nn.Module] = {MODEL: model}
         self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
-        self._adversary = None if critic is None else Adversary(critic[0])
+        self._adversary = (
+            None if critic is None else Adversary(critic[0], is_summed=weights.is_summed)
+        )
         if critic is not None:
             self.modules = {**self.modules, CRITIC: critic[0]}
             self.optimizers = {**self.optimizers, CRITIC: critic[1]}
