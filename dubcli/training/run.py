@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -157,9 +156,7 @@ def _state(
     config: TrainConfig, stage: Stage, name: str, sizes: Any
 ) -> tuple[TrainState, Path | None]:
     """What makes the run this run, and the checkpoint to go on from."""
-    # As a checkpoint holds it: JSON knows no tuples.
-    sizes_as_stored = json.loads(json.dumps(asdict(sizes)))
-    wanted = TrainState(step=0, architecture=config.model, stage=name, model_config=sizes_as_stored)
+    wanted = TrainState(step=0, architecture=config.model, stage=name, model_config=asdict(sizes))
     found = list_checkpoints(config.output)
     before = None
     if found and config.resume:

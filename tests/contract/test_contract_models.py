@@ -32,7 +32,7 @@ LIP_TINY = LIP_CONFIGS["tiny"]
 LIP_TINY_PAPER = replace(
     LIP_TINY, box_top=0.0, mask="lower-half", mouth_encoder="windows", mouth_width=16,
     first_guess=False, is_residual=False, mixes_warped=False, own_skin=False,
-    lip_window=(1.0, 1.0), audio_smoothing=0,
+    lip_height=1.0, lip_width=1.0, audio_smoothing=0,
 )  # fmt: skip
 # Tiny settings of each registered model; a new model is added here.
 CONFIGS: dict[str, dict[str, dict[str, Any]]] = {

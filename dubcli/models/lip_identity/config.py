@@ -52,7 +52,8 @@ class LipIdentityConfig:
         first_guess: The flow starts from the landmarks' own displacement, and references whose
             lips have the wanted shape weigh more.
         has_lips: The multi-reference lip module is used.
-        lip_window: Height and width of the windows around the lips, shares of the crop.
+        lip_height: Of the windows around the lips, share of the crop's height.
+        lip_width: Of the windows around the lips, share of the crop's width.
         attention_width: Feature steps that the audio-aware cross-attention hears; 0 for none.
         attention_size: Of its keys and queries.
         attention_tokens: Moments that it tells apart.
@@ -93,7 +94,8 @@ class LipIdentityConfig:
     alignment: AlignmentUse = "full"
     first_guess: bool = True
     has_lips: bool = True
-    lip_window: tuple[float, float] = (64 / 208, 96 / 160)
+    lip_height: float = 64 / 208
+    lip_width: float = 96 / 160
     attention_width: int = 32
     attention_size: int = 64
     attention_tokens: int = 16
@@ -104,8 +106,6 @@ class LipIdentityConfig:
     paste: Literal["lower-face", "face"] = "lower-face"
 
     def __post_init__(self) -> None:
-        # JSON has no tuples.
-        object.__setattr__(self, "lip_window", tuple(self.lip_window))
         _check_values(self)
 
     @property
@@ -126,8 +126,7 @@ class LipIdentityConfig:
     @property
     def window_cells(self) -> tuple[int, int]:
         """Height and width of the windows around the lips at H/4."""
-        tall, wide = self.lip_window
-        return round(tall * self.height / 4), round(wide * self.width / 4)
+        return round(self.lip_height * self.height / 4), round(self.lip_width * self.width / 4)
 
     @property
     def num_sketches(self) -> int:
@@ -189,7 +188,8 @@ PAPER = LipIdentityConfig(
     wide=128,
     fine=64,
     first_guess=False,
-    lip_window=(1.0, 1.0),
+    lip_height=1.0,
+    lip_width=1.0,
     attention_width=16,
     attention_size=256,
     attention_tokens=1,
