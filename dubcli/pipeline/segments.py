@@ -25,6 +25,7 @@ from dubcli.pipeline.landmark_file import MouthLog, write_landmarks
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
+from dubcli.pipeline.renderer import Renderer
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.soundtrack import on_output_clock
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
@@ -100,12 +101,7 @@ def render_picture(
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
                 said = _write_segment(context, job, shown, windows, frames, number)
-                span = windows[0].emit_start, windows[-1].emit_stop
-                renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
-                for face, renderer in enumerate(renderers):
-                    mouths = renderer.mouths.take(*span)
-                    if job.config.landmarks_out is not None:
-                        mouths.save(_mouths(folder, number, face))
+                _keep_logs(job.config, folder, renderers, windows, number)
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
     figures = FigureLog()
@@ -116,8 +112,7 @@ def render_picture(
         path = folder.path / "picture.mov"
         join_segments(paths, path, shown.pts, shown.end_pts, shown.time_base)
     specs = job.models.render.spec.figures
-    if job.config.landmarks_out is not None:
-        _join_mouths(job.config, decision, speakers, folder, len(segments))
+    _join_mouths(job.config, decision, speakers, folder, len(segments))
     return Picture(
         path=path,
         notes=notes,
@@ -131,6 +126,22 @@ def _named(facts: Mapping[Part, dict[str, Any]], job: Job) -> dict[str, dict[str
     return {job.entries[part].name: told for part, told in facts.items() if told}
 
 
+def _keep_logs(
+    config: DubConfig,
+    folder: JobFolder,
+    renderers: Sequence[Renderer],
+    windows: list[Window],
+    number: int,
+) -> None:
+    """Save what was noted of the frames of a segment beside it."""
+    span = windows[0].emit_start, windows[-1].emit_stop
+    renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
+    for face, renderer in enumerate(renderers):
+        mouths = renderer.mouths.take(*span)
+        if config.landmarks_out is not None:
+            mouths.save(_mouths(folder, number, face))
+
+
 def _mouths(folder: JobFolder, number: int, face: int) -> Path:
     return folder.segment(number, f".mouths-{face}.npz")
 
@@ -142,8 +153,9 @@ def _join_mouths(
     folder: JobFolder,
     num: int,
 ) -> None:
-    """Write the landmark file of all segments."""
-    assert config.landmarks_out is not None
+    """Write the landmark file of all segments, where one is wanted."""
+    if config.landmarks_out is None:
+        return
     faces: list[tuple[MouthLog, Pose]] = []
     for face, speaker in enumerate(speakers):
         log = MouthLog()
