@@ -361,15 +361,15 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         real = scene.targets[:, :, config.top :]
         error = ((out.rgb.clamp(0, 1) - real) ** 2 * share).sum() / (3 * share.sum())
         psnr.append(-10 * float(error.log10()))
-        made_energy.append(_energies(out.rgb.clamp(0, 1), share))
-        real_energy.append(_energies(real, share))
+        made_energy.append(energies(out.rgb.clamp(0, 1), share))
+        real_energy.append(energies(real, share))
     ratios = np.sqrt(np.sum(made_energy, 0) / np.maximum(np.sum(real_energy, 0), 1e-12))
     names = list(COLUMNS["render"])[1:]
     textures = {name: float(ratio) for name, ratio in zip(names, ratios, strict=True)}
     return {"psnr_db": float(np.mean(psnr)), **textures}
 
 
-def _energies(pictures: Tensor, share: Tensor) -> list[float]:
+def energies(pictures: Tensor, share: Tensor) -> list[float]:
     """Energy of luma in each band of detail, where `share` (T, 1, h, w) is."""
     blurred = [_blurred(luma(pictures), sigma) for sigma in BANDS_PX]
     return [float(((a - b) ** 2 * share).sum()) for a, b in pairwise(blurred)]

@@ -12,15 +12,23 @@ from train_runs import interrupt_at, rows, same_bits
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
+from dubcli.core.types import References
+from dubcli.face.landmarks import mouth_open
+from dubcli.models.api import ReferenceSet, Subject
+from dubcli.models.common.mouth_basis import opening_basis
+from dubcli.models.lip_identity.adapt import LipIdentityAdapter
 from dubcli.models.lip_identity.config import NAMED_CONFIGS
 from dubcli.models.lip_identity.landmark_task import LandmarkBatches
 from dubcli.models.lip_identity.losses import LOSS_PRESETS
+from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.models.lip_identity.stages import assemble
-from dubcli.training.batches import BatchSize
+from dubcli.training.batches import BatchSize, as_batch
 from dubcli.training.checkpoint import load_weights, read_state
-from dubcli.training.data.train_clips import load_clips
+from dubcli.training.data.prepared_clip import DEFAULT_SIZE
+from dubcli.training.data.train_clips import TrainClip, load_clips
 from dubcli.training.run import train
-from dubcli.training.stage import Trained
+from dubcli.training.schedule import CosineSchedule
+from dubcli.training.stage import PersonSetup, Trained
 
 MODEL = {"model": "lip-identity"}
 
@@ -95,3 +103,64 @@ def test_reference_mouths_keep_away_from_the_run(configured: Callable[..., Train
         for shown in batch["sets"][0].reshape(3, -1):
             if np.abs(shown).sum() > 0:
                 assert np.abs(wanted - shown).max(1).min() > 0
+
+
+def _person(
+    model: LipIdentity, clips: list[TrainClip], *, learn_sound: bool = False
+) -> PersonSetup:
+    landmarks = clips[0].clip.landmarks[:2]
+    pictures = np.full((2, *DEFAULT_SIZE, 3), 77, np.uint8)
+    return PersonSetup(
+        model=model,
+        clips=clips,
+        references=References(
+            crops=pictures,
+            detail_crops=pictures,
+            landmarks=landmarks,
+            frame_indices=np.arange(2),
+            mouth_open=mouth_open(landmarks),
+        ),
+        learn_sound=learn_sound,
+        sync=None,
+        schedule=CosineSchedule(peak=1e-3),
+        seed=0,
+        frames=2,
+    )
+
+
+def test_a_person_is_learned_by_pictures_and_reference_landmarks(
+    configured: Callable[..., TrainConfig],
+) -> None:
+    clips, adapter = load_clips(configured().data)[:1], LipIdentityAdapter()
+    model = LipIdentity(NAMED_CONFIGS["tiny"])
+    task = adapter.task(_person(model, clips))
+    losses = task.losses(as_batch(task.batches[0], torch.device("cpu")), "model", 0)
+    assert np.isfinite(float(losses["loss"]))
+    assert adapter.set_mouth(model, clips)
+    subject = Subject(
+        references={
+            "references": ReferenceSet(
+                crops=torch.rand(2, 3, 104, 80),
+                points=40 + 20 * torch.rand(2, 102, 2),
+                frames=torch.arange(2),
+            )
+        },
+        neutral=torch.zeros(102, 3),
+    )
+    with torch.no_grad():
+        assert torch.equal(model.prepare(subject).sets, model.person_sets)
+    openings = (model.person_sets @ opening_basis(model.basis)).tolist()
+    assert openings == sorted(openings)
+    assert openings[0] < openings[-1]
+    before = model.landmarks.to_coefficients.weight.clone()
+    adapter.widen_mouth(model, clips, 0.5)
+    assert model.landmarks.to_coefficients.weight.norm() > before.norm()
+    learned = {name.split(".")[0] for name in adapter.learned_names(task)}
+    assert learned == {"alignment", "rendering", "landmarks", "person_sets"}
+    assert len(adapter.true_motion(model, clips[0], clips[0].frames[:3]).points) == 3
+
+
+def test_the_sound_of_a_person_is_not_learned(configured: Callable[..., TrainConfig]) -> None:
+    clips, model = load_clips(configured().data)[:1], LipIdentity(NAMED_CONFIGS["tiny"])
+    with pytest.raises(TrainingError, match="Leave out --learn-sound"):
+        LipIdentityAdapter().task(_person(model, clips, learn_sound=True))

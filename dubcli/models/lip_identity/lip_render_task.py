@@ -22,6 +22,7 @@ from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.picture_losses import PictureLosses
 from dubcli.models.common.render_samples import RenderSamples, Variation
 from dubcli.models.conversion import to_images
+from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.landmark_task import prepare_model
 from dubcli.models.lip_identity.losses import LOSS_PRESETS
 from dubcli.models.lip_identity.network import LipIdentity, LipRendered
@@ -66,14 +67,16 @@ class LipScene:
 class LipBatches(Dataset[Batch]):
     """Samples of several clips: `RenderSample` by name with a leading dimension (B, ...).
 
-    Beside it `noise`, (B, T, P), for the true coefficients, and how many `images` and `lips` the
-    batch shows.
+    Beside it `noise`, (B, T, P), for the true coefficients, and which references the batch shows
+    as images and as lips: `image_rows` and `lip_rows`.
 
     Args:
         samples: What is drawn; its references are N images, then N_lip lips.
         size: Of a batch.
-        config: Of the network.
-        variation: As the samples have it.
+        num: N and N_lip.
+        is_fixed: All samples refer to the same pictures, which are images and lips at once.
+        num_coefficients: P.
+        noise: Spread of the noise.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class LipBatches(Dataset[Batch]):
         size: BatchSize,
         *,
         num: tuple[int, int],
+        is_fixed: bool,
         num_coefficients: int,
         noise: float,
     ) -> None:
         self._samples, self._size, self._num = samples, size, num
+        self._is_fixed = is_fixed
         self._num_coefficients, self._noise = num_coefficients, noise
 
     def __getitem__(self, index: int) -> Batch:
@@ -102,11 +107,13 @@ class LipBatches(Dataset[Batch]):
             np.random.default_rng((self._size.seed, number, 1)).standard_normal(shape)
             for number in numbers
         ]
-        images, lips = shown or self._num
+        images, lips = self._num if shown is None or self._is_fixed else shown
+        # One person's references are images and lips at once.
+        first_lip = 0 if self._is_fixed else self._num[0]
         return stacked([self._samples[number] for number in numbers]) | {
             "noise": (self._noise * np.stack(noises)).astype(np.float32),
-            "images": np.int64(images),
-            "lips": np.int64(lips),
+            "image_rows": np.arange(images),
+            "lip_rows": first_lip + np.arange(lips),
         }
 
 
@@ -168,7 +175,8 @@ class LipRenderTask:
         self.batches = LipBatches(
             samples,
             size,
-            num=(config.num_images, config.num_lips),
+            num=_counts(config, variation),
+            is_fixed=variation.references is not None,
             num_coefficients=config.num_coefficients,
             noise=variation.noise,
         )
@@ -213,13 +221,21 @@ class LipRenderTask:
         return np.concatenate(rows)
 
 
+def _counts(config: LipIdentityConfig, variation: Variation) -> tuple[int, int]:
+    """How many images and lips a batch shows at most."""
+    if variation.references is None:
+        return config.num_images, config.num_lips
+    num = len(variation.references.crops)
+    return num, min(num, config.num_lips)
+
+
 def set_lip_scene(model: LipIdentity, batch: Batch) -> LipScene:
     """A batch (B, T, ...) of `LipBatches` at the model's size, its references encoded."""
     config = model.config
     factor = config.height / batch["targets"].shape[2]
     clips, frames = batch["targets"].shape[:2]
-    images, lips, most = int(batch["images"]), int(batch["lips"]), config.num_images
-    shown = torch.cat([torch.arange(images), most + torch.arange(lips)])
+    images = len(batch["image_rows"])
+    shown = torch.cat([batch["image_rows"], batch["lip_rows"]])
     pictures = resize_pictures(as_pictures(batch["references"][:, shown].flatten(0, 1)), factor)
     points = scale_points(batch["reference_points"][:, shown].flatten(0, 1), factor)
     pictures, points = pictures.unflatten(0, (clips, -1)), points.unflatten(0, (clips, -1))

@@ -18,3 +18,5 @@ LOSS_PRESETS: dict[str, LossWeights] = {
         perceptual=4.0, warp=2.5, style=1000.0, gan=0.25, matching=2.5, is_summed=True
     ),
 }
+# For `dub finetune`: texture without a discriminator, which would have to learn the person first.
+PERSON_LOSSES = LossWeights(picture=1.0, ssim=0.15, warp=0.5, painted=0.5, texture=0.03)

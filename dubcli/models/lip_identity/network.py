@@ -1,7 +1,45 @@
 """Talking Face Generation with Lip and Identity Priors.
 
-Paper: Wu et al. 2025, Computer Animation and Virtual Worlds 36(3), doi:10.1002/cav.70026.
-Original code: none published. Weights: this project's own, see docs/weights.md.
+Paper: Wu et al. 2025, Computer Animation and Virtual Worlds, doi:10.1002/cav.70026. Its first stage
+is the landmark generator of IP_LAP (Zhong et al., CVPR 2023), whose sizes and losses it takes over.
+Original code: none published. Weights: this project's own, see docs/lip_identity.md.
+
+Deviations of the default configuration, each with its reason. The preset `paper` has those alone
+that are marked with a star:
+
+* The generator predicts pose-free 3-D speaking points as coefficients of a basis, which the frame's
+  own pose places, not 2-D points of a box: head pose need not be learned. (*)
+* Its pose token is the head's rotation: landmarks of the upper face move with the source's own
+  mouth and would tell what it says. (*)
+* Reference landmarks enter as coefficients of mouth minus rest: whole faces let a transformer
+  recognise the few hundred people of the training set. Reference mouths of training keep away from
+  the frames that are asked for, and one factor enlarges both, so that references alone tell how far
+  a person's mouth moves. (*)
+* Its sound is heard by dilated convolutions over a recogniser's features beside log-mel, 1.15 s
+  around each of nine moments, and coefficients are averaged over small shifts: the paper blames
+  jitter of landmarks for its distance in sync.
+* The flow starts from the landmarks' own displacement, and references whose lips have the wanted
+  shape weigh more from the start: from nothing, flow is not learned in an hour. w is a sigmoid; a
+  share of the sum is taken in logarithms, which needs no epsilon. (The last also in `paper`.)
+* E_r takes image and landmarks (the paper writes it with both and with the image alone), grids are
+  made and sampled by one convention. (*)
+* The gap between I^c and the decoder is closed by a gate: the aligned image is mixed into the
+  result, which keeps the person's own texture. SPADE alone does not learn to copy in an hour.
+* Reference lips are windows around the mouth, not whole faces, and f-bar is put back in its place:
+  a quarter of the work.
+* Audio-aware attention: with one vector of sound, as in IP_LAP, softmax over one key is 1 and f-bar
+  is thrown away (tests/parity shows it). The sound keeps sixteen moments, scores are scaled, and
+  what is attended to is added to f-bar. `paper` takes the equation by its letter.
+* Sketches are three soft maps (lips, opening, jaw) of the mouths of five frames under the current
+  pose, not lines of the whole face. (*)
+* A fixed region is hidden, not the lower half, and the mask is a channel (* the channel): chin and
+  cheeks of the source tell its mouth.
+* Only the lips and their surroundings are generated; around them the frame's own skin is deformed
+  to the new jaw. The paper pastes the face.
+* 208 x 160 px and widths for one core of a CPU; four to five reference images where the paper takes
+  25 of which near frames are part, see docs/lip_identity.md.
+
+Images and lips are the same pictures, one role: an identity holds references of one role.
 """
 
 from __future__ import annotations
@@ -80,6 +118,7 @@ class LipIdentity(nn.Module):
     """Landmark generator, alignment model and rendering model, behind the model contract."""
 
     basis: Tensor
+    person_sets: Tensor
 
     def __init__(self, config: LipIdentityConfig | None = None) -> None:
         super().__init__()
@@ -89,6 +128,9 @@ class LipIdentity(nn.Module):
         self.alignment = ReferenceAlignment(config)
         self.rendering = RenderingModel(config)
         self.register_buffer("basis", torch.zeros(config.num_coefficients, NUM_SPEAKING, 3))
+        # Reference landmarks of a learned person; zeros in weights of all people.
+        shape = (config.num_landmark_sets, config.num_coefficients)
+        self.register_buffer("person_sets", torch.zeros(shape))
 
     @property
     def spec(self) -> ModelSpec:
@@ -134,21 +176,23 @@ class LipIdentity(nn.Module):
         """f^l of N_lip pictures at even steps of all, sorted by opening."""
         gap = references.points[:, INNER_BOTTOM] - references.points[:, INNER_TOP]
         order = gap.square().sum(-1).argsort(stable=True)
-        chosen = order[_even_steps(len(order), self.config.num_lips).to(order.device)]
+        chosen = order[even_steps(len(order), self.config.num_lips).to(order.device)]
         return self.encode_lips(references.crops[chosen], references.points[chosen])
 
     def _landmark_sets(self, subject: Subject) -> Tensor:
         """Coefficients (N_l, P) at even steps of the track's mouths sorted by opening.
 
-        Zeros, the mouth at rest, where there is no track: that is shown in training, too.
+        Those of a learned person stay what was learned. Zeros, the mouth at rest, where nothing
+        is known: that is shown in training, too.
         """
         num, track = self.config.num_landmark_sets, subject.track
-        if track is None or not bool(track.valid.any()):
-            return self.basis.new_zeros(num, len(self.basis))
+        is_learned = bool((self.person_sets != 0).any())
+        if is_learned or track is None or not bool(track.valid.any()):
+            return self.person_sets.clone()
         mouths = track.points[track.valid][:, SPEAKING]
         gap = mouths[:, INNER_BOTTOM] - mouths[:, INNER_TOP]
         order = gap.square().sum(-1).argsort(stable=True)
-        chosen = order[_even_steps(len(order), num).to(order.device)]
+        chosen = order[even_steps(len(order), num).to(order.device)]
         with torch.autocast(mouths.device.type, enabled=False):
             return coefficients_of(mouths[chosen] - subject.neutral, self.basis)
 
@@ -343,7 +387,7 @@ class LipIdentity(nn.Module):
         return put_back(face, fused, corners)
 
 
-def _even_steps(available: int, num: int) -> Tensor:
+def even_steps(available: int, num: int) -> Tensor:
     """Positions of `num` out of `available`, both ends among them.
 
     Some repeat where there are fewer.

@@ -10,6 +10,7 @@ from torch import nn
 from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
 from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.lip_identity.adapt import LipIdentityAdapter
 from dubcli.models.lip_identity.config import NAMED_CONFIGS, LipIdentityConfig, half_size
 from dubcli.models.lip_identity.landmark_task import LandmarkTask
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
@@ -177,4 +178,5 @@ RECIPE = Recipe(
     network=LipIdentity,
     half_size=half_size,
     assemble=assemble,
+    adapter=LipIdentityAdapter(),
 )
