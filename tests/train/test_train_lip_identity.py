@@ -135,7 +135,7 @@ def test_a_person_is_learned_by_pictures_and_reference_landmarks(
     model = LipIdentity(NAMED_CONFIGS["tiny"])
     task = adapter.task(_person(model, clips))
     losses = task.losses(as_batch(task.batches[0], torch.device("cpu")), "model", 0)
-    assert np.isfinite(float(losses["loss"]))
+    assert bool(losses["loss"].isfinite())
     assert adapter.set_mouth(model, clips)
     subject = Subject(
         references={
