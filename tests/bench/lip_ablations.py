@@ -46,7 +46,7 @@ from dubcli.training.run import Overrides, train
 from dubcli.weights.load import load_model
 
 Scores = dict[str, float]
-SAMPLES, FRAMES, DRAW_SEED, TIMED_STEPS, MOST_FRAMES = 4, 4, 5, 6, 400
+SAMPLES, FRAMES, DRAW_SEED, TIMED_STEPS, MOST_FRAMES = 2, 4, 5, 6, 400
 _HALF = half_size(LipIdentityConfig())
 PICTURES = {
     "full": _HALF,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dubcli.models.common.mouth_map import normalised, pixel_grid, warp
 from dubcli.models.lip_identity.config import NAMED_CONFIGS, PAPER, LipIdentityConfig
@@ -72,7 +73,11 @@ def test_the_aligned_image_is_the_mean_of_warped_references_by_their_weights() -
     model = _model(replace(TINY, first_guess=False))
     state, (crops, around, audio) = _state(model), _scene(model)
     head: list[Tensor] = []
-    model.alignment.head.register_forward_hook(lambda module, given, made: head.append(made))
+
+    def keep(_module: nn.Module, _given: Any, made: Tensor) -> None:
+        head.append(made)
+
+    model.alignment.head.register_forward_hook(keep)
     out = _render(model, crops, around, audio, state)
     # w is predicted at H/4; its logarithm is enlarged.
     log_w = torch.sigmoid(head[0][:, 2]).log().unflatten(0, (FRAMES, REFERENCES))

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, F64, Bool, Int
+from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
 from dubcli.models.lip_identity.config import LipIdentityConfig
+from dubcli.models.lip_identity.landmark_generator import MelWindowEncoder
+from dubcli.models.lip_identity.lip_rendering import AudioAwareAttention
 from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.models.lip_identity.options import LipIdentityOptions
 from dubcli.training.batches import BatchSize, stacked
@@ -74,7 +77,9 @@ class LandmarkRun:
 
 def prepare_model(model: LipIdentity, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    listeners = [model.landmarks.audio_encoder]
+    listeners: list[DilatedAudioEncoder | MelWindowEncoder | AudioAwareAttention] = [
+        model.landmarks.audio_encoder
+    ]
     if model.rendering.attention is not None:
         listeners.append(model.rendering.attention)
     for part in listeners:
