@@ -111,6 +111,23 @@ class DubConfig:
             panel=Panel.RUN,
         ),
     )
+    landmarks: Path | None = field(
+        default=None,
+        metadata=about(
+            "Paint the mouths of this file, which --landmarks-out wrote and you may have edited, "
+            "in place of those that the model predicts.",
+            panel=Panel.RUN,
+            command_line_only=True,
+        ),
+    )
+    landmarks_out: Path | None = field(
+        default=None,
+        metadata=about(
+            "Also write the mouth of every dubbed frame, as points in px, to this JSON file.",
+            panel=Panel.OUTPUT,
+            command_line_only=True,
+        ),
+    )
     motion_option: tuple[str, ...] = field(
         default=(),
         metadata=about(

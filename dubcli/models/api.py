@@ -341,7 +341,8 @@ class DetailWarp:
     Attributes:
         grid: Where each patch pixel looks in each reference crop, normalised to [-1, 1] (the
             convention of `grid_sample`, `align_corners=False`). Shape (E, N, h, w, 2).
-        weights: Share of each reference's detail. Shape (E, N, h, w).
+        weights: Share of each reference's detail, whose energies add up: their norm and
+            `source_weight` are no more than 1 together. Shape (E, N, h, w).
         source_grid: Where each patch pixel looks in the current frame's crop. Shape (E, h, w, 2).
         source_weight: Share of the current frame's detail. Shape (E, h, w).
         box: y0, y1, x0, x1 of the repainted part, crop px.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ARCHITECTURES: dict[str, str] = {
     "passthrough": "dubcli.models.passthrough",
     "iptalker": "dubcli.models.iptalker",
+    "lip-identity": "dubcli.models.lip_identity",
 }
 # Networks that help models and scores: users cannot dub with these.
 PARTS: dict[str, Architecture] = {

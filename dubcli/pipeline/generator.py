@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from dubcli.core.errors import DeviceError
-from dubcli.models.api import ModelWindow, Part, Patches
+from dubcli.core.types import F32
+from dubcli.models.api import ModelWindow, Motion, Part, Patches
 from dubcli.pipeline.device import autocast
+from dubcli.pipeline.landmark_file import MouthLog
 from dubcli.pipeline.model_pair import ModelPair
 
 # What torch's allocator for the processor says; it raises no error of its own kind.
@@ -29,12 +33,19 @@ class Generator:
         motion_state: What the predicting model prepared.
         render_state: What the painting model prepared.
         device: Where they run.
+        given: Pose-free mouths (S, 3) by position, in place of what the model predicts.
     """
 
     def __init__(
-        self, models: ModelPair, motion_state: Any, render_state: Any, device: torch.device
+        self,
+        models: ModelPair,
+        motion_state: Any,
+        render_state: Any,
+        device: torch.device,
+        given: Mapping[int, F32] | None = None,
     ) -> None:
-        self._models, self._device = models, device
+        self._models, self._device, self._given = models, device, given
+        self.mouths = MouthLog()
         self._motion_state, self._render_state = motion_state, render_state
         self._most = models.render.spec.window
 
@@ -68,10 +79,21 @@ class Generator:
         first = shown.emit.start + start - part.emit.start
         sound = heard.part(first, first + len(part), motion.spec.motion_context)
         with torch.inference_mode(), autocast(self._device):
-            mouth = motion.predict_motion(sound, self._motion_state)
+            if self._given is not None:
+                mouth = self._given_motion(part, self._given)
+            else:
+                mouth = motion.predict_motion(sound, self._motion_state)
+            if mouth is not None:
+                self.mouths.add(part.positions[part.emit], mouth.points[part.emit])
             if mouth is not None and not self._models.is_one:
                 mouth = replace(mouth, latent=None)
             return render.render(part, mouth, self._render_state)
+
+    def _given_motion(self, part: ModelWindow, given: Mapping[int, F32]) -> Motion:
+        """The given mouths of all frames of a window."""
+        mouths = np.stack([given[place] for place in part.positions.tolist()])
+        points = torch.from_numpy(mouths).to(self._device)
+        return Motion(points=points, confidence=points.new_ones(len(points)), source="given")
 
     def facts(self) -> dict[Part, dict[str, Any]]:
         """What the models report of the job; one that plays both parts does so as `render`."""

@@ -13,10 +13,12 @@ import torch
 
 from dubcli.audio.speech_activity import SpeechActivity, mute_pauses, speech_activity
 from dubcli.config import DubConfig, Voice
+from dubcli.core.errors import ConfigError
 from dubcli.core.types import Waveform
 from dubcli.media.sound.audio_track import DrivingAudio
 from dubcli.media.sound.mix import mix_recordings
 from dubcli.media.sound.recording import Recording, made_regular, read_recording
+from dubcli.models.api import ModelSpec
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.engine import Engine
 from dubcli.pipeline.job import Job
@@ -130,12 +132,27 @@ def _load_models(job: Job, engine: Engine) -> ModelPair:
     render.configure(job.options.get("render"))
     if job.identity is not None:
         require_one_role(render.spec)
+    if job.config.landmarks is not None or job.config.landmarks_out is not None:
+        _require_mouths(render.spec)
     if job.motion_entry.name == job.entry.name:
         return one_model(render)
     motion = engine.model(job.motion_entry, job.device)
     motion.configure(job.options.get("motion"))
     require_pairable(motion.spec, render.spec)
     return ModelPair(motion=motion, render=render)
+
+
+def _require_mouths(spec: ModelSpec) -> None:
+    """Refuse a landmark file with a model that has no mouths.
+
+    Raises:
+        ConfigError: It paints none that it is given.
+    """
+    if not spec.takes_motion:
+        raise ConfigError(
+            f"'{spec.name}' paints no mouth that it is given, so there are no landmarks.",
+            "Choose another --model, or leave out --landmarks and --landmarks-out.",
+        )
 
 
 def _read_speech(voice: Voice, config: DubConfig, engine: Engine, target: Path) -> Speech:

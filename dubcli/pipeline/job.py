@@ -26,6 +26,7 @@ from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.models.api import Part
 from dubcli.models.model_options import options_for, refuse_foreign_options, second_subject
 from dubcli.models.registry import model_names
+from dubcli.pipeline.landmark_file import GivenMouths, read_landmarks
 from dubcli.pipeline.resume import fingerprint_of
 from dubcli.pipeline.soundtrack import read_audio
 from dubcli.pipeline.stored_identity import read_identity
@@ -47,6 +48,7 @@ class Job:
         output: Where the result goes.
         entry: Weights of the model that paints.
         motion_entry: Weights of the model that predicts the mouth; usually the same.
+        given: Mouths of `--landmarks`.
         options: What users chose for each of the models; for one that plays both parts, as
             `render` alone.
         second_videos: Facts of the videos that these options name as second subjects.
@@ -68,6 +70,7 @@ class Job:
     device: torch.device
     encode: EncodeOptions
     marks: Marks
+    given: GivenMouths | None = None
 
     @property
     def video(self) -> VideoStreamInfo:
@@ -126,6 +129,9 @@ def validate(config: DubConfig, engine: Engine, encode: EncodeOptions | None = N
         device=engine.device(config.device),
         encode=encode or EncodeOptions(output=output, crf=config.crf, threads=config.threads),
         marks=choose_marks(config, output),
+        given=None
+        if config.landmarks is None
+        else read_landmarks(config.landmarks, config.video, len(config.voices)),
     )
 
 
@@ -231,6 +237,7 @@ def check_output(config: DubConfig, info: MediaInfo) -> Path:
         raise ConfigError(
             f"The output '{output}' is an input.", "Choose another name with --output."
         )
+    _check_landmarks_out(config, output, inputs)
     if output.is_dir():
         raise EncodeError(f"'{output}' is a folder.", "Name a file with --output.")
     container_of(output)
@@ -265,6 +272,29 @@ def _check_name(output: Path, config: DubConfig) -> None:
             )
 
 
+def _check_landmarks_out(config: DubConfig, output: Path, inputs: list[Path]) -> None:
+    """Refuse a place that no landmark file can be written to.
+
+    Raises:
+        ConfigError: It is an input, or the place of a result.
+        EncodeError: Its folder does not allow it.
+    """
+    wanted = config.landmarks_out
+    if wanted is None:
+        return
+    if config.landmarks is not None:
+        inputs = [*inputs, config.landmarks.resolve()]
+    taken = [*inputs, output.resolve(), report_path(output).resolve()]
+    if wanted.resolve() in taken:
+        raise ConfigError(
+            f"'{wanted}' of --landmarks-out is an input or the result.", "Choose another name."
+        )
+    if wanted.is_dir() or not wanted.parent.is_dir() or not os.access(wanted.parent, os.W_OK):
+        raise EncodeError(
+            f"'{wanted}' of --landmarks-out cannot be written.", "Name a file in a folder of yours."
+        )
+
+
 def require_free(output: Path, config: DubConfig) -> None:
     """Refuse to replace what nobody said may be replaced.
 
@@ -272,7 +302,7 @@ def require_free(output: Path, config: DubConfig) -> None:
         ConfigError: The output, its report or its credentials exist.
     """
     sidecar = sidecar_of(config, output)
-    for path in (output, report_path(output), sidecar):
+    for path in (output, report_path(output), sidecar, config.landmarks_out):
         if path is not None and path.exists() and not config.overwrite:
             raise ConfigError(f"'{path}' exists.", "Use -y to replace it or -o for another name.")
 
@@ -294,6 +324,8 @@ def fingerprint(job: Job, extras: dict[str, Any]) -> str:
     if config.identity is not None:
         files.append(locate(config.identity))
     files += [other.path for other in job.second_videos.values()]
+    if config.landmarks is not None:
+        files.append(config.landmarks)
     settings = {
         "version": __version__,
         "weights": [job.motion_entry.sha256, job.weights_sha256],

@@ -41,6 +41,7 @@ from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
 from dubcli.pipeline.jumps import picture_jumps
+from dubcli.pipeline.landmark_file import GivenMouths, MouthLog, pose_free
 from dubcli.pipeline.model_figures import FigureLog
 from dubcli.pipeline.model_input import ModelInput
 from dubcli.pipeline.model_pair import ModelPair
@@ -97,6 +98,7 @@ class RenderJob:
         segmenter: Segments what lies in front of a face; None: nothing is looked for.
         second: People of other videos that the models' options name, by the model's part.
         own_speech: How the person speaks in the video itself; what the predicting model is given.
+        given: Mouths of a landmark file in place of predicted ones, and the number of the voice.
     """
 
     models: ModelPair
@@ -110,6 +112,7 @@ class RenderJob:
     segmenter: Segmenter | None = None
     second: Mapping[Part, Subject] = field(default_factory=dict[Part, Subject])
     own_speech: OwnSpeech | None = None
+    given: tuple[GivenMouths, int] | None = None
 
 
 class Renderer:
@@ -134,6 +137,11 @@ class Renderer:
         self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
         self._detail = self._reference_detail()
         self._segmenter = job.segmenter
+
+    @property
+    def mouths(self) -> MouthLog:
+        """Mouths of the frames that were dubbed so far, until they are taken out."""
+        return self._generator.mouths
 
     @property
     def cuts(self) -> Int:
@@ -406,7 +414,20 @@ def _generator(job: RenderJob) -> Generator:
         if not models.is_one:
             other = _subject(job, "motion", face.motion_references, job.own_speech)
             heard = models.motion.prepare(other)
-    return Generator(models, heard, state, job.device)
+    return Generator(models, heard, state, job.device, _given_mouths(job))
+
+
+def _given_mouths(job: RenderJob) -> dict[int, F32] | None:
+    """Pose-free mouths of a landmark file, of every position that is dubbed.
+
+    Raises:
+        ConfigError: One is missing or has lips that cross.
+    """
+    if job.given is None:
+        return None
+    positions = np.flatnonzero(job.strength > 0)
+    poses = job.face.pose.at(job.timeline.source_index[positions])
+    return pose_free(*job.given, positions, poses)
 
 
 def _subject(

@@ -9,7 +9,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from dubcli.config import DubConfig
 from dubcli.core.types import Window
+from dubcli.face.pose import Pose
 from dubcli.media.container.concat import count_packets, join_segments
 from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
 from dubcli.media.video.native_frame import NativeFrame
@@ -19,9 +21,11 @@ from dubcli.pipeline.context import RunContext
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
+from dubcli.pipeline.landmark_file import MouthLog, write_landmarks
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
+from dubcli.pipeline.renderer import Renderer
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.soundtrack import on_output_clock
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
@@ -97,8 +101,7 @@ def render_picture(
             frames = show_mark(job, decision, frames, range(start, len(timeline)))
             for number, windows in enumerate(rest, first):
                 said = _write_segment(context, job, shown, windows, frames, number)
-                span = windows[0].emit_start, windows[-1].emit_stop
-                renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
+                _keep_logs(job.config, folder, renderers, windows, number)
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
     figures = FigureLog()
@@ -109,6 +112,7 @@ def render_picture(
         path = folder.path / "picture.mov"
         join_segments(paths, path, shown.pts, shown.end_pts, shown.time_base)
     specs = job.models.render.spec.figures
+    _join_mouths(job.config, decision, speakers, folder, len(segments))
     return Picture(
         path=path,
         notes=notes,
@@ -120,6 +124,45 @@ def render_picture(
 def _named(facts: Mapping[Part, dict[str, Any]], job: Job) -> dict[str, dict[str, Any]]:
     """What models report by name of their weights; those with nothing to report are left out."""
     return {job.entries[part].name: told for part, told in facts.items() if told}
+
+
+def _keep_logs(
+    config: DubConfig,
+    folder: JobFolder,
+    renderers: Sequence[Renderer],
+    windows: list[Window],
+    number: int,
+) -> None:
+    """Save what was noted of the frames of a segment beside it."""
+    span = windows[0].emit_start, windows[-1].emit_stop
+    renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
+    for face, renderer in enumerate(renderers):
+        mouths = renderer.mouths.take(*span)
+        if config.landmarks_out is not None:
+            mouths.save(_mouths(folder, number, face))
+
+
+def _mouths(folder: JobFolder, number: int, face: int) -> Path:
+    return folder.segment(number, f".mouths-{face}.npz")
+
+
+def _join_mouths(
+    config: DubConfig,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+    folder: JobFolder,
+    num: int,
+) -> None:
+    """Write the landmark file of all segments, where one is wanted."""
+    if config.landmarks_out is None:
+        return
+    faces: list[tuple[MouthLog, Pose]] = []
+    for face, speaker in enumerate(speakers):
+        log = MouthLog()
+        for number in range(num):
+            log.values.update(MouthLog.load(_mouths(folder, number, face)).values)
+        faces.append((log, speaker.face.pose))
+    write_landmarks(config.landmarks_out, config.video, decision.schedule.timeline, faces)
 
 
 def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:

@@ -121,11 +121,12 @@ def make_renderers(
                 device=job.device,
                 second=one.second,
                 own_speech=one.own_speech,
+                given=None if job.given is None else (job.given, number),
                 segmenter=context.engine.segmenter()
                 if one.face.track.partially_occluded.any()
                 else None,
             ),
             clock or context.clock,
         )
-        for one in speakers
+        for number, one in enumerate(speakers)
     ]

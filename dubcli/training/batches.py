@@ -10,11 +10,21 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dubcli.core.errors import DubError
 from dubcli.training.parallel import rank, world_size
 from dubcli.training.stage import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSize:
+    """How batches are drawn: the seed, clips in a batch, and frames of each."""
+
+    seed: int
+    clips: int
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -118,3 +128,24 @@ def stacked(samples: list[Any]) -> dict[str, np.ndarray]:
         item.name: np.stack([np.asarray(getattr(sample, item.name)) for sample in samples])
         for item in fields(samples[0])
     }
+
+
+def as_pictures(crops: Tensor) -> Tensor:
+    """RGB uint8 (..., H, W, 3) to float32 [0, 1] (..., 3, H, W)."""
+    return crops.movedim(-1, -3).float().div_(255.0)
+
+
+def resize_pictures(pictures: Tensor, factor: float) -> Tensor:
+    """Pictures (B, C, H, W) in [0, 1] `factor` times as large, channels last.
+
+    Smaller ones by the mean of the area, larger ones bicubic (antialiased).
+    """
+    if factor == 1:
+        return pictures.contiguous(memory_format=torch.channels_last)
+    size = (round(pictures.shape[2] * factor), round(pictures.shape[3] * factor))
+    if factor < 1:
+        resized = functional.interpolate(pictures, size, mode="area")
+    else:
+        resized = functional.interpolate(pictures, size, mode="bicubic", antialias=True)
+        resized = resized.clamp(0, 1)
+    return resized.contiguous(memory_format=torch.channels_last)

@@ -40,16 +40,14 @@ from torch.nn import functional
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
 from dubcli.core.types import F32
-from dubcli.models.iptalker.alignment import coefficients_of
-from dubcli.models.iptalker.geometry_task import (
-    half_size,
-    random_references,
-    reference_boxes,
-)
-from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights
+from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.own_skin import mouth_share
+from dubcli.models.common.render_samples import RenderSamples
+from dubcli.models.iptalker.geometry_task import half_size, random_references, reference_boxes
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening
-from dubcli.models.iptalker.render_samples import RenderSamples
 from dubcli.models.iptalker.render_task import render_scene, set_scene
 from dubcli.training.batches import as_batch, stacked
 from dubcli.training.checkpoint import load_into, read_state
@@ -358,19 +356,20 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         coefficients = coefficients_of(batch["mouth_offset"][0], model.alignment.basis)
         code = model.coefficient_code(coefficients)
         out, speaking = render_scene(model, scene, coefficients, code, sharp=True)
-        share = model._mouth_share(speaking)[:, None]
+        share = mouth_share(speaking, (config.top, config.height, 0, config.width), config.unit_px)
+        share = share[:, None]
         real = scene.targets[:, :, config.top :]
         error = ((out.rgb.clamp(0, 1) - real) ** 2 * share).sum() / (3 * share.sum())
         psnr.append(-10 * float(error.log10()))
-        made_energy.append(_energies(out.rgb.clamp(0, 1), share))
-        real_energy.append(_energies(real, share))
+        made_energy.append(energies(out.rgb.clamp(0, 1), share))
+        real_energy.append(energies(real, share))
     ratios = np.sqrt(np.sum(made_energy, 0) / np.maximum(np.sum(real_energy, 0), 1e-12))
     names = list(COLUMNS["render"])[1:]
     textures = {name: float(ratio) for name, ratio in zip(names, ratios, strict=True)}
     return {"psnr_db": float(np.mean(psnr)), **textures}
 
 
-def _energies(pictures: Tensor, share: Tensor) -> list[float]:
+def energies(pictures: Tensor, share: Tensor) -> list[float]:
     """Energy of luma in each band of detail, where `share` (T, 1, h, w) is."""
     blurred = [_blurred(luma(pictures), sigma) for sigma in BANDS_PX]
     return [float(((a - b) ** 2 * share).sum()) for a, b in pairwise(blurred)]

@@ -20,8 +20,8 @@ from dubcli.metrics.lpips import Lpips
 from dubcli.metrics.mouth_fidelity import psnr
 from dubcli.metrics.pixels import ssim
 from dubcli.models.conversion import to_images, to_tensor
-from dubcli.models.iptalker.geometry_task import resize_pictures
 from dubcli.models.iptalker.network import IPTalker
+from dubcli.training.batches import resize_pictures
 from dubcli.training.data.prepared_clip import without_margin
 from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of

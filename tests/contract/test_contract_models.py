@@ -23,14 +23,22 @@ from dubcli.models.api import (
     TrackMotion,
 )
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
+from dubcli.models.lip_identity.config import NAMED_CONFIGS as LIP_CONFIGS
 from dubcli.models.registry import ARCHITECTURES, create_model, model_names
 
 TINY = NAMED_CONFIGS["tiny"]
 TINY_PAPER = replace(TINY, box_top=0.0, mask="hull", geometry_map=False, fusion="plain")
+LIP_TINY = LIP_CONFIGS["tiny"]
+LIP_TINY_PAPER = replace(
+    LIP_TINY, box_top=0.0, mask="lower-half", mouth_encoder="windows", mouth_width=16,
+    first_guess=False, is_residual=False, mixes_warped=False, own_skin=False,
+    lip_height=1.0, lip_width=1.0, audio_smoothing=0,
+)  # fmt: skip
 # Tiny settings of each registered model; a new model is added here.
 CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
+    "lip-identity": {"tiny": asdict(LIP_TINY), "paper's variant": asdict(LIP_TINY_PAPER)},
 }
 # A model over time, in two stages, with everything that the contract has.
 CONFIGS["loudness"] = {"tiny": {"height": 104, "width": 80}}
@@ -57,8 +65,11 @@ def _model(name: str, config: dict[str, Any]) -> Any:
     with torch.no_grad():
         for value in model.parameters():
             value.add_(0.05 * torch.randn_like(value))
-        for value in model.buffers():
-            value.copy_(0.02 * torch.randn_like(value))
+        for key, value in model.named_buffers():
+            if value.is_floating_point():
+                drawn = 0.02 * torch.randn_like(value)
+                # A variance is about 1.
+                value.copy_(1 + drawn if key.endswith("running_var") else drawn)
     return model.eval()
 
 
@@ -73,6 +84,13 @@ def _neutral() -> Tensor:
     return torch.cat([_face(1, 2, 2)[0, SPEAKING] - 1, torch.zeros(NUM_SPEAKING, 1)], 1)
 
 
+def _turned(num: int) -> Tensor:
+    """Heads turned aside by some degrees. Shape (num, 3, 3)."""
+    angle = 0.1 * torch.rand(num)
+    sin, cos, zero, one = angle.sin(), angle.cos(), torch.zeros(num), torch.ones(num)
+    return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], 1).unflatten(1, (3, 3))
+
+
 def _window(model: LipSyncModel) -> ModelWindow:
     """Wanted frames with all the context that the model may have."""
     spec, (height, width) = model.spec, model.spec.crop.size
@@ -85,7 +103,7 @@ def _window(model: LipSyncModel) -> ModelWindow:
         landmarks=_face(num, height, width),
         geometry=FaceGeometry(
             scale=torch.full((num,), 0.28 * height),
-            rotation=torch.eye(3).repeat(num, 1, 1),
+            rotation=_turned(num),
             translation=torch.tensor([0.5 * width, 0.5 * height, 0]).repeat(num, 1),
             neutral=_neutral(),
         ),
@@ -154,7 +172,7 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
 
 def test_every_registered_model_is_held_to_the_contract() -> None:
     assert set(CONFIGS) == set(model_names())
-    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker"}
+    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker", "lip-identity"}
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
@@ -181,7 +199,9 @@ def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]
         assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)
         assert patches.detail.source_grid.shape == (NUM_FRAMES, *size, 2)
         assert patches.detail.source_weight.shape == (NUM_FRAMES, *size)
-        total = patches.detail.weights.sum(1) + patches.detail.source_weight
+        # Unrelated detail adds up in energy.
+        energy = patches.detail.weights.square().sum(1).sqrt()
+        total = energy + patches.detail.source_weight
         assert float(total.max()) <= 1 + 1e-5
         assert torch.equal(patches.rgb[:, :, :top], window.shown()[window.emit][:, :, :top])
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from dubcli.models.iptalker.losses import LOSS_PRESETS, point_loss
+from dubcli.models.common.mouth_basis import point_loss
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.training.losses.pictures import (
     correlation_loss,
     discriminator_loss,

@@ -12,10 +12,10 @@ from torch import nn
 
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING, mouth_open
+from dubcli.models.common.render_samples import RenderSamples, Variation
 from dubcli.models.iptalker.adapt import mouth_mapping, set_mouth, widen_mouth
 from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
-from dubcli.models.iptalker.render_samples import RenderSamples, Variation
 from dubcli.personalize.personal_clips import (
     keep_apart,
     mouth_statistics,

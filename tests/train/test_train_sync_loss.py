@@ -16,15 +16,15 @@ from train_runs import rows
 
 from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.config import TrainConfig
+from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.iptalker import sync_runs
-from dubcli.models.iptalker.geometry_task import BatchSize, prepare_model
-from dubcli.models.iptalker.losses import LossWeights
+from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
 from dubcli.sync.network import SyncExpert
-from dubcli.training.batches import as_batch
+from dubcli.training.batches import BatchSize, as_batch
 from dubcli.training.data.train_clips import TrainClip, load_clips
 from dubcli.training.run import train
 from dubcli.training.schedule import CosineSchedule

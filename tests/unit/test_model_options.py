@@ -108,7 +108,8 @@ def test_the_video_of_a_second_subject_is_found() -> None:
 def test_the_help_shows_every_option_under_its_model() -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
     for option in declared_options():
-        panel = text[text.index(f"Options of {option.model}") :]
+        owners = [one.model for one in declared_options() if one.name == option.name]
+        panel = text[text.index(f"Options of {', '.join(owners)}") :]
         assert option.flag in panel
         assert option.range.help.split()[0] in panel
 

@@ -7,8 +7,8 @@ import torch
 
 from dubcli.models.api import OwnSpeech, ReferenceSet, Subject
 from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.common.mouth_basis import opening_basis
 from dubcli.models.iptalker.config import NAMED_CONFIGS
-from dubcli.models.iptalker.losses import opening_basis
 from dubcli.models.iptalker.network import ROLE, IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
 

@@ -13,7 +13,7 @@ from dubcli.core.types import F32, FEATURE_SIZES
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import mean_face
-from dubcli.models.iptalker.render_samples import RenderSample, RenderSamples
+from dubcli.models.common.render_samples import RenderSample, RenderSamples
 from dubcli.training.data.prepared_clip import (
     DEFAULT_SIZE,
     ClipSound,

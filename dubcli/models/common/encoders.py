@@ -158,9 +158,13 @@ class PictureEncoder(nn.Module):
 
     def forward(self, picture: Tensor, maps: Tensor | None) -> Tensor:
         """(B, inside, h, w) and maps (B, maps, h/2, w/2) to (B, C, h/4, w/4)."""
+        return self.levels(picture, maps)[1]
+
+    def levels(self, picture: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `forward`, and before it (B, C/2, h/2, w/2)."""
         x = self.unshuffle(picture)
-        x = self.first(x if maps is None else torch.cat([x, maps], 1))
-        return self.block(self.second(functional.silu(self.norm(x))))
+        half = self.first(x if maps is None else torch.cat([x, maps], 1))
+        return half, self.block(self.second(functional.silu(self.norm(half))))
 
 
 class CrossModalityEncoder(nn.Module):

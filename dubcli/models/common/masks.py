@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-MaskKind = Literal["fixed", "hull"]
+MaskKind = Literal["fixed", "hull", "lower-half"]
 # Rows and columns of the fixed mask as shares of the crop: from below the nose tip, both cheeks,
 # to the bottom.
 _TOP, _SIDE = 96 / 208, 8 / 160
@@ -19,8 +19,8 @@ SPEAKING = slice(27, 129)
 def mouth_mask(kind: MaskKind, crops: Tensor, landmarks: Tensor) -> Tensor:
     """1 where the source is hidden. Crops (T, 3, H, W), landmarks (T, K, 2) to (T, 1, H, W)."""
     height, width = crops.shape[-2:]
-    if kind == "fixed":
-        mask = _fixed(height, width).to(crops)
+    if kind != "hull":
+        mask = _fixed(height, width, kind).to(crops)
         return mask.expand(len(crops), 1, height, width)
     return torch.stack([_hull(points[SPEAKING], height, width) for points in landmarks])[
         :, None
@@ -28,12 +28,15 @@ def mouth_mask(kind: MaskKind, crops: Tensor, landmarks: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _fixed(height: int, width: int) -> Tensor:
+def _fixed(height: int, width: int, kind: MaskKind) -> Tensor:
     # It is kept, and training may follow a dub: not a tensor of inference mode.
     with torch.inference_mode(False):
         mask = torch.zeros(1, 1, height, width)
-        side = round(_SIDE * width)
-        mask[..., round(_TOP * height) :, side : width - side] = 1
+        if kind == "lower-half":
+            mask[..., height // 2 :, :] = 1
+        else:
+            side = round(_SIDE * width)
+            mask[..., round(_TOP * height) :, side : width - side] = 1
     return mask
 
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, Int
 from dubcli.models.api import Motion
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.iptalker.alignment import coefficients_of
-from dubcli.models.iptalker.geometry_task import BatchSize
+from dubcli.models.common.render_samples import Variation
 from dubcli.models.iptalker.losses import PERSON_LOSSES
 from dubcli.models.iptalker.network import IPTalker
-from dubcli.models.iptalker.render_samples import Variation
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.models.iptalker.speaker_style import mouth_mapping
 from dubcli.sync.network import SyncExpert
+from dubcli.training.batches import BatchSize
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of, evaluating

@@ -135,9 +135,3 @@ def _audio_encoder(config: IPTalkerConfig) -> AudioEncoder | DilatedAudioEncoder
     if config.audio_encoder == "dilated":
         return DilatedAudioEncoder(*sizes)
     return AudioEncoder(*sizes, config.audio_tokens)
-
-
-def coefficients_of(mouth_offset: Tensor, basis: Tensor) -> Tensor:
-    """Mouth coefficients (..., P) of mouth offsets (..., S, 3) on a basis (P, S, 3)."""
-    flat = basis.flatten(1)
-    return mouth_offset.flatten(-2) @ (flat / (flat**2).sum(1, keepdim=True)).T

@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, U8, Int
 from dubcli.models.common.encoders import DilatedAudioEncoder
-from dubcli.models.iptalker.alignment import coefficients_of
+from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
 from dubcli.models.iptalker.config import IPTalkerConfig
-from dubcli.models.iptalker.losses import opening_basis, point_loss
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
-from dubcli.training.batches import stacked
+from dubcli.training.batches import BatchSize, as_pictures, resize_pictures, stacked
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import (
     TrainClip,
     audio_range,
     audio_stretch,
     fit_basis,
+    frames_of_run,
     heard_share,
     hide_stretch,
     identity_weights,
@@ -39,15 +38,6 @@ _JITTER_STEPS = 1
 _ARTICULATION = IPTalkerOptions().articulation
 # A run lasts as long as its frames do at this rate; slower videos give fewer frames of it.
 _LEAST_FPS = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSize:
-    """How batches are drawn: the seed, clips in a batch, and frames of each."""
-
-    seed: int
-    clips: int
-    frames: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +94,7 @@ class GeometryBatches(Dataset[Batch]):
         config, num = self._config, self._size.frames
         length = round(num * float(STEPS_HZ) / _LEAST_FPS)
         start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
-        frames, places = _run_of(clip, start, num, length)
+        frames, places = frames_of_run(clip, start, num, length)
         version = int(rng.integers(clip.clip.num_versions))
         shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
         kind = config.audio_kind
@@ -200,18 +190,6 @@ class GeometryTask:
         return encoder(windows.flatten(0, 1)).unflatten(0, tuple(places.shape))
 
 
-def _run_of(clip: TrainClip, start: int, num: int, length: int) -> tuple[Int, Int]:
-    """Usable frames from one on, and their audio steps after the first's.
-
-    Where the clip, or `length` steps, end before there are `num`, the last one is repeated.
-    """
-    frames = clip.frames[start : start + num]
-    places = clip.clip.steps[frames] - clip.clip.steps[frames[0]]
-    frames, places = frames[places < length], places[places < length]
-    missing = num - len(frames)
-    return np.pad(frames, (0, missing), mode="edge"), np.pad(places, (0, missing), mode="edge")
-
-
 def random_references(clip: TrainClip, num: int, rng: np.random.Generator) -> U8:
     """Crops of random usable frames of a clip. Shape (N, H, W, 3)."""
     chosen = rng.choice(clip.frames, num)
@@ -223,27 +201,6 @@ def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
     config = model.config
     pictures = as_pictures(references)
     return resize_pictures(pictures, config.height / pictures.shape[2])[:, :, config.visual_row :]
-
-
-def as_pictures(crops: Tensor) -> Tensor:
-    """RGB uint8 (..., H, W, 3) to float32 [0, 1] (..., 3, H, W)."""
-    return crops.movedim(-1, -3).float().div_(255.0)
-
-
-def resize_pictures(pictures: Tensor, factor: float) -> Tensor:
-    """Pictures (B, C, H, W) in [0, 1] `factor` times as large, channels last.
-
-    Smaller ones by the mean of the area, larger ones bicubic (antialiased).
-    """
-    if factor == 1:
-        return pictures.contiguous(memory_format=torch.channels_last)
-    size = (round(pictures.shape[2] * factor), round(pictures.shape[3] * factor))
-    if factor < 1:
-        resized = functional.interpolate(pictures, size, mode="area")
-    else:
-        resized = functional.interpolate(pictures, size, mode="bicubic", antialias=True)
-        resized = resized.clamp(0, 1)
-    return resized.contiguous(memory_format=torch.channels_last)
 
 
 def half_size(config: IPTalkerConfig) -> IPTalkerConfig:

@@ -70,22 +70,22 @@ from dubcli.models.api import (
 )
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import conv
-from dubcli.models.common.masks import SPEAKING, mouth_mask
+from dubcli.models.common.masks import mouth_mask
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import (
     NUM_CHANNELS,
-    OUTER,
     closed_not_crossed,
     draw_mouth,
     keep_lip_thickness,
     landmark_displacement,
     normalised,
-    outline_distance,
     pixel_grid,
     resize_grid,
     shape_distance,
     warp,
 )
-from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule, coefficients_of
+from dubcli.models.common.own_skin import equal_energy, mouth_share, own_skin_field
+from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.options import IPTalkerOptions
@@ -102,8 +102,6 @@ _SHAPE_SHARPNESS = 400.0
 _SHIFTS = (-2, -1, 0, 1, 2)
 # Exponents that sharpen the shares of the references and widen the gate when generating.
 _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
-# The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
-_LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +258,7 @@ class IPTalker(nn.Module):
         motion = motion.rows(window.emit)
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(window.emit).place(motion.points)
-            field = self._own_field(landmarks, speaking)
+            field = own_skin_field(landmarks, speaking, crops.shape[-2:], self.config.unit_px)
             background = functional.grid_sample(
                 crops, field, padding_mode="border", align_corners=False
             )
@@ -281,14 +279,15 @@ class IPTalker(nn.Module):
     ) -> Patches:
         """The generated mouth within the frame's own skin, deformed to the new jaw."""
         top = self.config.top
-        share = self._mouth_share(speaking)
+        box = (top, self.config.height, 0, self.config.width)
+        share = mouth_share(speaking, box, self.config.unit_px)
         rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
         detail = DetailWarp(
             grid=out.grid,
-            weights=_equal_energy(out.weights) * share[:, None],
+            weights=equal_energy(out.weights) * share[:, None],
             source_grid=field[:, top:],
             source_weight=1 - share,
-            box=(top, self.config.height, 0, self.config.width),
+            box=box,
         )
         return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
@@ -306,31 +305,6 @@ class IPTalker(nn.Module):
             part = audio[:, start : start + width]
             total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
         return self.options.articulation * total
-
-    def _own_field(self, landmarks: Tensor, speaking: Tensor) -> Tensor:
-        """Where the current frames show what belongs at each pixel once the jaw has moved.
-
-        Their own skin is kept around the new mouth, deformed with it; else the source's chin would
-        stand beside the generated one. Normalised grids, shape (T, H, W, 2).
-        """
-        own = landmarks[:, SPEAKING]
-        height, width = self.config.height // 4, self.config.width // 4
-        cells = pixel_grid(height, width, 4, (0, 0))
-        moved = landmark_displacement(speaking, own[:, None], cells, self.config.unit_px)
-        field = resize_grid(moved, self.config.height, self.config.width)[:, 0]
-        pixels = pixel_grid(self.config.height, self.config.width, 1, (0, 0)).to(field)
-        return normalised(pixels + field, (self.config.height, self.config.width))
-
-    def _mouth_share(self, speaking: Tensor) -> Tensor:
-        """How much of each box pixel is generated: lips and what they hide. Shape (T, h, w)."""
-        config = self.config
-        height, width = (config.height - config.top) // 4, config.width // 4
-        cells = pixel_grid(height, width, 4, (config.top, 0))
-        distance = outline_distance(speaking[:, OUTER], cells) / config.unit_px
-        share = torch.sigmoid((distance + _LIP_MARGIN) / _LIP_SOFTNESS)
-        return functional.interpolate(
-            share[:, None], scale_factor=4, mode="bilinear", align_corners=False
-        )[:, 0]
 
     def warp_and_inpaint(
         self,
@@ -431,11 +405,3 @@ class IPTalker(nn.Module):
         scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
         share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
         return (share * warped).sum(1)
-
-
-def _equal_energy(weights: Tensor) -> Tensor:
-    """Shares (T, N, h, w) whose squares sum to 1.
-
-    Fine detail of several pictures is unrelated, so their average has less of it than each.
-    """
-    return weights / weights.square().sum(1, keepdim=True).sqrt().clamp_min(0.5)

@@ -15,22 +15,19 @@ from dubcli.core.types import U8
 from dubcli.face.landmarks import SPEAKING
 from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.api import FaceGeometry
+from dubcli.models.common.batch_scene import batch_geometry, scale_points
+from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.masks import mouth_mask
+from dubcli.models.common.mouth_basis import coefficients_of, point_loss
+from dubcli.models.common.picture_losses import PictureLosses
+from dubcli.models.common.render_samples import RenderSamples, Variation
 from dubcli.models.conversion import to_images
-from dubcli.models.iptalker.alignment import coefficients_of
-from dubcli.models.iptalker.geometry_task import (
-    BatchSize,
-    as_pictures,
-    prepare_model,
-    resize_pictures,
-)
-from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights, point_loss
+from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker, ReferenceState, Rendered
-from dubcli.models.iptalker.picture_losses import PictureLosses
-from dubcli.models.iptalker.render_samples import RenderSamples, Variation
 from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
 from dubcli.sync.network import SyncExpert
-from dubcli.training.batches import as_batch, stacked
+from dubcli.training.batches import BatchSize, as_batch, as_pictures, resize_pictures, stacked
 from dubcli.training.data.train_clips import TrainClip, with_sound
 from dubcli.training.device_utils import device_of, evaluating
 from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator, ramp
@@ -159,7 +156,13 @@ class RenderTask:
         if critic is not None:
             self.modules = {**self.modules, CRITIC: critic[0]}
             self.optimizers = {**self.optimizers, CRITIC: critic[1]}
-        self._pictures = PictureLosses(weights, model.config, frozen.vgg, self._adversary)
+        self._pictures = PictureLosses(
+            weights,
+            box=(model.config.top, model.config.unit_px),
+            has_warp=model.config.geometry_map,
+            vgg=frozen.vgg,
+            adversary=self._adversary,
+        )
         expert = frozen.sync
         samples = RenderSamples(
             with_sound(clips) if joint else clips,
@@ -256,7 +259,7 @@ def set_scene(model: IPTalker, batch: Batch) -> Scene:
         for name in ("targets", "backgrounds", "references")
     )
     points, landmarks = (
-        _scale_points(batch[name].flatten(0, 1), factor)
+        scale_points(batch[name].flatten(0, 1), factor)
         for name in ("reference_points", "landmarks")
     )
     state = model.encode_references(references, points)
@@ -296,20 +299,3 @@ def render_scene(
     shown = speaking if model.config.geometry_map else None
     pictures = (scene.targets, scene.backgrounds, scene.landmarks)
     return model.warp_and_inpaint(*pictures, shown, code, scene.state, sharp=sharp), speaking
-
-
-def batch_geometry(batch: Batch, factor: float) -> FaceGeometry:
-    """Pose of a batch's frames for crops resized by `factor`; the rest is each frame's own."""
-    frames = batch["scale"].shape[1]
-    translation = batch["translation"].flatten(0, 1).float() * factor
-    translation[:, :2] += (factor - 1) / 2
-    return FaceGeometry(
-        scale=batch["scale"].flatten().float() * factor,
-        rotation=batch["rotation"].flatten(0, 1).float(),
-        translation=translation,
-        neutral=batch["neutral"].repeat_interleave(frames, 0),
-    )
-
-
-def _scale_points(points: Tensor, factor: float) -> Tensor:
-    return points * factor + (factor - 1) / 2

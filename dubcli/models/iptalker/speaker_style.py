@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from dubcli.core.types import F32, F64
-from dubcli.models.iptalker.losses import opening_basis
+from dubcli.models.common.mouth_basis import opening_basis
 
 # Coefficients have unit variance over people. So much of it lies between people and so much
 # within one, of what the sound does not tell; mouths repeat themselves within so many seconds.

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.iptalker.adapt import IPTalkerAdapter
 from dubcli.models.iptalker.config import NAMED_CONFIGS, IPTalkerConfig
-from dubcli.models.iptalker.geometry_task import BatchSize, GeometryTask, half_size
-from dubcli.models.iptalker.losses import LOSS_PRESETS, LossWeights
+from dubcli.models.iptalker.geometry_task import GeometryTask, half_size
+from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.sync.network import SyncExpert
 from dubcli.sync.scorer import SyncScorer
+from dubcli.training.batches import BatchSize
 from dubcli.training.device_utils import device_of
 from dubcli.training.losses.discriminators import MouthDiscriminator
 from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told

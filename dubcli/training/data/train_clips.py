@@ -345,6 +345,18 @@ def _centres(clip: TrainClip, frames: Int) -> Int:
     return clip.clip.steps[frames] - clip.offset_steps
 
 
+def frames_of_run(clip: TrainClip, start: int, num: int, length: int) -> tuple[Int, Int]:
+    """Usable frames from one on, and their audio steps after the first's.
+
+    Where the clip, or `length` steps, end before there are `num`, the last one is repeated.
+    """
+    frames = clip.frames[start : start + num]
+    places = clip.clip.steps[frames] - clip.clip.steps[frames[0]]
+    frames, places = frames[places < length], places[places < length]
+    missing = num - len(frames)
+    return np.pad(frames, (0, missing), mode="edge"), np.pad(places, (0, missing), mode="edge")
+
+
 def hide_audio(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
     """Hide what could be learnt by heart: the same change for all windows (T, A, D) of a clip.
 

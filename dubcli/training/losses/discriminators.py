@@ -81,10 +81,14 @@ class Adversary:
     """A discriminator and the pictures that it judged last: what both sides of the game cost.
 
     Everything is computed in float32, also within autocast.
+
+    Args:
+        net: The discriminator.
+        is_summed: L_f is a sum over layers, not their mean (over sizes it is a mean: pix2pixHD).
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
+    def __init__(self, net: nn.Module, *, is_summed: bool = False) -> None:
+        self.net, self._is_summed = net, is_summed
         self._judged: tuple[Tensor, Tensor] | None = None
 
     def generator_losses(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -104,7 +108,10 @@ class Adversary:
             scores, features = self.net(made)
             with torch.no_grad():
                 _, wanted = self.net(real)
-            return {"gan": generator_loss(scores), "matching": feature_loss(features, wanted)}
+            matching = feature_loss(features, wanted, is_summed=self._is_summed)
+            if self._is_summed:
+                matching = matching / len(scores)
+            return {"gan": generator_loss(scores), "matching": matching}
 
     def critic_loss(self) -> Tensor:
         """L_D of the pictures judged last."""

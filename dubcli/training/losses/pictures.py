@@ -78,25 +78,38 @@ def warp_loss(warped: Tensor, real: Tensor, weight: Tensor) -> Tensor:
     return weighted_l1(warped, real, weight) + gradient_l1(warped, real, weight)
 
 
-def feature_loss(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+def feature_loss(
+    made: Sequence[Tensor], real: Sequence[Tensor], *, is_summed: bool = False
+) -> Tensor:
     """Mean over layers of the mean |V_i(made) - V_i(real)|.
 
-    One scale of IPTalker's L_p (eq. 8); Lip-and-Identity's L_w and L_r up to the number of
-    elements of a layer; and, on a discriminator's features, its feature matching L_f
-    (pix2pixHD, arXiv:1711.11585, eq. 4). Gradients flow into `made` alone.
+    One scale of IPTalker's L_p (eq. 8); with `is_summed` of Lip-and-Identity's L_w and L_r, up to
+    the number of elements of a layer; and, on a discriminator's features, its feature matching
+    L_f (pix2pixHD, arXiv:1711.11585, eq. 4). Gradients flow into `made` alone.
 
     Args:
         made: Activations of layers. Shapes (B, C, H, W).
         real: Those of the real pictures.
+        is_summed: The sum over layers in place of their mean.
     """
     pairs = zip(made, real, strict=True)
-    return torch.stack([(a - b.detach()).abs().mean() for a, b in pairs]).mean()
+    costs = torch.stack([(a - b.detach()).abs().mean() for a, b in pairs])
+    return costs.sum() if is_summed else costs.mean()
 
 
-def perceptual_loss(made: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> Tensor:
-    """L_p, IPTalker eq. 8: `feature_loss` averaged over sizes (full and half in the paper)."""
+def perceptual_loss(
+    made: Sequence[Sequence[Tensor]],
+    real: Sequence[Sequence[Tensor]],
+    *,
+    is_summed: bool = False,
+) -> Tensor:
+    """L_p, IPTalker eq. 8: `feature_loss` averaged over sizes (full and half in the paper).
+
+    With `is_summed` the sum over sizes and layers, as Lip-and-Identity writes L_w and L_r.
+    """
     pairs = zip(made, real, strict=True)
-    return torch.stack([feature_loss(a, b) for a, b in pairs]).mean()
+    costs = torch.stack([feature_loss(a, b, is_summed=is_summed) for a, b in pairs])
+    return costs.sum() if is_summed else costs.mean()
 
 
 def gram(features: Tensor) -> Tensor:
@@ -105,12 +118,15 @@ def gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
 
-def style_loss(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+def style_loss(
+    made: Sequence[Tensor], real: Sequence[Tensor], *, is_summed: bool = False
+) -> Tensor:
     """L_s, Lip-and-Identity section 3.2.3: mean |G_i(made) - G_i(real)|, mean over layers.
 
-    Knows which textures there are, not where.
+    Knows which textures there are, not where. With `is_summed` the sum over layers.
     """
-    return feature_loss([gram(x) for x in made], [gram(x) for x in real])
+    grams = [gram(x) for x in made], [gram(x) for x in real]
+    return feature_loss(*grams, is_summed=is_summed)
 
 
 def edge_features(pictures: Tensor, levels: int = 3) -> list[Tensor]:

@@ -35,6 +35,7 @@ class RenderSample:
         translation: Crop px. Shape (T, 3).
         neutral: Shape (S, 3).
         mouth_offset: True speaking points minus neutral. Shape (T, S, 3).
+        around: The same of the frames around each, itself in the middle. Shape (T, 2 k + 1, S, 3).
         audio: Audio windows. Shape (T, A, D).
         has_audio: The windows belong to the pictures.
     """
@@ -49,6 +50,7 @@ class RenderSample:
     translation: F64
     neutral: F32
     mouth_offset: F32
+    around: F32
     audio: F32
     has_audio: bool
 
@@ -87,6 +89,7 @@ class RenderSamples:
         audio_width: Steps of them per frame.
         seed: With the sample number, all randomness.
         variation: How samples differ from the footage.
+        reach: k, frames on either side whose mouths are told, too.
     """
 
     def __init__(
@@ -99,8 +102,9 @@ class RenderSamples:
         audio_width: int,
         seed: int,
         variation: Variation | None = None,
+        reach: int = 0,
     ) -> None:
-        self._clips = clips
+        self._clips, self._reach = clips, reach
         self._variation = Variation() if variation is None else variation
         self._chances = identity_weights(clips)
         self._num_frames = num_frames
@@ -139,6 +143,8 @@ class RenderSamples:
         else:
             references, reference_points = fixed.crops, fixed.landmarks[:, SPEAKING, :2]
         scale, rotation, translation = _jitter_pose(clip.clip, frames, jitter, mirrored)
+        around = clip.mouth_offset[_around(clip, frames, self._reach)]
+        around = self._flip(around) if mirrored else around
         return RenderSample(
             targets=pictures(frames, same),
             backgrounds=pictures(backgrounds, same),
@@ -149,9 +155,8 @@ class RenderSamples:
             rotation=rotation,
             translation=translation,
             neutral=self._flip(clip.neutral) if mirrored else clip.neutral,
-            mouth_offset=self._flip(clip.mouth_offset[frames])
-            if mirrored
-            else clip.mouth_offset[frames],
+            mouth_offset=around[:, self._reach],
+            around=around,
             audio=self._audio(clip, frames, rng),
             has_audio=clip.has_audio,
         )
@@ -198,6 +203,30 @@ def _shifted(clip: TrainClip, frames: Int, rng: np.random.Generator) -> Int:
         near = clip.frames[(away >= 3) & (away <= 15) & same_shot]
         out.append(rng.choice(near) if len(near) else frame)
     return np.array(out)
+
+
+def _around(clip: TrainClip, frames: Int, reach: int) -> Int:
+    """Frames around each of some (T,); past the end of its usable run the last one stays.
+
+    Shape (T, 2 k + 1).
+    """
+    usable = np.zeros(len(clip.clip), bool)
+    usable[clip.frames] = True
+    out = np.repeat(frames[:, None], 2 * reach + 1, 1)
+    for side in (-1, 1):
+        last = frames
+        for far in range(1, reach + 1):
+            wanted = frames + side * far
+            inside = wanted.clip(0, len(usable) - 1)
+            follows = (
+                (inside == wanted)
+                & usable[inside]
+                & (clip.clip.shot[inside] == clip.clip.shot[frames])
+                & (last == wanted - side)
+            )
+            last = np.where(follows, wanted, last)
+            out[:, reach + side * far] = last
+    return out
 
 
 def _random_jitter(rng: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> F64:

@@ -1,0 +1,172 @@
+"""Section 3.2.2: the rendering model M_r."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dubcli.models.common.encoders import PictureEncoder
+from dubcli.models.common.layers import ResidualBlock, SPADEBlock, SPADELayer, conv
+from dubcli.models.common.mouth_map import NUM_CHANNELS
+from dubcli.models.lip_identity.config import LipIdentityConfig
+
+_HEARD = 128
+
+
+class MultiReferenceLips(nn.Module):
+    """Fig. 3: features of the occluded face, fused with those of several reference lips."""
+
+    def __init__(self, config: LipIdentityConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.is_used = config.has_lips
+        self.face_encoder = PictureEncoder(4, NUM_CHANNELS * config.num_sketches, channels)
+        if self.is_used:
+            self.lip_encoder = PictureEncoder(3, NUM_CHANNELS, channels)
+            self.enter = conv(2 * channels, channels, 1)
+            self.fusion = ResidualBlock(channels)
+
+    def forward(self, face: Tensor, lips: Tensor) -> Tensor:
+        """f̄ = mean over i of F([f^m, f_i^l]).
+
+        Args:
+            face: f^m in the windows around the wanted lips. Shape (T, C, y, x).
+            lips: f^l, (N, C, y, x) or (T, N, C, y, x).
+
+        Returns:
+            Shape (T, C, y, x).
+        """
+        if not self.is_used:
+            return face
+        num = lips.shape[-4]
+        lips = lips.expand(len(face), *lips.shape[-4:]).flatten(0, 1)
+        pairs = torch.cat([face.repeat_interleave(num, 0), lips.to(face.dtype)], 1)
+        fused = self.fusion(self.enter(pairs))
+        return fused.unflatten(0, (-1, num)).mean(1)
+
+
+class AudioAwareAttention(nn.Module):
+    """Fig. 4: each place of the features asks the moments of the sound around the frame."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: LipIdentityConfig) -> None:
+        super().__init__()
+        channels, size = config.channels, config.attention_size
+        self.is_residual = config.is_residual
+        self.register_buffer("mean", torch.zeros(config.audio_size))
+        self.register_buffer("spread", torch.ones(config.audio_size))
+        stride = config.attention_width // config.attention_tokens
+        self.audio_encoder = nn.Conv1d(config.audio_size, _HEARD, stride, stride)
+        self.places = nn.Parameter(0.02 * torch.randn(config.attention_tokens, _HEARD))
+        self.query = conv(channels, size, 1)
+        self.key, self.value = nn.Linear(_HEARD, size), nn.Linear(_HEARD, size)
+        self.out = conv(size, channels, 1)
+
+    def forward(self, features: Tensor, audio: Tensor, has_audio: Tensor | None) -> Tensor:
+        """f_g of features (T, C, y, x) and sound (T, A, D_audio).
+
+        Where `has_audio` (T,) says that there is no sound, nothing is added.
+        """
+        x = rearrange((audio - self.mean) / self.spread, "t a d -> t d a")
+        heard = rearrange(functional.silu(self.audio_encoder(x)), "t d n -> t n d") + self.places
+        asked = rearrange(self.query(features), "t d y x -> t (y x) d")
+        told = functional.scaled_dot_product_attention(
+            asked, self.key(heard).to(asked.dtype), self.value(heard).to(asked.dtype)
+        )
+        height = features.shape[-2]
+        told = self.out(rearrange(told, "t (y x) d -> t d y x", y=height))
+        if has_audio is not None:
+            told = told * has_audio.to(told.dtype)[:, None, None, None]
+        return features + told if self.is_residual else told
+
+
+class LipDecoder(nn.Module):
+    """SPADE under f^{c_2}, f^{c_1} and I^c, PixelShuffle between them, and a 7 x 7 convolution."""
+
+    def __init__(self, config: LipIdentityConfig) -> None:
+        super().__init__()
+        channels, hidden, fine = config.channels, config.spade_channels, config.fine
+        self.spade_quarter = SPADEBlock(channels, channels, 2 * channels, hidden)
+        self.to_half = conv(channels, 4 * config.wide, 1)
+        self.spade_half = SPADEBlock(config.wide, config.wide, channels, hidden)
+        self.to_full = conv(config.wide, 4 * fine)
+        self.shuffle = nn.PixelShuffle(2)
+        # Occluded face, its mask, aligned image.
+        self.spade_full = SPADELayer(fine, fine, 7, max(8, hidden // 2))
+        self.out = conv(fine, 4 if config.mixes_warped else 3, 7)
+
+    def forward(
+        self, x: Tensor, quarter: Tensor, half: Tensor, full: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Picture and gate: (T, 3, h, w), and (T, 1, h, w) or None.
+
+        Args:
+            x: f_g in its place of the box. Shape (T, C, h/4, w/4).
+            quarter: f^{c_2}. Shape (T, 2 C, h/4, w/4).
+            half: f^{c_1}. Shape (T, C, h/2, w/2).
+            full: I^c. Shape (T, 7, h, w).
+        """
+        x = self.shuffle(self.to_half(functional.silu(self.spade_quarter(x, quarter))))
+        x = self.shuffle(self.to_full(functional.silu(self.spade_half(x, half))))
+        out = self.out(functional.silu(self.spade_full(x, full)))
+        rgb = torch.sigmoid(out[:, :3].float())
+        gate = torch.sigmoid(out[:, 3:].float()) if out.shape[1] > 3 else None
+        return rgb, gate
+
+
+class RenderingModel(nn.Module):
+    """M_r: reference lips, sound, and the aligned references as guides of the decoder."""
+
+    def __init__(self, config: LipIdentityConfig) -> None:
+        super().__init__()
+        self.lips = MultiReferenceLips(config)
+        self.attention = AudioAwareAttention(config) if config.attention_width else None
+        self.decoder = LipDecoder(config)
+
+
+def window_corners(
+    lips: Tensor, cells: tuple[int, int], shape: tuple[int, int], top: int
+) -> Tensor:
+    """First row and column at H/4 of the windows around lips.
+
+    Args:
+        lips: Points, crop px. Shape (T, V, 2).
+        cells: Height and width of a window at H/4.
+        shape: Height and width of the box at H/4.
+        top: First row of the box, px.
+
+    Returns:
+        Shape (T, 2), int64, on the CPU.
+    """
+    points = lips.detach().float().cpu()
+    middle = (points.amin(1) + points.amax(1)) / 2
+    middle = (middle.flip(1) - torch.tensor([top, 0])) / 4
+    first = middle - torch.tensor(cells) / 2
+    most = torch.tensor([shape[0] - cells[0], shape[1] - cells[1]])
+    return first.round().clamp_min(0).long().minimum(most)
+
+
+def cut_windows(features: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+    """Windows (T, C, y, x) of (T, C, h, w), each at its corner."""
+    return torch.stack(
+        [
+            feature[:, y : y + size[0], x : x + size[1]]
+            for feature, (y, x) in zip(features, corners.tolist(), strict=True)
+        ]
+    )
+
+
+def put_back(features: Tensor, windows: Tensor, corners: Tensor) -> Tensor:
+    """Features (T, C, h, w) with windows (T, C, y, x) in place of what lies at their corners."""
+    height, width = features.shape[-2:]
+    tall, wide = windows.shape[-2:]
+    out: list[Tensor] = []
+    for feature, window, (y, x) in zip(features, windows, corners.tolist(), strict=True):
+        sides = (x, width - wide - x, y, height - tall - y)
+        inside = functional.pad(torch.ones_like(window[:1]), sides)
+        out.append(feature * (1 - inside) + functional.pad(window, sides))
+    return torch.stack(out)
