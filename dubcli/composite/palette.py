@@ -15,8 +15,7 @@ import numpy as np
 from dubcli.core.types import F32, F64, U8, Bool
 
 # A face whose chroma lies this close to a curve over luma is limited, levels of chroma that 95 % of
-# its pixels stay within; from the second on it is not. Of eleven people in white light the least
-# has 5.5; sepia has 0.9 to 1.8, red light 2.0 to 4.0.
+# its pixels stay within; from the second on it is not. See docs/light_and_grain.md.
 _LIMITED, _FREE = 3.5, 4.5
 # Chroma may lie off the curve as far as 90 % of the face's own does, but at least so many levels;
 # in the dark, where little of a face is, by this share of it.
