@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dubcli.core.types import F32, U8, Bool
+from dubcli.core.types import F32, F64, U8, Bool
 
 # A face whose chroma lies this close to a curve over luma is limited, levels of chroma that 95 % of
-# its pixels stay within; from the second on it is not. Of eleven people in white light the least
-# has 5.5; sepia has 0.9 to 1.8, red light 2.0 to 4.0.
+# its pixels stay within; from the second on it is not. See docs/light_and_grain.md.
 _LIMITED, _FREE = 3.5, 4.5
 # Chroma may lie off the curve as far as 90 % of the face's own does, but at least so many levels;
 # in the dark, where little of a face is, by this share of it.
@@ -24,6 +23,8 @@ _LEAST_REACH, _IN_THE_DARK = 1.0, 0.35
 # Least pixels of a face that tell.
 _LEAST_PIXELS = 60
 _ROUNDS, _UNLIKE = 4, 3.0
+# Luma that counts as the same, standard deviation, levels.
+_NEAR = 5
 _KNOTS = np.arange(256, dtype=np.float64)
 
 
@@ -52,19 +53,18 @@ def limited_palette(face: U8, mask: Bool) -> Palette | None:
         return None
     planes = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.float64)
     luma, chroma = planes[:, 0], planes[:, 1:]
-    basis = _basis(luma)
-    weight = np.ones((len(pixels), 1))
-    factors, off = np.zeros((basis.shape[1], 2)), np.zeros(len(pixels))
+    weight, off = np.ones(len(pixels)), np.zeros(len(pixels))
+    curve = np.zeros((256, 2))
     for _ in range(_ROUNDS):
-        factors = np.linalg.lstsq(basis * weight, (chroma - 128) * weight, rcond=None)[0]
-        off = np.abs(chroma - 128 - basis @ factors).max(1)
-        weight = 1 / np.sqrt(1 + (off / _UNLIKE) ** 2)[:, None]
+        curve = _usual_chroma(luma, chroma, weight)
+        off = np.abs(chroma - curve[luma.astype(np.int64)]).max(1)
+        weight = 1 / (1 + (off / _UNLIKE) ** 2)
     spread = float(np.quantile(off, 0.95))
     if spread >= _FREE:
         return None
     # Beyond the luma that the face shows, the last known chroma goes on.
     low, high = np.quantile(luma, (0.01, 0.99))
-    curve = 128 + _basis(np.clip(_KNOTS, low, high)) @ factors
+    curve = curve[np.clip(_KNOTS, low, high).astype(np.int64)]
     # Black has no colour.
     if low > 0:
         towards = np.minimum(_KNOTS / low, 1)[:, None]
@@ -93,6 +93,16 @@ def keep_in_palette(rgb: F32, palette: Palette) -> F32:
     return np.clip(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), 0, 1).astype(np.float32, copy=False)
 
 
-def _basis(luma: np.ndarray) -> np.ndarray:
-    share = luma / 255
-    return np.stack([np.ones_like(share), share, share**2, share**3], 1)
+def _usual_chroma(luma: F64, chroma: F64, weight: F64) -> F64:
+    """Mean chroma (M, 2) around each luma, by a Gaussian over it. Shape (256, 2).
+
+    No polynomial: where a toned picture is clipped, the curve has a knee.
+    """
+    place = np.arange(-4 * _NEAR, 4 * _NEAR + 1)
+    near = np.exp(-0.5 * (place / _NEAR) ** 2)
+    level = luma.astype(np.int64)
+    counts, *sums = (
+        np.convolve(np.bincount(level, weights, 256), near, "same")
+        for weights in (weight, weight * chroma[:, 0], weight * chroma[:, 1])
+    )
+    return np.stack(sums, 1) / np.maximum(counts, 1e-9)[:, None]

@@ -25,6 +25,8 @@ _NOSE_TIP = position(1)
 _FINE = 2.0
 # How far chroma may lie off the palette, levels.
 _TOLERANCE = 1.0
+# Luma that counts as the same, standard deviation, levels.
+_NEAR = 5.0
 _LEAST_PIXELS = 30
 
 
@@ -136,21 +138,21 @@ def _fine_level(picture: U8, mask: Bool) -> float:
 def _outside_palette(face: U8, mouth: U8) -> float:
     """Share of a mouth's pixels (M, 3) off the chroma that a face's (N, 3) show at their luma.
 
-    Chroma is fitted over luma; how far 97.5 % of the face's pixels lie off the curve is the width
-    of the palette. Luma that the face does not show says nothing.
+    How far 97.5 % of the face's pixels lie off the mean chroma of their luma is the width of the
+    palette. Luma that the face does not show says nothing.
     """
     seen, found = (
-        cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.float64)
+        cv2.cvtColor(pixels[None], cv2.COLOR_RGB2YCrCb)[0].astype(np.int64)
         for pixels in (face, mouth)
     )
     low, high = np.quantile(seen[:, 0], (0.005, 0.995))
     found = found[(found[:, 0] >= low) & (found[:, 0] <= high)]
     if len(found) == 0:
         return 0.0
-    factors = np.linalg.lstsq(_cubic(seen[:, 0]), seen[:, 1:], rcond=None)[0]
-    own, new = (np.abs(x[:, 1:] - _cubic(x[:, 0]) @ factors).max(1) for x in (seen, found))
+    counts, *sums = (
+        cv2.GaussianBlur(np.bincount(seen[:, 0], weights, 256)[None], (0, 0), _NEAR)[0]
+        for weights in (np.ones(len(seen)), seen[:, 1], seen[:, 2])
+    )
+    curve = np.stack(sums, 1) / np.maximum(counts, 1e-9)[:, None]
+    own, new = (np.abs(x[:, 1:] - curve[x[:, 0]]).max(1) for x in (seen, found))
     return float((new > np.quantile(own, 0.975) + _TOLERANCE).mean())
-
-
-def _cubic(luma: F64) -> F64:
-    return np.stack([(luma / 255) ** power for power in range(4)], 1)

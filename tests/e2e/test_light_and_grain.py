@@ -79,7 +79,7 @@ def test_the_mouth_has_the_light_of_the_face(
 
 
 def test_toned_film_keeps_its_tone(tmp_path: Path, detector: FaceDetector) -> None:
-    source, output, _ = dubbed(tmp_path, f"{SCALE},{SEPIA}")
+    source, output, _ = dubbed(tmp_path, f"scale=360:360,eq=brightness=-0.12,{SEPIA}")
     found = matches(source, output, detector)
     assert float(np.mean([one.outside_palette for one in found])) < 0.05
 
