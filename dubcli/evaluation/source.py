@@ -17,6 +17,7 @@ import numpy as np
 
 from dubcli.composite.mask import paste_mask
 from dubcli.core.errors import MediaError, NoFaceError
+from dubcli.core.progress import no_progress
 from dubcli.core.types import DETECTORS, F32, F64, U8, Alignment, Bool, FaceTrack, Int, MediaInfo
 from dubcli.evaluation.clips import EvalClip
 from dubcli.face.crop import cut_crop
@@ -136,14 +137,9 @@ def analyse_source(
         FrameReader(clip.path, info, threads) as reader,
         engine.detector(detector) as finder,
     ):
-        expected = video.num_frames_from_header or 0
+        expected, segmenter = video.num_frames_from_header or 0, engine.segmenter()
         found = analyse(
-            reader,
-            finder,
-            expected,
-            lambda *_: None,
-            engine.segmenter(),
-            recogniser=engine.recogniser(),
+            reader, finder, expected, no_progress, segmenter, recogniser=engine.recogniser()
         )
     track = choose_face(found, 1)
     pose = smooth_pose(track)
