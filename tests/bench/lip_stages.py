@@ -139,7 +139,7 @@ def _subject(model: IPTalker, clip: TrainClip, lent: Int, neutral: F32) -> Subje
     places = np.linspace(0, len(order) - 1, model.config.num_references)
     chosen = order[places.round().astype(np.int64)]
     crops = np.stack([clip.clip.crop(int(i)) for i in chosen])
-    seconds = float((clip.clip.steps[lent[-1]] - clip.clip.steps[lent[0]]) / STEPS_HZ)
+    seconds = float(clip.clip.steps[lent[-1]] - clip.clip.steps[lent[0]]) / float(STEPS_HZ)
     own = None
     if clip.is_in_step and seconds >= LEAST_SPEECH_S and "own_speech" in model.spec.needs:
         places = np.linspace(0, len(lent) - 1, min(_MOST_SPEECH, len(lent)))
