@@ -5,10 +5,10 @@ Original code: none published. Weights: this project's own, see docs/weights.md.
 
 Deviations of the default configuration, each with its reason. The preset `PAPER` has none of them:
 
-* `alignment="audio"`, in the shipped weights (presets `sound-alone` and `few-people`): with sound of
-  28 people E_v's tokens learn the people by heart (r of mouth opening on strangers 0.57 with them, 0.61 without),
-  so zeros stand for them. These weights hear the sound alone: AVAU and E_cm are a network on e_a,
-  E_v lies idle in the file, and references are chosen by landmarks, not by eq. 2.
+* `alignment="audio"`, in the shipped weights (presets `sound-alone`, `few-people`): with sound of
+  28 people E_v's tokens learn the people by heart (r of mouth opening on strangers 0.57 with them,
+  0.61 without), so zeros stand for them. These weights hear the sound alone: AVAU and E_cm are a
+  network on e_a, E_v lies idle in the file, and references are chosen by landmarks, not by eq. 2.
 * `mask="fixed"`: the paper's hull of the source's lower face moves with the source mouth and
   tells the network the answer (its authors' later finding, arXiv:2608.18832). A fixed region is
   masked instead, and the unmasked current frame (in training a time-shifted one) is a separate
