@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dubcli.models.api import ReferenceSet, Subject
 from dubcli.models.common.mouth_map import normalised, pixel_grid, warp
 from dubcli.models.lip_identity.config import NAMED_CONFIGS, PAPER, LipIdentityConfig
 from dubcli.models.lip_identity.lip_rendering import (
@@ -207,6 +208,20 @@ def test_reference_landmarks_and_their_order_matter_to_the_mouth() -> None:
         ]
     assert not torch.allclose(made[0], made[1], atol=1e-4)
     assert not torch.allclose(made[0], made[2], atol=1e-4)
+
+
+def test_fewer_pictures_than_references_are_used_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model, points = _model(TINY), _points(1).repeat(2, 1, 1)
+    references = ReferenceSet(
+        crops=torch.rand(1, 3, 104, 80).repeat(2, 1, 1, 1), points=points, frames=torch.zeros(2)
+    )
+    subject = Subject(references={"references": references}, neutral=torch.zeros(102, 3))
+    with torch.no_grad():
+        state = model.prepare(subject)
+    assert "Only 1 of the video's frames can serve as references, 2 are wanted" in caplog.text
+    assert model.facts(state) == {"references": 1, "reference_landmarks": 1}
 
 
 def test_the_papers_losses_are_sums_over_layers_and_sizes() -> None:

@@ -44,6 +44,7 @@ Images and lips are the same pictures, one role: an identity holds references of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -88,6 +89,7 @@ from dubcli.models.lip_identity.options import LipIdentityOptions
 from dubcli.models.lip_identity.person_state import PersonState
 from dubcli.models.lip_identity.reference_alignment import ReferenceAlignment
 
+_LOG = logging.getLogger(__name__)
 # The only role that references play.
 ROLE = "references"
 _LIP_POINTS = slice(OUTER.start, INNER.stop)
@@ -162,6 +164,13 @@ class LipIdentity(nn.Module):
     def prepare(self, subject: Subject) -> PersonState:
         """The person's references, encoded: as images, as lips, and as landmarks."""
         references = subject.references[ROLE]
+        wanted, different = len(references.points), _num_different(references.points)
+        if different < wanted:
+            _LOG.warning(
+                "Only %d of the video's frames can serve as references, %d are wanted.",
+                different,
+                wanted,
+            )
         half, quarter = self.encode_images(references.crops, references.points)
         return PersonState(
             pictures=references.crops,
@@ -214,8 +223,8 @@ class LipIdentity(nn.Module):
     def facts(self, state: PersonState) -> Mapping[str, object]:
         """How many different references there were."""
         return {
-            "references": len(state.points.unique(dim=0)),
-            "reference_landmarks": len(state.sets.unique(dim=0)),
+            "references": _num_different(state.points),
+            "reference_landmarks": _num_different(state.sets),
         }
 
     def predict_motion(self, window: ModelWindow, state: PersonState) -> Motion:
@@ -385,6 +394,11 @@ class LipIdentity(nn.Module):
         if rendering.attention is not None:
             fused = rendering.attention(fused, audio, has_audio)
         return put_back(face, fused, corners)
+
+
+def _num_different(rows: Tensor) -> int:
+    """How many different ones there are along the first dimension."""
+    return len(rows.unique(dim=0))
 
 
 def even_steps(available: int, num: int) -> Tensor:
