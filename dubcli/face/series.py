@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.core.types import F32, U8
 
@@ -16,7 +19,7 @@ class GrowingColumn:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type = np.float32) -> None:
-        self._data = np.empty((16, *shape), dtype)
+        self._data: NDArray[Any] = np.empty((16, *shape), dtype)
         self._length = 0
 
     def append(self, value: F32 | U8 | float) -> None:

@@ -29,9 +29,9 @@ from dubcli.face.neutral import rest_shape
 from dubcli.metrics.lips import lip_distance
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, texture_energy
 from dubcli.models.api import FaceGeometry, ModelWindow, Motion, OwnSpeech, ReferenceSet, Subject
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.conversion import to_images, to_tensor, whole_window
-from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.network import ROLE, IPTalker, ReferenceState
 from dubcli.pipeline.device import autocast
 from dubcli.training.data.mapped_array import opened
@@ -139,7 +139,8 @@ def _subject(model: IPTalker, clip: TrainClip, lent: Int, neutral: F32) -> Subje
     places = np.linspace(0, len(order) - 1, model.config.num_references)
     chosen = order[places.round().astype(np.int64)]
     crops = np.stack([clip.clip.crop(int(i)) for i in chosen])
-    seconds = float(clip.clip.steps[lent[-1]] - clip.clip.steps[lent[0]]) / float(STEPS_HZ)
+    num_steps = int(clip.clip.steps[lent[-1]]) - int(clip.clip.steps[lent[0]])
+    seconds = num_steps / float(STEPS_HZ)
     own = None
     if clip.is_in_step and seconds >= LEAST_SPEECH_S and "own_speech" in model.spec.needs:
         places = np.linspace(0, len(lent) - 1, min(_MOST_SPEECH, len(lent)))

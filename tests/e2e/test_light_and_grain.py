@@ -53,7 +53,8 @@ def matches(source: Path, output: Path, detector: FaceDetector) -> list[PictureM
     for number, before, after in pairs_of(source, output):
         if same_samples(before.frame, after.frame):
             continue
-        pictures = [shown.frame.to_ndarray(format="rgb24") for shown in (before, after)]
+        shown = [one.frame.to_ndarray(format="rgb24") for one in (before, after)]
+        pictures = [np.asarray(picture, np.uint8) for picture in shown]
         faces = [detector.detect(Frame(index=number, pts=number, image=x)) for x in pictures]
         marks = [face[0].landmarks for face in faces if face]
         match = match_of(pictures[0], pictures[1], marks[0], marks[-1])

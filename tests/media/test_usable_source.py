@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_a_pixel_format_that_changes_is_the_richest_one(tmp_path: Path) -> None:
 def test_webm_that_changes_size(tmp_path: Path) -> None:
     vp9 = ClipSpec(codec="libvpx-vp9", frames=FRAMES, options=("-deadline", "realtime"))
     clips = [
-        make_clip(tmp_path / f"{n}.webm", ClipSpec(**(vars(vp9) | {"size": size})))
+        make_clip(tmp_path / f"{n}.webm", replace(vp9, size=size))
         for n, size in enumerate(((64, 48), (128, 96)))
     ]
     path = tmp_path / "in.webm"

@@ -89,7 +89,7 @@ def test_no_more_is_put_on_where_the_patch_has_its_own(alpha: float) -> None:
     frame = picture(np.full((*SIZE, 3), 150, np.float32), noise(5, 8))
     own = picture(np.full((*SIZE, 3), 150, np.float32), noise(5, 8)).astype(np.float32)
     patch = smooth_patch(alpha)
-    grainy = FramePatch(x=0, y=0, rgb=own / 255, alpha=patch.alpha)
+    grainy = FramePatch(x=0, y=0, rgb=(own / 255).astype(np.float32), alpha=patch.alpha)
     result = shown(add_grain(grainy, frame, measured(frame), seed=1), frame).mean(2)
     assert 0.9 < fine(result)[50:].std() / fine(result)[:36].std() < 1.15
 

@@ -46,7 +46,7 @@ def test_a_green_mouth_becomes_one_of_the_pictures_own_colours(tone: str) -> Non
     assert palette is not None
     planes = cv2.cvtColor(source.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)
     planes[26:31, 9:21, 1:] += np.float32(0.06)
-    wrong = np.clip(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), 0, 1)
+    wrong = np.asarray(np.clip(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), 0, 1), np.float32)
     assert np.abs(chroma(wrong) - chroma(source)).max() > 10
     kept = keep_in_palette(wrong, palette)
     assert np.abs(chroma(kept) - chroma(source)).max() <= 7
@@ -59,7 +59,7 @@ def test_colours_that_the_picture_has_stay(tone: str) -> None:
     source = toned(face(), TONES[tone])
     palette = limited_palette(source, WHOLE)
     assert palette is not None
-    kept = keep_in_palette(source.astype(np.float32) / 255, palette)
+    kept = keep_in_palette((source / 255).astype(np.float32), palette)
     # Not the very last pixel: a picture clipped to one red has hardly a curve at its end.
     assert np.quantile(np.abs(kept * 255 - source), 0.99) <= 4
 

@@ -15,9 +15,10 @@ from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import Analysis
-from dubcli.preview.faces_seen import faces_seen, lip_motion
+from dubcli.preview.faces_seen import faces_seen
 from dubcli.preview.faces_sheet import frames_to_show
 from dubcli.preview.source_facts import is_variable
+from dubcli.sync.lip_motion import lip_motion
 from dubcli.sync.scorer import MouthClip, SyncScore
 
 NUM = 150
