@@ -29,9 +29,9 @@ from dubcli.face.neutral import rest_shape
 from dubcli.metrics.lips import lip_distance
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, texture_energy
 from dubcli.models.api import FaceGeometry, ModelWindow, Motion, OwnSpeech, ReferenceSet, Subject
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.conversion import to_images, to_tensor, whole_window
-from dubcli.models.iptalker.alignment import coefficients_of
 from dubcli.models.iptalker.network import ROLE, IPTalker, ReferenceState
 from dubcli.pipeline.device import autocast
 from dubcli.training.data.mapped_array import opened
