@@ -87,6 +87,9 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         WeightsError: Weights are missing, damaged or do not fit the identity.
     """
     config, began = job.config, time.perf_counter()
+    engine.use_threads(config.threads)
+    torch.manual_seed(config.seed)
+    models = _load_models(job, engine)
     speeches = tuple(
         _read_speech(voice, config, engine, scratch / f"recording-{number}.mka")
         for number, voice in enumerate(config.voices)
@@ -101,8 +104,6 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
     if lowered_db:
         note = f"The voices were made {lowered_db:.1f} dB quieter: together they would clip."
         levels = replace(levels, notes=(note, *levels.notes))
-    engine.use_threads(config.threads)
-    torch.manual_seed(config.seed)
     checked: dict[str, Any] = {entry.name: getattr(job, entry.name) for entry in fields(job)}
     checked["info"] = source.info
     said = [note for speech in speeches for note in speech.recording.notes]
@@ -113,7 +114,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
         driving=heard.audio,
         audio_s=speeches[longest].audio_s,
         levels=levels,
-        models=_load_models(job, engine),
+        models=models,
         input_notes=(*source.notes, *dict.fromkeys(said)),
     )
     if clock is not None:

@@ -1,4 +1,4 @@
-"""The bundled face beside a smaller mirror image of itself: which of the two is dubbed."""
+"""A face beside a smaller one of somebody else: which of the two is dubbed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from studio import (
     FACE_PX,
+    OTHER_PERSON,
     X264,
     dub_here,
     face_clip,
@@ -41,7 +42,7 @@ def _beside(path: Path, larger: str, frames: int, *options: str) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two speaking faces, and one of the two frozen, with and without the bundled sound."""
     folder = tmp_path_factory.mktemp("two")
-    _beside(folder / "both.mkv", "null", SHORT)
+    _beside(folder / "both.mkv", OTHER_PERSON, SHORT)
     sound = ("-map", "0:v", "-map", "0:a", "-c:a", "flac", *X264)
     _beside(folder / "frozen.mkv", FROZEN, LONG, *sound)
     ffmpeg("-i", folder / "frozen.mkv", "-c", "copy", "-an", folder / "mute.mkv")
@@ -67,9 +68,18 @@ def test_the_speaker_is_found_by_the_videos_own_sound(folder: Path, tmp_path: Pa
 
 
 def test_without_own_sound_the_largest_is_dubbed(folder: Path, tmp_path: Path) -> None:
-    report, told = _dub(folder, tmp_path, str(folder / "mute.mkv"))
+    report, told = _dub(folder, tmp_path, str(folder / "both.mkv"))
     assert (report["face"], report["face_reason"]) == (1, "the largest of 2")
     assert "dub: face 1 of 2: the largest of 2\n" in told
+
+
+def test_lips_that_move_come_before_a_larger_face_that_is_still(
+    folder: Path, tmp_path: Path
+) -> None:
+    report, told = _dub(folder, tmp_path, str(folder / "mute.mkv"))
+    reason = "the largest whose lips move; face 1 is larger and still"
+    assert (report["face"], report["face_reason"]) == (2, reason)
+    assert f"dub: face 2 of 2: {reason}\n" in told
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio import DEMO, face_clip, ffmpeg, speech, times
+from studio import DEMO, OTHER_PERSON, face_clip, ffmpeg, speech, times
 from typer.testing import CliRunner
 
 from dubcli.cli.app import app
@@ -52,8 +52,8 @@ def test_a_dub_uses_the_identity_and_reports_it(learned: Path, tmp_path: Path) -
 
 
 def test_of_two_faces_the_one_of_the_identity_is_dubbed(learned: Path, tmp_path: Path) -> None:
-    """A larger mirror image stands beside the person."""
-    beside = "[a]hflip,scale=240:240[l];[b]scale=180:180,pad=240:240:0:60[r];[l][r]hstack"
+    """Somebody larger stands beside the person."""
+    beside = f"[a]scale=240:240,{OTHER_PERSON}[l];[b]scale=180:180,pad=240:240:0:60[r];[l][r]hstack"
     face_clip(tmp_path / "clip.mp4", f"split[a][b];{beside}", frames=8)
     speech(tmp_path / "speech.wav", 0.3)
     words = ("--identity", learned, "-o", "out.mp4", "--device", "cpu", "--threads", 1)

@@ -140,9 +140,9 @@ def test_a_small_face_beside_a_large_one_has_a_number_and_a_voice(
     folder: Path, tmp_path: Path
 ) -> None:
     """The far detector sees it where the near one sees the other alone."""
-    small = FACE_PX * 2 // 5
-    corner = f"scale={small}:{small},{OTHER_PERSON},pad={FACE_PX}:{FACE_PX}:ow-iw:oh-ih:gray"
-    beside = f"split[a][b];[a]scale={FACE_PX}:{FACE_PX}[l];[b]{corner}[r];[l][r]hstack"
+    large, small = 2 * FACE_PX, FACE_PX * 3 // 5
+    corner = f"scale={small}:{small},{OTHER_PERSON},pad={large}:{large}:ow-iw:oh-ih:gray"
+    beside = f"split[a][b];[a]scale={large}:{large}[l];[b]{corner}[r];[l][r]hstack"
     video = face_clip(tmp_path / "corner.mkv", beside, frames=FRAMES)
     voices = (Voice("1", folder / "speech.wav"), Voice("2", folder / "late.wav"))
     output = tmp_path / "out.mkv"

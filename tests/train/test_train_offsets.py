@@ -186,11 +186,11 @@ def test_what_cannot_be_told_changes_nothing() -> None:
 def _prepared(folder: Path, judge: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A set of one made clip as `dub prepare` writes it."""
 
-    def load(role: str, device: torch.device) -> Any:
+    def load(role: str, device: torch.device, manifest: object) -> Any:
         assert role == "train"
         return judge
 
-    def made(source: object, form: object) -> PreparedClip:
+    def made(source: object, form: object, engine: object) -> PreparedClip:
         return made_clip(1)
 
     monkeypatch.setattr(SyncScorer, "load", load)

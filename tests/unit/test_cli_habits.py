@@ -113,7 +113,7 @@ def _complete(words: str) -> list[str]:
     ("words", "offered"),
     [
         ("dub mod", {"models"}),
-        ("dub --au", {"--audio", "--audio-offset"}),
+        ("dub --au", {"--audio", "--audio-offset", "--audio-stream"}),
         ("dub clip.mp4 --keep", {"--keep-silent-frames"}),
         ("dub clip.mp4 --sync-mode b", {"bounce"}),
         ("dub clip.mp4 --progress ", {"auto", "bar", "plain", "jsonl", "none"}),
@@ -157,6 +157,7 @@ PANELS = [
     "Output",
     "Marks",
     "How it runs",
+    "Options of iptalker, lip-identity",
     "Options of iptalker",
     "Other",
 ]

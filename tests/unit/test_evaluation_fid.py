@@ -154,7 +154,7 @@ def test_features_are_those_of_scored_frames_of_result_and_source(
         shade = 51 if path.name == "result.mp4" else 102
         return np.full((len(wanted), *size, 3), shade, np.uint8)
 
-    monkeypatch.setattr(perceptual, "_chosen", frames)
+    monkeypatch.setattr(perceptual, "chosen_cuts", frames)
     source: Any = SimpleNamespace(
         clip=SimpleNamespace(path=Path("clip.mp4")),
         alignment=SimpleNamespace(frame_to_crop=np.zeros((60, 2, 3))),

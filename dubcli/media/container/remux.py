@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dubcli.core.errors import EncodeError, FfmpegError
+from dubcli.core.errors import EncodeError, FfmpegError, MediaError
 from dubcli.core.types import MediaInfo, SourceStream
 from dubcli.media.container.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
 from dubcli.media.container.formats import (
@@ -153,9 +153,19 @@ def remux(
         container=container,
         metadata=metadata or {},
     )
+    _require_inputs(job)
     _write_with_covers(job, [copy.stream for copy in others if copy.encoder == ATTACH], output)
     notes = (*_clock_notes(job, output, source_name or source_info.path), *said, *stream_notes)
     return Muxed(notes=notes, lowered_db=arranged.lowered_db)
+
+
+def _require_inputs(job: RemuxJob) -> None:
+    """Ffmpeg would say that something is missing, and not what."""
+    for path in (job.picture_path, job.audio_path, job.source_path):
+        if not path.exists():
+            raise MediaError(
+                f"'{path}' is no longer there.", "Put it back, then run the same command again."
+            )
 
 
 def _write_with_covers(job: RemuxJob, attached: Sequence[SourceStream], output: Path) -> None:

@@ -117,7 +117,7 @@ def join_tracks(tracks: Sequence[FaceTrack]) -> FaceTrack:
         shot=np.cumsum(changes),
         reasons=tuple(tracks[number].reasons[frame] for frame, number in enumerate(source)),
         sharpness=pick("sharpness"),
-        light=pick("light"),
+        light=pick("light") if _have_light(tracks) else tracks[0].light[:0],
     )
 
 
@@ -139,8 +139,15 @@ def chain_tracks(tracks: Sequence[FaceTrack]) -> FaceTrack:
         ),
         reasons=tuple(reason for track in tracks for reason in track.reasons),
         sharpness=chained("sharpness"),
-        light=chained("light"),
+        light=chained("light")
+        if all(len(track.light) for track in tracks)
+        else tracks[0].light[:0],
     )
+
+
+def _have_light(tracks: Sequence[FaceTrack]) -> bool:
+    """Whether light was sampled in all of them."""
+    return all(len(track.light) == len(track) for track in tracks)
 
 
 def _alike(one: Appearance, other: Appearance) -> float:
