@@ -3,7 +3,8 @@
 * `--train SET`: each variation is trained from nothing at half size, `--minutes` of one thread's
   processor time each: full, no alignment, no lip module, no audio attention, a flow that does not
   see the occluded face; and of the landmark generator, with and without reference landmarks.
-* `--weights NAME`: the numbers of references vary in use only: N = 1, 2, 4, 8 and N_lip = 1, 3, 5.
+* `--weights NAME`: the numbers of references vary in use only: N = 1, 2, 4, 8 and N_lip = 1, 3, 5;
+  and the landmark generator with and without the person's landmarks.
 
 Pictures are scored on the clips of `--dev` with true landmarks, in the generated part of the mouth,
 twice: with references of the same part of the clip, at least eight frames away, and with those of
@@ -65,6 +66,10 @@ IN_USE = {
 }
 
 
+# Mouths by sound, with the person's own reference landmarks or with none.
+SHOWN = {"mouths, references shown": True, "mouths, none shown": False}
+
+
 def main() -> None:
     """Train or take the networks, score them, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -84,6 +89,14 @@ def main() -> None:
                 print(_line(name, rows[name]), flush=True)
     if job.weights is not None:
         model: Any = load_model(job.weights, "cpu")[0]
+        heard = [clip for clip in dev if clip.has_audio]
+        for name, is_shown in SHOWN.items():
+            if job.only is None or name in job.only:
+                rows[name] = {
+                    clip.clip_id: score_opening_by_sound(model, clip, is_shown=is_shown)
+                    for clip in heard
+                }
+                print(_line(name, rows[name]), flush=True)
         for name, counts in IN_USE.items():
             if job.only is None or name in job.only:
                 rows[name] = {clip.clip_id: score_mouths(model, clip, counts) for clip in dev}
@@ -139,12 +152,16 @@ def _run_config(job: argparse.Namespace, stage: str, steps: int, output: Path) -
 
 
 @torch.no_grad()
-def score_opening_by_sound(model: LipIdentity, clip: TrainClip) -> Scores:
-    """r of the opening, its spread over the true one, and the error of its mean, spreads."""
+def score_opening_by_sound(model: LipIdentity, clip: TrainClip, *, is_shown: bool = True) -> Scores:
+    """r of the opening, its spread over the true one, and the error of its mean, spreads.
+
+    Reference landmarks are of the whole clip, so they tell its mean and spread.
+    """
     frames, gap = clip.frames[:MOST_FRAMES], opening_basis(model.basis)
     every = _coefficients(model, clip, clip.frames)
     order = (every @ gap).argsort()
     sets = every[order[even_steps(len(order), model.config.num_landmark_sets)]]
+    sets = sets if is_shown else torch.zeros_like(sets)
     audio = torch.from_numpy(
         audio_windows(clip, frames, model.landmarks.width, kind=model.config.audio_kind)
     )
@@ -175,14 +192,23 @@ def score_mouths(model: LipIdentity, clip: TrainClip, counts: tuple[int, int]) -
     first, second = (replace(clip, frames=x) for x in (clip.frames[:half], clip.frames[half:]))
     near, far = _Scored(), _Scored()
     for index in range(SAMPLES):
-        near.add(model, _batch(model, clip, clip, index, counts))
-        far.add(model, _batch(model, first, second, index, counts))
+        near.add(model, sample_of(model, clip, clip, index, counts))
+        far.add(model, sample_of(model, first, second, index, counts))
     return {f"near_{key}": value for key, value in near.means().items()} | {
         f"far_{key}": value for key, value in far.means().items()
     }
 
 
-def _batch(
+@torch.no_grad()
+def scores_of(model: LipIdentity, batches: list[dict[str, Any]]) -> Scores:
+    """PSNR and texture of some samples."""
+    scored = _Scored()
+    for batch in batches:
+        scored.add(model, batch)
+    return scored.means()
+
+
+def sample_of(
     model: LipIdentity, targets: TrainClip, lending: TrainClip, index: int, counts: tuple[int, int]
 ) -> dict[str, Any]:
     """A sample of one clip, whose references may be of another."""
