@@ -76,7 +76,8 @@ def _both(folder: Path, left: str = "a.wav", right: str = "b.wav") -> tuple[Voic
 def _halves(path: Path) -> list[list[np.ndarray]]:
     """Luma of the left and of the right half of each frame."""
     planes = [samples(shown.frame)[0] for shown in pictures(path)]
-    return [[plane[:, LEFT], plane[:, RIGHT]] for plane in planes]
+    half = planes[0].shape[1] // 2
+    return [[plane[:, :half], plane[:, half:]] for plane in planes]
 
 
 def _moved(source: Path, output: Path) -> set[tuple[bool, bool]]:
