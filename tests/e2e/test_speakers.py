@@ -33,7 +33,6 @@ from dubcli.pipeline.run import dub
 SMALL_PX = FACE_PX * 3 // 4
 FRAMES, SHOT = 12, 10
 RATE = 24_000
-LEFT, RIGHT = slice(0, FACE_PX), slice(FACE_PX, 2 * FACE_PX)
 
 
 def _recording(
