@@ -44,7 +44,8 @@ from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.own_skin import mouth_share
 from dubcli.models.common.render_samples import RenderSamples
-from dubcli.models.iptalker.geometry_task import half_size, random_references, reference_boxes
+from dubcli.models.common.stage_parts import half_size
+from dubcli.models.iptalker.geometry_task import random_references, reference_boxes
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
 from dubcli.models.iptalker.offsets import MAX_LAG_FRAMES, lag_of, predicted_opening

@@ -32,7 +32,8 @@ from dubcli.core.types import Int
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
 from dubcli.models.common.own_skin import mouth_share
 from dubcli.models.common.render_samples import RenderSamples, Variation
-from dubcli.models.lip_identity.config import LipIdentityConfig, half_size
+from dubcli.models.common.stage_parts import half_size
+from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.lip_render_task import (
     LipBatches,
     render_lip_scene,

@@ -17,14 +17,14 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from picture_scores import put_back_landmarks
 
 from dubcli.core.errors import DubError
-from dubcli.core.types import F32, U8, Frame, Int
+from dubcli.core.types import F32, U8, Int
 from dubcli.face.detect import VideoFaceDetector, open_detector
-from dubcli.face.landmarks import LIPS_OUTER, NUM_KEPT, SPEAKING, mouth_open
+from dubcli.face.landmarks import LIPS_OUTER, SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.metrics.lips import lip_distance
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, texture_energy
@@ -35,7 +35,7 @@ from dubcli.models.conversion import to_images, to_tensor, whole_window
 from dubcli.models.iptalker.network import ROLE, IPTalker, ReferenceState
 from dubcli.pipeline.device import autocast
 from dubcli.training.data.mapped_array import opened
-from dubcli.training.data.prepared_clip import STEPS_HZ, without_margin
+from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import TrainClip, audio_windows, load_clips, with_sound
 from dubcli.weights.load import load_entry
 from dubcli.weights.manifest import load_manifest
@@ -196,17 +196,9 @@ def _rendered(model: IPTalker, window: ModelWindow, motion: Motion, state: Refer
 
 
 def _landmarks(detector: VideoFaceDetector, clip: TrainClip, frames: Int, pictures: U8) -> F32:
-    """Kept points that a detector finds once a picture is put back; NaN without a face."""
+    """As `put_back_landmarks`, with no face followed from elsewhere."""
     detector.reset()
-    found = np.full((len(frames), NUM_KEPT, 3), np.nan, np.float32)
-    for number, (index, picture) in enumerate(zip(frames.tolist(), pictures, strict=True)):
-        whole = clip.clip.picture(index).copy()
-        place = without_margin(whole)
-        place[:] = cv2.resize(picture, place.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        faces = detector.detect(Frame(index=number, pts=number, image=whole))
-        if faces:
-            found[number] = max(faces, key=lambda face: float(face.box[3] - face.box[1])).landmarks
-    return found
+    return put_back_landmarks(detector, clip, frames, pictures)
 
 
 def _texture(clip: TrainClip, pictures: U8, seen: F32) -> float:

@@ -55,7 +55,9 @@ def score_dubbed(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     both = list(zip(made, real, strict=True))
     detector = open_detector()
     try:
-        seen, true = (_landmarks(detector, clip, frames, pictures) for pictures in (made, real))
+        seen, true = (
+            put_back_landmarks(detector, clip, frames, pictures) for pictures in (made, real)
+        )
     finally:
         detector.close()
     return {
@@ -92,7 +94,7 @@ def _references(clip: TrainClip, num: int) -> Int:
     return order[np.linspace(0, len(order) - 1, num).round().astype(np.int64)]
 
 
-def _landmarks(detector: FaceDetector, clip: TrainClip, frames: Int, pictures: U8) -> F32:
+def put_back_landmarks(detector: FaceDetector, clip: TrainClip, frames: Int, pictures: U8) -> F32:
     """Kept points that a detector finds once a picture is put back; NaN without a face."""
     found = np.full((len(frames), NUM_KEPT, 3), np.nan, np.float32)
     for number, (index, picture) in enumerate(zip(frames.tolist(), pictures, strict=True)):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dubcli.core.errors import ConfigError, TrainingError
-from dubcli.models.iptalker.geometry_task import half_size
+from dubcli.models.common.stage_parts import half_size
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.training.checkpoint import TrainState, save_checkpoint
 from dubcli.training.export import export_weights, main

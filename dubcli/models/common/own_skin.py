@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dubcli.models.api import DetailWarp, Patches
 from dubcli.models.common.masks import SPEAKING
 from dubcli.models.common.mouth_map import (
     OUTER,
@@ -18,6 +21,25 @@ from dubcli.models.common.mouth_map import (
 
 # The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
 _LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
+
+
+class Generated(Protocol):
+    """A generated box, and how its references were warped and mixed."""
+
+    @property
+    def rgb(self) -> Tensor:
+        """Shape (T, 3, h, w), [0, 1]."""
+        ...
+
+    @property
+    def grid(self) -> Tensor:
+        """Where each reference was sampled. Shape (T, N, h, w, 2)."""
+        ...
+
+    @property
+    def weights(self) -> Tensor:
+        """Share of each reference. Shape (T, N, h, w)."""
+        ...
 
 
 def own_skin_field(
@@ -43,6 +65,48 @@ def own_skin_field(
     field = resize_grid(moved, height, width)[:, 0]
     pixels = pixel_grid(height, width, 1, (0, 0)).to(field)
     return normalised(pixels + field, (height, width))
+
+
+def own_background(
+    crops: Tensor, landmarks: Tensor, speaking: Tensor, unit_px: float
+) -> tuple[Tensor, Tensor]:
+    """The field of `own_skin_field`, and the crops (T, 3, H, W) sampled by it."""
+    field = own_skin_field(landmarks, speaking, crops.shape[-2:], unit_px)
+    return field, functional.grid_sample(crops, field, padding_mode="border", align_corners=False)
+
+
+def within_own_skin(
+    generated: Generated,
+    crops: Tensor,
+    background: Tensor,
+    speaking: Tensor,
+    field: Tensor,
+    *,
+    top: int,
+    unit_px: float,
+) -> Patches:
+    """A generated mouth within the frame's own skin, with the fine detail of both.
+
+    Args:
+        generated: The mouth, on the box that begins at row `top`.
+        crops: Shape (T, 3, H, W).
+        background: Them, deformed to the new jaw. Shape (T, 3, H, W).
+        speaking: The new mouth's speaking points, crop px. Shape (T, S, 2).
+        field: Where the background comes from. Shape (T, H, W, 2).
+        top: First row of the box.
+        unit_px: One inter-ocular distance, px.
+    """
+    box = (top, crops.shape[2], 0, crops.shape[3])
+    share = mouth_share(speaking, box, unit_px)
+    rgb = share[:, None] * generated.rgb + (1 - share[:, None]) * background[:, :, top:]
+    detail = DetailWarp(
+        grid=generated.grid,
+        weights=equal_energy(generated.weights) * share[:, None],
+        source_grid=field[:, top:],
+        source_weight=1 - share,
+        box=box,
+    )
+    return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
 
 def mouth_share(speaking: Tensor, box: tuple[int, int, int, int], unit_px: float) -> Tensor:

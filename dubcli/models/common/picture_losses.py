@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dubcli.core.types import U8
 from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_map import INNER, OUTER, draw_mouth, pixel_grid
-from dubcli.training.losses.discriminators import Adversary, cut_mouths
+from dubcli.models.conversion import to_images
+from dubcli.training.losses.discriminators import Adversary, cut_mouths, ramp
 from dubcli.training.losses.pictures import (
     edge_features,
     perceptual_loss,
@@ -29,6 +33,30 @@ _MOUTH_WEIGHT = 4.0
 _TEXTURE_WINDOW = 0.2
 _MOUTH_SURROUNDINGS = 0.2
 _LIPS = slice(OUTER.start, INNER.stop)
+
+
+def total_loss(weights: LossWeights, losses: Mapping[str, Tensor], step: int) -> Tensor:
+    """Losses weighted by their λ; what a discriminator says comes in slowly."""
+    share = {"gan": ramp(step), "matching": ramp(step)}
+    terms = [
+        getattr(weights, name) * share.get(name, 1.0) * value for name, value in losses.items()
+    ]
+    return torch.stack(terms).sum()
+
+
+def preview_row(out: RenderedBox, targets: Tensor, top: int) -> U8:
+    """Masked source, warped references, result and truth of two frames side by side.
+
+    Args:
+        out: The repainted box.
+        targets: Real crops, [0, 1]. Shape (T, 3, H, W), two frames at least.
+        top: First row of the box.
+    """
+    hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
+    warped, made = targets.clone(), targets.clone()
+    warped[:, :, top:], made[:, :, top:] = out.warped, out.rgb
+    row = torch.cat([hidden[:2], warped[:2], made[:2], targets[:2]])
+    return np.concatenate(list(to_images(row)), 1)
 
 
 class RenderedBox(Protocol):

@@ -6,6 +6,7 @@ run sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -280,3 +281,21 @@ def _jitter_pose(
         rotation = flip @ rotation @ flip
         translation[:, 0] = clip.size[1] - 1 - translation[:, 0]
     return clip.scale[frames] * zoom, rotation, translation
+
+
+def coefficient_noise(
+    spread: float, shape: tuple[int, int], seed: int, numbers: Sequence[int]
+) -> F32:
+    """Noise on the mouth coefficients of some samples, the same for a sample in every run.
+
+    Args:
+        spread: Its standard deviation.
+        shape: Frames of a sample, and coefficients.
+        seed: Of the run.
+        numbers: Of the samples.
+
+    Returns:
+        Shape (B, T, P).
+    """
+    drawn = [np.random.default_rng((seed, number, 1)).standard_normal(shape) for number in numbers]
+    return (spread * np.stack(drawn)).astype(np.float32)

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, Int
 from dubcli.models.api import Motion
-from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
-from dubcli.models.common.render_samples import Variation
+from dubcli.models.common.person_learning import person_variation, true_coefficients, widening
 from dubcli.models.iptalker.losses import PERSON_LOSSES
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
@@ -26,14 +25,7 @@ from dubcli.training.data.train_clips import TrainClip, audio_windows
 from dubcli.training.device_utils import device_of, evaluating
 from dubcli.training.stage import MODEL, Optimization, PersonSetup, Task
 
-# What of a spread that pictures do not show is made up for (all of it costs 0.5 dB, this much 0.2),
-# and its limits.
-_WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
 _BATCH = 64
-# One person varies less than all people: the camera's frame, not the light or the side.
-_JITTER = 0.5
-# More makes pictures distrust their landmarks: mouths open less.
-_NOISE = 0.05
 
 
 class IPTalkerAdapter:
@@ -66,13 +58,7 @@ class IPTalkerAdapter:
             joint=setup.learn_sound,
             weights=PERSON_LOSSES,
             frozen=FrozenNetworks(sync=sync),
-            variation=Variation(
-                jitter=_JITTER,
-                is_mirrored=False,
-                is_coloured=False,
-                noise=_NOISE,
-                references=setup.references,
-            ),
+            variation=person_variation(setup.references),
         )
 
     def learned_names(self, task: Task) -> list[str]:
@@ -97,13 +83,7 @@ class IPTalkerAdapter:
         """The mouths of some frames on the model's basis."""
         device = device_of(model)
         neutral = torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(device)
-        return model.motion_of(_true(model, clip, frames), neutral)
-
-
-def _true(model: IPTalker, clip: TrainClip, frames: Int) -> Tensor:
-    """Coefficients of the mouths that a clip shows. Shape (T, P)."""
-    mouth_offset = torch.from_numpy(clip.mouth_offset[frames].astype(np.float32))
-    return coefficients_of(mouth_offset.to(device_of(model)), model.alignment.basis)
+        return model.motion_of(true_coefficients(clip, frames, model.alignment.basis), neutral)
 
 
 def set_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
@@ -119,7 +99,12 @@ def set_mouth(model: IPTalker, clips: list[TrainClip]) -> bool:
     if not heard:
         return False
     predicted = np.concatenate([_predicted(model, clip) for clip in heard])
-    true = np.concatenate([_true(model, clip, clip.frames).cpu().numpy() for clip in heard])
+    true = np.concatenate(
+        [
+            true_coefficients(clip, clip.frames, model.alignment.basis).cpu().numpy()
+            for clip in heard
+        ]
+    )
     seconds = sum(len(clip.frames) * _frame_s(clip) for clip in heard)
     basis = model.alignment.basis.cpu().numpy()
     opening = basis[:, INNER_BOTTOM, 1] - basis[:, INNER_TOP, 1]
@@ -139,7 +124,7 @@ def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
     heard = [clip for clip in clips if clip.has_audio and len(clip.frames)]
     if not heard or not shown > 0:
         return
-    factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
+    factor = widening(shown)
     mean = np.concatenate([_predicted(model, clip) for clip in heard]).mean(0)
     _fold(model, factor, (1 - factor) * mean)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from dubcli.core.types import F32, U8, Int
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
+from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
@@ -20,9 +21,7 @@ from dubcli.training.batches import BatchSize, as_pictures, resize_pictures, sta
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import (
     TrainClip,
-    audio_range,
     audio_stretch,
-    fit_basis,
     frames_of_run,
     heard_share,
     hide_stretch,
@@ -62,14 +61,8 @@ class GeometryRun:
 
 def prepare_model(model: IPTalker, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    encoder = model.alignment.audio_encoder
-    if bool((encoder.spread == 1).all()) and any(clip.has_audio for clip in clips):
-        mean, spread = audio_range(clips, model.config.audio_kind)
-        encoder.mean.copy_(torch.from_numpy(mean))
-        encoder.spread.copy_(torch.from_numpy(spread))
-    if not bool(model.alignment.basis.abs().sum() > 0):
-        basis = fit_basis(clips, model.config.num_coefficients)
-        model.alignment.basis.copy_(torch.from_numpy(basis))
+    fit_audio_range([model.alignment.audio_encoder], clips, model.config.audio_kind)
+    fit_mouth_basis(model.alignment.basis, clips)
 
 
 class GeometryBatches(Dataset[Batch]):
@@ -201,8 +194,3 @@ def reference_boxes(model: IPTalker, references: Tensor) -> Tensor:
     config = model.config
     pictures = as_pictures(references)
     return resize_pictures(pictures, config.height / pictures.shape[2])[:, :, config.visual_row :]
-
-
-def half_size(config: IPTalkerConfig) -> IPTalkerConfig:
-    """The same network on crops of half the size, for a quick first stage."""
-    return replace(config, height=config.height // 2, width=config.width // 2)

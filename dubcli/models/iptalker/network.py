@@ -59,7 +59,6 @@ from torch.nn import functional
 from dubcli.models.api import (
     AudioSpec,
     CropSpec,
-    DetailWarp,
     ModelSpec,
     ModelWindow,
     Motion,
@@ -84,7 +83,7 @@ from dubcli.models.common.mouth_map import (
     shape_distance,
     warp,
 )
-from dubcli.models.common.own_skin import equal_energy, mouth_share, own_skin_field
+from dubcli.models.common.own_skin import own_background, within_own_skin
 from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
@@ -258,13 +257,18 @@ class IPTalker(nn.Module):
         motion = motion.rows(window.emit)
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(window.emit).place(motion.points)
-            field = own_skin_field(landmarks, speaking, crops.shape[-2:], self.config.unit_px)
-            background = functional.grid_sample(
-                crops, field, padding_mode="border", align_corners=False
-            )
+            field, background = own_background(crops, landmarks, speaking, self.config.unit_px)
         code = self.coefficient_code(self._coefficients_of(motion, window.geometry.neutral))
         out = self.warp_and_inpaint(crops, background, landmarks, speaking, code, state, sharp=True)
-        return self._laid_together(crops, background, speaking, field, out)
+        return within_own_skin(
+            out,
+            crops,
+            background,
+            speaking,
+            field,
+            top=self.config.top,
+            unit_px=self.config.unit_px,
+        )
 
     def _coefficients_of(self, motion: Motion, neutral: Tensor) -> Tensor:
         """Coefficients (T, P) of a motion; of another model's by least squares on the basis."""
@@ -273,23 +277,6 @@ class IPTalker(nn.Module):
         basis = self.alignment.basis.flatten(1)
         offset = (motion.points - neutral).flatten(1)
         return torch.linalg.lstsq(basis.T, offset.T).solution.T
-
-    def _laid_together(
-        self, crops: Tensor, background: Tensor, speaking: Tensor, field: Tensor, out: Rendered
-    ) -> Patches:
-        """The generated mouth within the frame's own skin, deformed to the new jaw."""
-        top = self.config.top
-        box = (top, self.config.height, 0, self.config.width)
-        share = mouth_share(speaking, box, self.config.unit_px)
-        rgb = share[:, None] * out.rgb + (1 - share[:, None]) * background[:, :, top:]
-        detail = DetailWarp(
-            grid=out.grid,
-            weights=equal_energy(out.weights) * share[:, None],
-            source_grid=field[:, top:],
-            source_weight=1 - share,
-            box=box,
-        )
-        return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
     def coefficients(self, audio: Tensor, tokens: Tensor) -> Tensor:
         """Mouth coefficients (T, P), averaged over small shifts of the audio window.

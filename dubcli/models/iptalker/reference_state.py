@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dubcli.core.errors import IdentityError
+from dubcli.models.common.stored_state import fitting_tensors
 from dubcli.models.iptalker.speaker_style import SpeakerStyle
+
+_DIMENSIONS = {"features": 4, "points": 3, "tokens": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,7 @@ class ReferenceState:
 
     def tensors(self) -> dict[str, Tensor]:
         """All but the pictures, contiguous and without gradients."""
-        kept = {"features": self.features, "points": self.points, "tokens": self.tokens}
-        return {name: value.detach().contiguous() for name, value in kept.items()}
+        return {name: getattr(self, name).detach().contiguous() for name in _DIMENSIONS}
 
     @staticmethod
     def from_tensors(
@@ -48,16 +49,9 @@ class ReferenceState:
         Raises:
             IdentityError: Names or shapes do not fit.
         """
-        axes = {name: value.ndim for name, value in tensors.items()}
-        fits = axes == {"features": 4, "points": 3, "tokens": 2}
-        fits = fits and all(len(value) == len(pictures) for value in tensors.values())
-        fits = fits and all(tensors[name].shape[1] == size for name, size in sizes.items())
-        if not fits:
-            raise IdentityError(
-                "The encoded references of the identity do not fit this network.",
-                "Learn it again with dub finetune.",
-            )
-        placed = {name: value.to(pictures) for name, value in tensors.items()}
+        placed = fitting_tensors(
+            tensors, pictures, axes=_DIMENSIONS, sizes=sizes, of_pictures=_DIMENSIONS
+        )
         return ReferenceState(
             pictures=pictures,
             features=placed["features"],

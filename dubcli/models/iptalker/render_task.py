@@ -17,11 +17,9 @@ from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.api import FaceGeometry
 from dubcli.models.common.batch_scene import batch_geometry, scale_points
 from dubcli.models.common.loss_weights import LossWeights
-from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_basis import coefficients_of, point_loss
-from dubcli.models.common.picture_losses import PictureLosses
-from dubcli.models.common.render_samples import RenderSamples, Variation
-from dubcli.models.conversion import to_images
+from dubcli.models.common.picture_losses import PictureLosses, preview_row, total_loss
+from dubcli.models.common.render_samples import RenderSamples, Variation, coefficient_noise
 from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker, ReferenceState, Rendered
@@ -30,7 +28,7 @@ from dubcli.sync.network import SyncExpert
 from dubcli.training.batches import BatchSize, as_batch, as_pictures, resize_pictures, stacked
 from dubcli.training.data.train_clips import TrainClip, with_sound
 from dubcli.training.device_utils import device_of, evaluating
-from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator, ramp
+from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator
 from dubcli.training.stage import MODEL, Batch, Optimization
 
 # The module and optimizer of the discriminator, and the column of its loss in the log.
@@ -105,13 +103,9 @@ class RenderBatches(Dataset[Batch]):
     def of(self, numbers: list[int]) -> dict[str, Any]:
         """The batch of these samples, without a run."""
         shape = (self._size.frames, self._num_coefficients)
-        noises = [
-            np.random.default_rng((self._size.seed, number, 1)).standard_normal(shape)
-            for number in numbers
-        ]
-        noise = self._noise * np.stack(noises)
+        noise = coefficient_noise(self._noise, shape, self._size.seed, numbers)
         batch = stacked([self._samples[number] for number in numbers])
-        return batch | {"noise": noise.astype(np.float32)}
+        return batch | {"noise": noise}
 
 
 class RenderTask:
@@ -200,12 +194,7 @@ class RenderTask:
         if geometry is not None:
             totals["geometry"] = geometry
         totals |= self._sync_losses(batch)
-        share = {"gan": ramp(step), "matching": ramp(step)}
-        terms = [
-            getattr(self._weights, name) * share.get(name, 1.0) * value
-            for name, value in totals.items()
-        ]
-        totals["loss"] = torch.stack(terms).sum()
+        totals["loss"] = total_loss(self._weights, totals, step)
         return totals
 
     def _sync_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -242,12 +231,7 @@ class RenderTask:
             with evaluating(self._model):
                 scene = set_scene(self._model, batch)
                 out, _ = self._forward(batch, scene)
-            targets = scene.targets
-            hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
-            warped, made = targets.clone(), targets.clone()
-            warped[:, :, top:], made[:, :, top:] = out.warped, out.rgb
-            row = torch.cat([hidden[:2], warped[:2], made[:2], targets[:2]])
-            rows.append(np.concatenate(list(to_images(row)), 1))
+            rows.append(preview_row(out, scene.targets, top))
         return np.concatenate(rows)
 
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.common.stage_parts import (
+    adam_w,
+    batch_size,
+    half_size,
+    loss_settings,
+    loss_weights,
+    mouth_critic,
+    needs_of,
+    perceptual_network,
+    require_same_basis,
+    require_same_network,
+)
 from dubcli.models.iptalker.adapt import IPTalkerAdapter
 from dubcli.models.iptalker.config import NAMED_CONFIGS, IPTalkerConfig
-from dubcli.models.iptalker.geometry_task import GeometryTask, half_size
+from dubcli.models.iptalker.geometry_task import GeometryTask
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.sync.network import SyncExpert
 from dubcli.sync.scorer import SyncScorer
-from dubcli.training.batches import BatchSize
 from dubcli.training.device_utils import device_of
-from dubcli.training.losses.discriminators import MouthDiscriminator
-from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
-from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import (
     Assembled,
-    DataNeeds,
-    Optimization,
     Recipe,
     Stage,
     StageConfig,
@@ -37,9 +42,8 @@ from dubcli.training.stage import (
 )
 
 _ALIGNMENT, _BASIS = "alignment.", "alignment.basis"
-_BASIS_TOLERANCE = 1e-6
-# The network is convolutional: its parts may be trained on crops of different size.
-_FREE_FIELDS = ("height", "width")
+# Of the discriminator's Adam.
+_CRITIC_BETA = 0.99
 
 
 def _check(config: IPTalkerConfig, stage: str) -> None:
@@ -51,84 +55,35 @@ def _check(config: IPTalkerConfig, stage: str) -> None:
         )
 
 
-def _needs(*, has_sound: bool) -> Callable[[IPTalkerConfig], DataNeeds]:
-    def needs(config: IPTalkerConfig) -> DataNeeds:
-        return DataNeeds(
-            size=(config.height, config.width),
-            features=(config.audio_kind,),
-            has_sound=has_sound,
-        )
-
-    return needs
-
-
-def _render_settings(config: TrainConfig, before: Mapping[str, str] | None) -> dict[str, str]:
-    """Which losses, and which features they compare."""
-    name = config.losses or "default"
-    known = None if before is None else before.get("perceptual")
-    return {
-        "losses": name,
-        "perceptual": choose_features(config.perceptual, LOSS_PRESETS[name], known),
-    }
-
-
-def _batch_size(config: TrainConfig) -> BatchSize:
-    return BatchSize(seed=config.seed, clips=config.batch_clips, frames=config.frames_per_clip)
-
-
-def _optimization(parameters: list[nn.Parameter], config: TrainConfig) -> Optimization:
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
-    )
-    return Optimization(optimizer=optimizer, schedule=CosineSchedule(peak=config.learning_rate))
-
-
-def _critic(config: TrainConfig, device: torch.device) -> tuple[MouthDiscriminator, Optimization]:
-    net = MouthDiscriminator().to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=(0.5, 0.99))
-    schedule = CosineSchedule(peak=config.learning_rate)
-    return net, Optimization(optimizer=optimizer, schedule=schedule)
-
-
 def _geometry(setup: StageSetup) -> Task:
     model, clips = setup.model, setup.clips
     if setup.started:
         # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
         clips = correct_offsets(model, clips)
-    optimization = _optimization(GeometryTask.trained(model), setup.config)
-    return GeometryTask(model, clips, _batch_size(setup.config), optimization)
+    optimization = adam_w(GeometryTask.trained(model), setup.config)
+    return GeometryTask(model, clips, batch_size(setup.config), optimization)
 
 
 def _pictures(*, joint: bool) -> Callable[[StageSetup], Task]:
     def task(setup: StageSetup) -> Task:
         model, config = setup.model, setup.config
-        device, weights = device_of(model), _weights(setup)
-        uses_vgg = setup.settings["perceptual"] == PART
-        sentence = told(setup.settings["perceptual"], weights)
-        if sentence:
-            setup.note(sentence)
+        weights = loss_weights(setup, LOSS_PRESETS)
         frozen = FrozenNetworks(
-            vgg=require_vgg19(device, config.perceptual) if uses_vgg else None,
+            vgg=perceptual_network(setup, weights),
             sync=_sync_expert(setup, weights) if joint else None,
         )
         return RenderTask(
             model,
             setup.clips,
-            _batch_size(config),
-            _optimization(RenderTask.trained(model, joint), config),
+            batch_size(config),
+            adam_w(RenderTask.trained(model, joint), config),
             joint=joint,
             weights=weights,
             frozen=frozen,
-            critic=_critic(config, device) if weights.gan else None,
+            critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
         )
 
     return task
-
-
-def _weights(setup: StageSetup) -> LossWeights:
-    if isinstance(setup.losses, LossWeights):
-        return setup.losses
-    return LOSS_PRESETS[setup.settings["losses"]]
 
 
 def _sync_expert(setup: StageSetup, weights: LossWeights) -> SyncExpert | None:
@@ -177,12 +132,7 @@ def _with_alignment(first: Trained, other: Trained) -> dict[str, Tensor]:
             f"'{first.path}' and '{other.path}' hold different tensors.",
             "Train both with the same --preset.",
         )
-    gap = float((first.tensors[_BASIS] - other.tensors[_BASIS]).abs().max())
-    if gap > _BASIS_TOLERANCE:
-        raise TrainingError(
-            f"'{first.path}' and '{other.path}' have mouth bases that differ by {gap:.2g}.",
-            "Train both on the same data, or start one from the other with --init.",
-        )
+    require_same_basis(first, other, _BASIS)
     return {
         name: other.tensors[name] if name.startswith(_ALIGNMENT) else value
         for name, value in first.tensors.items()
@@ -196,36 +146,29 @@ def _check_fit(first: Trained, other: Trained) -> None:
             f"'{other.path}' is of stage render, which does not train the alignment module.",
             "Name a checkpoint of stage geometry or joint.",
         )
-    one, two = first.state.model_config, other.state.model_config
-    names = {*one, *two} - {*_FREE_FIELDS}
-    differing = sorted(name for name in names if one.get(name) != two.get(name))
-    if differing:
-        raise TrainingError(
-            f"'{first.path}' and '{other.path}' differ in {', '.join(differing)}.",
-            "Train both with the same --preset.",
-        )
+    require_same_network(first, other)
 
 
 RECIPE = Recipe(
     stages={
         "geometry": Stage(
             task=_geometry,
-            needs=_needs(has_sound=True),
+            needs=needs_of(has_sound=True),
             # Neighbours are compared. Weights with another E_a lend everything else.
             config=StageConfig(least_frames=2, spare=("alignment.audio_encoder.",)),
         ),
         "render": Stage(
             task=_pictures(joint=False),
-            needs=_needs(has_sound=False),
+            needs=needs_of(has_sound=False),
             # The rendering part works with any motion part, and trains none.
             config=StageConfig(losses=tuple(LOSS_PRESETS), spare=("alignment.audio_encoder.",)),
-            settings=_render_settings,
+            settings=loss_settings(LOSS_PRESETS),
         ),
         "joint": Stage(
             task=_pictures(joint=True),
-            needs=_needs(has_sound=True),
+            needs=needs_of(has_sound=True),
             config=StageConfig(losses=tuple(LOSS_PRESETS)),
-            settings=_render_settings,
+            settings=loss_settings(LOSS_PRESETS),
         ),
     },
     configs=NAMED_CONFIGS,

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import Int
 from dubcli.models.api import Motion
-from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
-from dubcli.models.common.render_samples import Variation
+from dubcli.models.common.mouth_basis import opening_basis
+from dubcli.models.common.person_learning import person_variation, true_coefficients, widening
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
 from dubcli.models.lip_identity.losses import PERSON_LOSSES
 from dubcli.models.lip_identity.network import LipIdentity, even_steps
@@ -22,12 +21,6 @@ from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.device_utils import device_of
 from dubcli.training.stage import MODEL, Optimization, PersonSetup, Task
 
-# What of a spread that pictures do not show is made up for, and its limits.
-_WIDENED_SHARE, _WIDENED_RANGE = 0.6, (0.8, 1.4)
-# One person varies less than all people: the camera's frame, not the light or the side.
-_JITTER = 0.5
-# More makes pictures distrust their landmarks: mouths open less.
-_NOISE = 0.05
 _SETS = "person_sets"
 
 
@@ -59,13 +52,7 @@ class LipIdentityAdapter:
             BatchSize(seed=setup.seed, clips=1, frames=setup.frames),
             Optimization(optimizer=optimizer, schedule=setup.schedule),
             weights=PERSON_LOSSES,
-            variation=Variation(
-                jitter=_JITTER,
-                is_mirrored=False,
-                is_coloured=False,
-                noise=_NOISE,
-                references=setup.references,
-            ),
+            variation=person_variation(setup.references),
         )
 
     def learned_names(self, task: Task) -> list[str]:
@@ -82,7 +69,13 @@ class LipIdentityAdapter:
     @torch.no_grad()
     def set_mouth(self, model: LipIdentity, clips: list[TrainClip]) -> bool:
         """Take over the person's reference landmarks; they tell how far a mouth opens."""
-        true = torch.cat([_true(model, clip, clip.frames) for clip in clips if len(clip.frames)])
+        true = torch.cat(
+            [
+                true_coefficients(clip, clip.frames, model.basis)
+                for clip in clips
+                if len(clip.frames)
+            ]
+        )
         order = (true @ opening_basis(model.basis)).argsort(stable=True)
         chosen = even_steps(len(order), model.config.num_landmark_sets)
         model.person_sets.copy_(true[order[chosen.to(order.device)]])
@@ -93,7 +86,7 @@ class LipIdentityAdapter:
         """Open further, around the mean of the reference landmarks, as far as that costs little."""
         if not shown > 0:
             return
-        factor = float(np.clip(shown**-_WIDENED_SHARE, *_WIDENED_RANGE))
+        factor = widening(shown)
         last = model.landmarks.to_coefficients
         mean = model.person_sets.mean(0) / model.options.articulation
         last.weight.mul_(factor)
@@ -102,10 +95,4 @@ class LipIdentityAdapter:
     def true_motion(self, model: LipIdentity, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
         neutral = torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(device_of(model))
-        return model.motion_of(_true(model, clip, frames), neutral)
-
-
-def _true(model: LipIdentity, clip: TrainClip, frames: Int) -> Tensor:
-    """Coefficients of the mouths that a clip shows. Shape (T, P)."""
-    mouth_offset = torch.from_numpy(np.asarray(clip.mouth_offset[frames], np.float32))
-    return coefficients_of(mouth_offset.to(device_of(model)), model.basis)
+        return model.motion_of(true_coefficients(clip, frames, model.basis), neutral)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dubcli.core.errors import ConfigError
@@ -227,8 +227,3 @@ NAMED_CONFIGS: dict[str, LipIdentityConfig] = {
     "tiny": _TINY,
     "paper": PAPER,
 }
-
-
-def half_size(config: LipIdentityConfig) -> LipIdentityConfig:
-    """The same network on crops of half the size, for a quick first stage."""
-    return replace(config, height=config.height // 2, width=config.width // 2)

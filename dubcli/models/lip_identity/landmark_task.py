@@ -11,20 +11,16 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, F64, Bool, Int
-from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
+from dubcli.models.common.stage_parts import AudioRange, fit_audio_range, fit_mouth_basis
 from dubcli.models.lip_identity.config import LipIdentityConfig
-from dubcli.models.lip_identity.landmark_generator import MelWindowEncoder
-from dubcli.models.lip_identity.lip_rendering import AudioAwareAttention
 from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.models.lip_identity.options import LipIdentityOptions
 from dubcli.training.batches import BatchSize, stacked
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import (
     TrainClip,
-    audio_range,
     audio_stretch,
-    fit_basis,
     frames_of_run,
     heard_share,
     hide_stretch,
@@ -77,19 +73,11 @@ class LandmarkRun:
 
 def prepare_model(model: LipIdentity, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    listeners: list[DilatedAudioEncoder | MelWindowEncoder | AudioAwareAttention] = [
-        model.landmarks.audio_encoder
-    ]
+    listeners: list[AudioRange] = [model.landmarks.audio_encoder]
     if model.rendering.attention is not None:
         listeners.append(model.rendering.attention)
-    for part in listeners:
-        if bool((part.spread == 1).all()) and any(clip.has_audio for clip in clips):
-            mean, spread = audio_range(clips, model.config.audio_kind)
-            part.mean.copy_(torch.from_numpy(mean))
-            part.spread.copy_(torch.from_numpy(spread))
-    if not bool(model.basis.abs().sum() > 0):
-        basis = fit_basis(clips, model.config.num_coefficients)
-        model.basis.copy_(torch.from_numpy(basis))
+    fit_audio_range(listeners, clips, model.config.audio_kind)
+    fit_mouth_basis(model.basis, clips)
 
 
 class LandmarkBatches(Dataset[Batch]):

@@ -17,11 +17,9 @@ from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.api import FaceGeometry
 from dubcli.models.common.batch_scene import batch_geometry, scale_points
 from dubcli.models.common.loss_weights import LossWeights
-from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_basis import coefficients_of
-from dubcli.models.common.picture_losses import PictureLosses
-from dubcli.models.common.render_samples import RenderSamples, Variation
-from dubcli.models.conversion import to_images
+from dubcli.models.common.picture_losses import PictureLosses, preview_row, total_loss
+from dubcli.models.common.render_samples import RenderSamples, Variation, coefficient_noise
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.landmark_task import prepare_model
 from dubcli.models.lip_identity.losses import LOSS_PRESETS
@@ -30,7 +28,7 @@ from dubcli.models.lip_identity.person_state import PersonState
 from dubcli.training.batches import BatchSize, as_batch, as_pictures, resize_pictures, stacked
 from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.device_utils import device_of, evaluating
-from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator, ramp
+from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator
 from dubcli.training.stage import MODEL, Batch, Optimization
 
 # The module and optimizer of the discriminator, and the column of its loss in the log.
@@ -103,15 +101,12 @@ class LipBatches(Dataset[Batch]):
     def of(self, numbers: list[int], shown: tuple[int, int] | None = None) -> dict[str, Any]:
         """The batch of these samples, with so many images and lips; None: all."""
         shape = (self._size.frames, self._num_coefficients)
-        noises = [
-            np.random.default_rng((self._size.seed, number, 1)).standard_normal(shape)
-            for number in numbers
-        ]
+        noise = coefficient_noise(self._noise, shape, self._size.seed, numbers)
         images, lips = self._num if shown is None or self._is_fixed else shown
         # One person's references are images and lips at once.
         first_lip = 0 if self._is_fixed else self._num[0]
         return stacked([self._samples[number] for number in numbers]) | {
-            "noise": (self._noise * np.stack(noises)).astype(np.float32),
+            "noise": noise,
             "image_rows": np.arange(images),
             "lip_rows": first_lip + np.arange(lips),
         }
@@ -195,12 +190,7 @@ class LipRenderTask:
         scene = set_lip_scene(self._model, batch)
         out = render_lip_scene(self._model, scene)
         totals = self._pictures(out, scene.targets, scene.landmarks[:, SPEAKING])
-        share = {"gan": ramp(step), "matching": ramp(step)}
-        terms = [
-            getattr(self._weights, name) * share.get(name, 1.0) * value
-            for name, value in totals.items()
-        ]
-        totals["loss"] = torch.stack(terms).sum()
+        totals["loss"] = total_loss(self._weights, totals, step)
         return totals
 
     @torch.no_grad()
@@ -212,12 +202,7 @@ class LipRenderTask:
             with evaluating(self._model):
                 scene = set_lip_scene(self._model, batch)
                 out = render_lip_scene(self._model, scene)
-            targets = scene.targets
-            hidden = targets * (1 - mouth_mask("fixed", targets, torch.empty(0)))
-            warped, made = targets.clone(), targets.clone()
-            warped[:, :, top:], made[:, :, top:] = out.warped, out.rgb
-            row = torch.cat([hidden[:2], warped[:2], made[:2], targets[:2]])
-            rows.append(np.concatenate(list(to_images(row)), 1))
+            rows.append(preview_row(out, scene.targets, top))
         return np.concatenate(rows)
 
 

@@ -46,7 +46,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,6 @@ from dubcli.models.api import (
     NUM_SPEAKING,
     AudioSpec,
     CropSpec,
-    DetailWarp,
     ModelSpec,
     ModelWindow,
     Motion,
@@ -76,7 +75,7 @@ from dubcli.models.common.mouth_map import (
     draw_mouth,
     pixel_grid,
 )
-from dubcli.models.common.own_skin import equal_energy, mouth_share, own_skin_field
+from dubcli.models.common.own_skin import own_background, within_own_skin
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.landmark_generator import LandmarkGenerator
 from dubcli.models.lip_identity.lip_rendering import (
@@ -242,7 +241,7 @@ class LipIdentity(nn.Module):
         return Motion(points=points, confidence=points.new_ones(len(points)), source=self.spec.name)
 
     def render(self, window: ModelWindow, motion: Motion | None, state: PersonState) -> Patches:
-        """Pictures of mouths, any model's."""
+        """Pictures of mouths, any model's; only with `own_skin` is there fine detail."""
         assert motion is not None
         config, rows = self.config, window.emit
         crops, landmarks = window.shown()[rows], window.landmarks[rows]
@@ -252,37 +251,17 @@ class LipIdentity(nn.Module):
             placed = [geometry.place(motion.points[near[:, at]]) for at in range(near.shape[1])]
             around = torch.stack(placed, 1)
             speaking = around[:, config.reach]
-            field = own_skin_field(landmarks, speaking, crops.shape[-2:], config.unit_px)
-            background = functional.grid_sample(
-                crops, field, padding_mode="border", align_corners=False
-            )
+            field, background = own_background(crops, landmarks, speaking, config.unit_px)
         audio = _middle(window.audio[rows], config.attention_width)
         out = self.align_and_render(crops, landmarks, around, audio, state, sharp=True)
-        return self._laid_together(crops, background, speaking, field, out)
-
-    def _laid_together(
-        self, crops: Tensor, background: Tensor, speaking: Tensor, field: Tensor, out: LipRendered
-    ) -> Patches:
-        """The generated box, or with `own_skin` its mouth within the frame's own skin.
-
-        Only then is there fine detail, of the references and of the frame.
-        """
-        config, top = self.config, self.config.top
-        box = (top, config.height, 0, config.width)
         # Bicubic sampling overshoots.
-        rgb = out.rgb.clamp(0, 1)
+        out = replace(out, rgb=out.rgb.clamp(0, 1))
         if not config.own_skin:
-            return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking)
-        share = mouth_share(speaking, box, config.unit_px)
-        rgb = share[:, None] * rgb + (1 - share[:, None]) * background[:, :, top:]
-        detail = DetailWarp(
-            grid=out.grid,
-            weights=equal_energy(out.weights) * share[:, None],
-            source_grid=field[:, top:],
-            source_weight=1 - share,
-            box=box,
+            rgb = torch.cat([crops[:, :, : config.top], out.rgb], 2)
+            return Patches(rgb=rgb, points=speaking)
+        return within_own_skin(
+            out, crops, background, speaking, field, top=config.top, unit_px=config.unit_px
         )
-        return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
 
     def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
         """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dubcli.core.errors import IdentityError
+from dubcli.models.common.stored_state import fitting_tensors
 
 _DIMENSIONS = {"half": 4, "quarter": 4, "points": 3, "lips": 4, "sets": 2}
 
@@ -49,16 +49,11 @@ class PersonState:
         Raises:
             IdentityError: Names or shapes do not fit.
         """
-        fits = {name: value.ndim for name, value in tensors.items()} == _DIMENSIONS
-        fits = fits and all(
-            len(tensors[name]) == len(pictures) for name in ("half", "quarter", "points")
+        placed = fitting_tensors(
+            tensors,
+            pictures,
+            axes=_DIMENSIONS,
+            sizes=sizes,
+            of_pictures=("half", "quarter", "points"),
         )
-        fits = fits and all(tensors[name].shape[1] == size for name, size in sizes.items())
-        if not fits:
-            raise IdentityError(
-                "The encoded references of the identity do not fit this network.",
-                "Learn it again with dub finetune.",
-            )
-        return PersonState(
-            pictures=pictures, **{name: value.to(pictures) for name, value in tensors.items()}
-        )
+        return PersonState(pictures=pictures, **placed)

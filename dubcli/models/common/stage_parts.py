@@ -1,0 +1,175 @@
+"""What the training stages of several models are made of, and how their parts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dubcli.config import TrainConfig
+from dubcli.core.errors import TrainingError
+from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.common.loss_weights import LossWeights
+from dubcli.training.batches import BatchSize
+from dubcli.training.data.train_clips import TrainClip, audio_range, fit_basis
+from dubcli.training.device_utils import device_of
+from dubcli.training.losses.discriminators import MouthDiscriminator
+from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
+from dubcli.training.schedule import CosineSchedule
+from dubcli.training.stage import DataNeeds, Optimization, StageSetup, Trained
+
+# The network is convolutional: its parts may be trained on crops of different size.
+_FREE_FIELDS = ("height", "width")
+_BASIS_TOLERANCE = 1e-6
+
+
+class CropConfig(Protocol):
+    """What a network's configuration says of its crops and of the sound that it hears."""
+
+    @property
+    def height(self) -> int:
+        """Of the crop, px."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Of the crop, px."""
+        ...
+
+    @property
+    def audio_kind(self) -> str:
+        """A key of `core.types.FEATURE_SIZES`."""
+        ...
+
+
+class AudioRange(Protocol):
+    """A part that hears audio features brought to mean 0 and spread 1."""
+
+    mean: Tensor
+    spread: Tensor
+
+
+C = TypeVar("C", bound=CropConfig)
+
+
+def half_size(config: C) -> C:
+    """The same network on crops of half the size, for a quick first stage."""
+    changed: dict[str, Any] = {"height": config.height // 2, "width": config.width // 2}
+    return replace(config, **changed)  # pyright: ignore[reportArgumentType]
+
+
+def needs_of(*, has_sound: bool) -> Callable[[CropConfig], DataNeeds]:
+    """What a stage needs of its data: crops of the network's size, and the sound it hears."""
+
+    def needs(config: CropConfig) -> DataNeeds:
+        return DataNeeds(
+            size=(config.height, config.width),
+            features=(config.audio_kind,),
+            has_sound=has_sound,
+        )
+
+    return needs
+
+
+def batch_size(config: TrainConfig) -> BatchSize:
+    """How a run draws its batches."""
+    return BatchSize(seed=config.seed, clips=config.batch_clips, frames=config.frames_per_clip)
+
+
+def adam_w(parameters: list[nn.Parameter], config: TrainConfig) -> Optimization:
+    """The optimizer of a generator."""
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4
+    )
+    return Optimization(optimizer=optimizer, schedule=CosineSchedule(peak=config.learning_rate))
+
+
+def mouth_critic(
+    config: TrainConfig, device: torch.device, second_beta: float
+) -> tuple[MouthDiscriminator, Optimization]:
+    """A discriminator of mouths, and its optimizer: Adam with β1 = 0.5 and this β2."""
+    net = MouthDiscriminator().to(device)
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=config.learning_rate, betas=(0.5, second_beta)
+    )
+    schedule = CosineSchedule(peak=config.learning_rate)
+    return net, Optimization(optimizer=optimizer, schedule=schedule)
+
+
+def loss_weights(setup: StageSetup, presets: Mapping[str, LossWeights]) -> LossWeights:
+    """λ of a run: its own, or those of the preset that it names."""
+    if isinstance(setup.losses, LossWeights):
+        return setup.losses
+    return presets[setup.settings["losses"]]
+
+
+def loss_settings(
+    presets: Mapping[str, LossWeights],
+) -> Callable[[TrainConfig, Mapping[str, str] | None], dict[str, str]]:
+    """Which losses a run has, and which features they compare; kept by a run that goes on."""
+
+    def settings(config: TrainConfig, before: Mapping[str, str] | None) -> dict[str, str]:
+        name = config.losses or "default"
+        known = None if before is None else before.get("perceptual")
+        features = choose_features(config.perceptual, presets[name], known)
+        return {"losses": name, "perceptual": features}
+
+    return settings
+
+
+def perceptual_network(setup: StageSetup, weights: LossWeights) -> VGG19 | None:
+    """What perceptual losses compare, None for their substitutes; the user is told which."""
+    sentence = told(setup.settings["perceptual"], weights)
+    if sentence:
+        setup.note(sentence)
+    if setup.settings["perceptual"] != PART:
+        return None
+    return require_vgg19(device_of(setup.model), setup.config.perceptual)
+
+
+def fit_audio_range(parts: Iterable[AudioRange], clips: list[TrainClip], kind: str) -> None:
+    """Set mean and spread of parts that have none yet to those of the clips' sound."""
+    for part in parts:
+        if bool((part.spread == 1).all()) and any(clip.has_audio for clip in clips):
+            mean, spread = audio_range(clips, kind)
+            part.mean.copy_(torch.from_numpy(mean))
+            part.spread.copy_(torch.from_numpy(spread))
+
+
+def fit_mouth_basis(basis: Tensor, clips: list[TrainClip]) -> None:
+    """Fit a basis (P, S, 3) that is all zeros to the clips' mouths."""
+    if not bool(basis.abs().sum() > 0):
+        basis.copy_(torch.from_numpy(fit_basis(clips, len(basis))))
+
+
+def require_same_network(one: Trained, other: Trained) -> None:
+    """Refuse checkpoints of different configurations.
+
+    Raises:
+        TrainingError: They differ in more than the size of crops.
+    """
+    first, second = one.state.model_config, other.state.model_config
+    names = {*first, *second} - {*_FREE_FIELDS}
+    differing = sorted(name for name in names if first.get(name) != second.get(name))
+    if differing:
+        raise TrainingError(
+            f"'{one.path}' and '{other.path}' differ in {', '.join(differing)}.",
+            "Train both with the same --preset.",
+        )
+
+
+def require_same_basis(one: Trained, other: Trained, name: str) -> None:
+    """Refuse checkpoints whose mouth coefficients mean different mouths.
+
+    Raises:
+        TrainingError: The tensor of this name differs.
+    """
+    gap = float((one.tensors[name] - other.tensors[name]).abs().max())
+    if gap > _BASIS_TOLERANCE:
+        raise TrainingError(
+            f"'{one.path}' and '{other.path}' have mouth bases that differ by {gap:.2g}.",
+            "Train both on the same data, or start one from the other with --init.",
+        )
