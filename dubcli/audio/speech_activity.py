@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from dubcli.audio.speech_detector import FRAME_SAMPLES, SpeechDetector
+from dubcli.core.flag_runs import true_runs
 from dubcli.core.types import F32, F64, Bool, Waveform
 
 # Pauses shorter than this belong to speech, seconds.
@@ -72,7 +73,8 @@ def speech_activity(waveform: Waveform, detector: SpeechDetector) -> SpeechActiv
     sure = sure[np.minimum(np.arange(len(level)) * hop // FRAME_SAMPLES, len(sure) - 1)]
     is_speech = _connected(sure >= _GOES_ON_AT, sure >= _BEGINS_AT)
     if not is_speech.any():
-        return SpeechActivity(ranges=tuple(loud_ranges(waveform)), is_heard=False)
+        loud = _as_ranges(level > _threshold(level, level), waveform, hop)
+        return SpeechActivity(ranges=tuple(loud), is_heard=False)
     near = _widened(is_speech, int(_BEFORE_S / _HOP_S), int(_AFTER_S / _HOP_S))
     is_loud = level > _threshold(level, level[is_speech])
     is_speech |= near & is_loud
@@ -140,7 +142,7 @@ def _as_ranges(is_speech: Bool, waveform: Waveform, hop: int) -> list[Range]:
             waveform.start_s + begin * step_s,
             min(waveform.start_s + end * step_s, waveform.start_s + waveform.duration_s),
         )
-        for begin, end in _runs(is_speech, True)
+        for begin, end in true_runs(is_speech)
     ]
 
 
@@ -165,7 +167,7 @@ def _widened(flags: Bool, before: int, after: int) -> Bool:
 def _connected(weak: Bool, strong: Bool) -> Bool:
     """Runs of the weak flag that hold a strong one. Shape (n,)."""
     result = np.zeros_like(weak)
-    for start, end in _runs(weak, True):
+    for start, end in true_runs(weak):
         result[start:end] = strong[start:end].any()
     return result
 
@@ -197,17 +199,10 @@ def _speech_level(level: F64) -> float:
         speech = louder
 
 
-def _runs(flags: Bool, wanted: bool) -> list[tuple[int, int]]:
-    """Half-open ranges in which a flag has a value, in order."""
-    edges = np.diff(np.concatenate([[False], flags == wanted, [False]]).astype(np.int8))
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
 def _without_runs(flags: Bool, value: bool, least: int, keep_ends: bool = False) -> Bool:
     """Runs of a value shorter than `least` turned over, but for those at the ends if asked."""
     result = flags.copy()
-    for start, end in _runs(flags, value):
+    for start, end in true_runs(flags == value):
         is_end = start == 0 or end == len(flags)
         if end - start < least and not (keep_ends and is_end):
             result[start:end] = not value

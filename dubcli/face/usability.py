@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from dubcli.core.flag_runs import true_runs
 from dubcli.core.types import F32, Bool, Int
 from dubcli.face.landmarks import CHIN, EYE_CORNERS, JAW, LIPS_OUTER
 from dubcli.face.pose import fit_pose
@@ -108,10 +109,9 @@ def run_numbers(valid: Bool, shot: Int) -> Int:
 
 def beside_known(spoilt: Bool, known: Bool) -> Bool:
     """Those spoilt frames whose run has a frame with the face just before or after. Shape (T,)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], spoilt, [False]]).astype(np.int8)))
     beside = np.zeros(len(spoilt), bool)
     padded = np.concatenate([[False], known, [False]])
-    for start, stop in edges.reshape(-1, 2):
+    for start, stop in true_runs(spoilt):
         beside[start:stop] = padded[start] or padded[stop + 1] or known[start:stop].any()
     return beside
 

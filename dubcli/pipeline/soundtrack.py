@@ -14,6 +14,7 @@ from dubcli.audio.speech_activity import LEAST_PAUSE_S, SpeechActivity
 from dubcli.config import DubConfig
 from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, MediaError, ProbeError
+from dubcli.core.flag_runs import true_runs
 from dubcli.core.formatting import clock_time, in_time
 from dubcli.core.types import F32, Bool, MediaInfo
 from dubcli.face.track import fade
@@ -343,10 +344,8 @@ def speech_strength(activity: SpeechActivity, schedule: Schedule, cuts: Bool) ->
     """
     quiet = _quiet_positions(activity, schedule)
     weight = np.ones(len(quiet), np.float32)
-    edges = np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8))
-    starts, stops = np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()
     ticks = [*schedule.timeline.pts.tolist(), schedule.timeline.end_pts]
-    for first, stop in zip(starts, stops, strict=True):
+    for first, stop in true_runs(quiet):
         # A pause between words is long enough; what the video's ends leave of one may not be.
         is_at_end = first == 0 or stop == len(quiet)
         shown_s = (ticks[stop] - ticks[first]) * schedule.timeline.time_base

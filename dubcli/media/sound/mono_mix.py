@@ -10,7 +10,8 @@ from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
 from dubcli.core.errors import DecodeError
-from dubcli.core.types import F32, F64, Bool
+from dubcli.core.flag_runs import true_runs
+from dubcli.core.types import F32, F64
 from dubcli.media.sound.placed_sound import Silence
 
 # How much of each speaker goes into mono: voices sit in the middle, effects at the back.
@@ -92,7 +93,8 @@ class MonoMix:
             loudest = np.concatenate(self._loudest)
             share = self._cancelled_share(total, loudest)
             if share is not None:
-                ranges = _ranges(share > 0.5, self.sample_rate)
+                runs, rate = true_runs(share > 0.5), self.sample_rate
+                ranges = [(start / rate, stop / rate) for start, stop in runs]
                 total = total + share * (loudest - total)
         peak = float(np.abs(total).max(initial=0.0))
         if peak > _OVERSHOOT:
@@ -210,10 +212,3 @@ def _pieces(samples: int, rate: int) -> Iterator[int]:
     while samples > 0:
         yield min(samples, rate)
         samples -= rate
-
-
-def _ranges(flags: Bool, rate: int) -> list[tuple[float, float]]:
-    """Begin and end of each run of True, seconds."""
-    edges = np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [(float(a) / rate, float(b) / rate) for a, b in zip(starts, stops, strict=True)]
