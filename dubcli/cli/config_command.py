@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from dubcli.cli.configured_command import (
@@ -16,6 +15,7 @@ from dubcli.cli.configured_command import (
     from_layers,
     layered_settings,
 )
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import as_json, emit, emit_table, say
 from dubcli.config.commands import COMMANDS
 from dubcli.core.errors import ConfigError
@@ -54,7 +54,7 @@ def _show(
         content = {"command": command, "files": files, "options": rows}
         emit(as_json({**content, "ignored_variables": list(settings.foreign)}))
         return
-    table = Table("option", "value", "from")
+    table = PlainTable("option", "value", "from")
     for row in rows:
         table.add_row(*(Text(cell) for cell in (row["option"], _text(row["value"]), row["from"])))
     emit_table(table)

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table
 from dubcli.doctor import examine, exit_code
 
@@ -22,7 +22,7 @@ def examine_machine(json: _JsonOption = False) -> None:
     if json:
         emit(as_json({"ok": code == 0, "checks": [asdict(check) for check in checks]}))
     else:
-        table = Table("check", "found", "what to do")
+        table = PlainTable("check", "found", "what to do")
         for check in checks:
             table.add_row(check.name, check.value, check.fix or "-")
         emit_table(table)

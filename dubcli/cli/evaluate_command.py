@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from dubcli.cli.command_options import options_of
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table
 from dubcli.config import EvaluateConfig
 from dubcli.config.commands import EVALUATE
 from dubcli.core.errors import ConfigError
+from dubcli.core.formatting import plain_text
 
 
 @options_of(EVALUATE)
@@ -36,7 +36,7 @@ def evaluate_models(config: EvaluateConfig, view: View) -> None:
         return
     for run in result.runs:
         header, rows = tables.table_rows(result, run)
-        table = Table(*header, title=f"{run}: {tables.about(run, config)}")
+        table = PlainTable(*header, title=plain_text(f"{run}: {tables.about(run, config)}"))
         for row in rows:
             table.add_row(*row)
         emit_table(table)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table, is_asked_by_a_person, say
 from dubcli.core.errors import ConfigError
 
@@ -40,7 +40,9 @@ def _list(json: _Json = False) -> None:
     if json:
         emit(as_json(rows))
     elif rows:
-        table = Table("name", "base", "learned on", "steps kept", "MB", "consent", "fits", "damage")
+        table = PlainTable(
+            "name", "base", "learned on", "steps kept", "MB", "consent", "fits", "damage"
+        )
         for row in rows:
             size, fits = f"{row['megabytes']:.1f}", _YES_NO[row["fits"]]
             dates = [(row[key] or "-")[:_DATE_LENGTH] for key in ("created", "consent")]
@@ -91,7 +93,7 @@ def _show(which: _Which, json: _Json = False) -> None:
     if json:
         emit(as_json(content))
         return
-    table = Table("what", "value")
+    table = PlainTable("what", "value")
     for key, value in _lines({key: content[key] for key in content if key != "files"}):
         table.add_row(escape(key), escape(value))
     emit_table(table)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table, say
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _as_json(found: Findings) -> dict[str, Any]:
 
 
 def _show(file: Path, found: Findings) -> None:
-    table = Table.grid(padding=(0, 2))
+    table = PlainTable.grid(padding=(0, 2))
     for name, text in _rows(file, found):
         table.add_row(name, Text(text))  # what a file says is no markup
     emit_table(table)

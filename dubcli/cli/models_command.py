@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from dubcli.cli.command_options import options_of
 from dubcli.cli.configured_command import ConfiguredCommand
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table, is_asked_by_a_person, say
 from dubcli.config.commands import MODELS_PULL
 from dubcli.config.pull_config import PullConfig
@@ -54,7 +54,7 @@ def _list(json: _Json = False) -> None:
         emit(as_json(rows))
         return
     columns = ("name", "role", "licence", "commercial", "MB", "for", "present", "sha256", "source")
-    table = Table(*columns)
+    table = PlainTable(*columns)
     for row in rows:
         size = "?" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
         cells = (row["name"], row["role"], row["license"], _ALLOWED[row["commercial"]], size)
@@ -189,7 +189,7 @@ def _verify(
     if json:
         emit(as_json(rows))
     else:
-        table = Table("name", "whole", "sha256", "file or problem")
+        table = PlainTable("name", "whole", "sha256", "file or problem")
         for row in rows:
             texts = (row.get("sha256", "-")[:12], row.get("path") or row["problem"])
             table.add_row(row["name"], _YES_NO[row["ok"]], *map(escape, texts))

@@ -7,10 +7,10 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from dubcli.cli.command_options import options_of
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table, say
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.config.commands import PLAN
@@ -85,7 +85,7 @@ def _show(report: PlanReport) -> None:
 
 
 def _emit_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    table = Table.grid(padding=(0, 2))
+    table = PlainTable.grid(padding=(0, 2))
     for name, text in pairs:
         table.add_row(name, Text(text))  # file names are no markup
     emit_table(table)
@@ -151,7 +151,9 @@ def _needs(report: PlanReport) -> list[tuple[str, str]]:
 
 
 def _emit_faces(report: PlanReport) -> None:
-    table = Table("face", "", "frames", "usable", "height, px", "turn", "nod", "lips", "not usable")
+    table = PlainTable(
+        "face", "", "frames", "usable", "height, px", "turn", "nod", "lips", "not usable"
+    )
     dubbed = [speaker.face for speaker in report.speakers]
     for face in report.faces:
         mark = "dubbed" if face.face in dubbed else ""
@@ -160,7 +162,7 @@ def _emit_faces(report: PlanReport) -> None:
 
 
 def _emit_shots(shots: Sequence[ShotFacts]) -> None:
-    table = Table(
+    table = PlainTable(
         *("shot", "from", "to", "face", "frames", "usable", "height, px", "turn", "nod", "lips"),
         "not usable",
     )
@@ -196,7 +198,7 @@ def _degrees(between: tuple[int, int]) -> str:
 
 
 def _emit_passed(report: PlanReport) -> None:
-    table = Table("stays as it is, from", "to", "frames", "why")
+    table = PlainTable("stays as it is, from", "to", "frames", "why")
     rows = [
         (
             clock_time(one.start_s),
@@ -209,7 +211,7 @@ def _emit_passed(report: PlanReport) -> None:
     _emit_rows(table, rows)
 
 
-def _emit_rows(table: Table, rows: Sequence[tuple[str, ...]]) -> None:
+def _emit_rows(table: PlainTable, rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows[:MOST_ROWS]:
         table.add_row(*row)
     emit_table(table)

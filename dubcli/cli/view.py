@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dubcli.cli.progress_view import Callback, shown_as
 from dubcli.config.view_config import ViewConfig
-from dubcli.core.formatting import reasons_in_words
+from dubcli.core.formatting import escaped_json, plain_text, reasons_in_words
 
 if TYPE_CHECKING:
     from dubcli.core.reports import DubReport, FinetuneReport
@@ -28,7 +28,7 @@ _STDERR_DESCRIPTOR = 2
 def say(text: str) -> None:
     """One line on stderr; a reader that went away is no error."""
     with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        print(plain_text(text), file=sys.stderr, flush=True)
 
 
 def open_closed_streams() -> None:
@@ -52,8 +52,8 @@ def emit(text: str) -> None:
 
 
 def as_json(value: Any) -> str:
-    """Text for programs: indented, and readable in any language."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    """Text for programs: indented, readable in any language, and nothing that steers a terminal."""
+    return escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def is_asked_by_a_person() -> bool:
@@ -67,6 +67,13 @@ def emit_table(table: Table) -> None:
     with console.capture() as capture:
         console.print(table)
     emit(capture.get().rstrip("\n"))
+
+
+class _PlainFormatter(logging.Formatter):
+    """Records as text: a file's name or tags cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record))
 
 
 @contextmanager
@@ -170,7 +177,7 @@ class View(ViewConfig):
         logger = logging.getLogger("dubcli")
         level = logger.level
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("dub: %(message)s"))
+        handler.setFormatter(_PlainFormatter("dub: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(
             logging.DEBUG if self.verbose else logging.ERROR if self.quiet else logging.WARNING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 # Why frames stay as they are, by the word that reports use.
@@ -91,3 +92,18 @@ def clock_time(seconds: float) -> str:
     if minutes < 60:
         return f"{sign}{minutes}:{clock}"
     return f"{sign}{minutes // 60}:{minutes % 60:02d}:{clock}"
+
+
+# What steers a terminal or turns the order of letters around: all control characters but tab and
+# line feed, and Unicode's overrides of direction.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain_text(text: str) -> str:
+    r"""Text that a terminal shows and does not obey; what steers it stands as `\x1b` does."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def escaped_json(text: str) -> str:
+    """The same JSON, with what steers a terminal as JSON's escapes."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from dubcli.config.option_parsing import FACE_PLACES, face_number
-from dubcli.core.errors import ConfigError, NoFaceError, ProbeError
+from dubcli.core.errors import ConfigError, NoFaceError
 from dubcli.core.types import F32, F64, U8, FaceTrack, Frame
 from dubcli.face.detect import MAX_SIDE, FaceDetector, open_detector
 from dubcli.face.recognition import SAME_PERSON, FaceEmbedder, cut_face, similarity
@@ -32,6 +32,7 @@ from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline.analysis import choose_face, usable_faces
 from dubcli.pipeline.analysis_cache import Analysis
 from dubcli.pipeline.engine import Engine
+from dubcli.pipeline.picture_file import read_picture
 from dubcli.sync.lip_motion import lips_move
 from dubcli.sync.scorer import SyncScore, mouth_of_track
 
@@ -41,7 +42,6 @@ _LEAD_ALIKE = 0.01
 _LEAD_SOUND = 0.1
 # Faces that are nearer to each other than this share of their height are at one place.
 _SAME_PLACE = 0.25
-_MOST_PICTURE_BYTES = 100 << 20
 _IN_WORDS = {
     "left": "leftmost",
     "right": "rightmost",
@@ -259,19 +259,8 @@ def _largest_face(image: U8, detector: FaceDetector) -> U8 | None:
 
 def _read_picture(path: Path) -> U8:
     """RGB, at most `MAX_SIDE` px wide and high."""
-    next_step = "Name a .png or .jpg of the person, or use --face 1."
-    try:
-        # Not by OpenCV, which on some systems knows no names beyond ASCII.
-        data = path.read_bytes() if path.stat().st_size <= _MOST_PICTURE_BYTES else b""
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except OSError as error:
-        cause = f"The picture '{path}' cannot be read: {error.strerror}."
-        raise ProbeError(cause, next_step) from error
-    except cv2.error:
-        found = None
-    if found is None:
-        raise ProbeError(f"'{path}' is no picture.", next_step)
+    found = read_picture(path, "Name a .png or .jpg of the person, or use --face 1.")
     shrink = MAX_SIDE / max(found.shape[:2])
     if shrink < 1:
         found = cv2.resize(found, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(found, np.uint8)

@@ -29,8 +29,14 @@ from dubcli.media.video.deinterlace import SELF_TELLING
 from dubcli.media.video.hdr import read_dynamic, read_light_level, read_mastering
 
 _FIRST_WITHOUT_METADATA_ERRORS = 19
-# libav renders plain text as "video" (ANSI art), and follows playlists to other files.
-_NOT_MEDIA_FORMATS = {"tty", "concat", "hls", "dash", "ffmetadata", "sdp", "bin", "xbin", "adf"}
+# libav renders plain text as "video" (ANSI art).
+_NOT_MEDIA_FORMATS = {"tty", "ffmetadata", "bin", "xbin", "adf"}
+# These lead to other files, devices or the network: libav would go there while it opens the file.
+_LEADING_ELSEWHERE = {
+    *("concat", "hls", "dash", "webm_dash_manifest", "imf", "vobsub"),
+    *("sdp", "rtsp", "rtp", "sap", "lavfi"),
+}
+_HEAD_BYTES = 512
 _PACKETS_TO_FIRST_FRAME = 2000
 _PACKETS_TO_FIRST_SOUND = 50
 _HIGHEST_RATE_HZ = 6_144_000  # studio's 384 kHz times sixteen; a resampler for more takes gigabytes
@@ -131,25 +137,46 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     check_readable(path)
     try:
         # An absolute path cannot be mistaken for a protocol ("a:b.mp4").
-        container = av.open(os.path.abspath(path), mode="r", **_tag_options())
+        container = av.open(os.path.abspath(path), mode="r", **_open_options())
     except (FFmpegError, ValueError) as error:
+        if _is_text(path):
+            raise _no_media(path) from error
         raise ProbeError(
             f"'{path}' is not a media file, or its header is damaged.",
             "Play it to check it; if it is incomplete, copy or download it again.",
         ) from error
     with container:
         if _NOT_MEDIA_FORMATS & set(container.format.name.split(",")):
-            raise ProbeError(
-                f"'{path}' is a text file or a playlist, not media.",
-                "Give a video or audio file, e.g. .mp4, .mkv, .mov, .wav.",
-            )
+            raise _no_media(path)
         yield container
 
 
-def _tag_options() -> dict[str, Any]:
-    """Tags in odd encodings must not fail the file; PyAV 19 knows this option no more."""
-    is_known = int(av.__version__.split(".")[0]) < _FIRST_WITHOUT_METADATA_ERRORS
-    return {"metadata_errors": "replace"} if is_known else {}
+def _no_media(path: Path) -> ProbeError:
+    return ProbeError(
+        f"'{path}' is a text file or a playlist, not media.",
+        "Give a video or audio file, e.g. .mp4, .mkv, .mov, .wav.",
+    )
+
+
+def _is_text(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        return not set(head) & set(range(9)) and "\ufffd" not in head[:-3].decode(errors="replace")
+    return False
+
+
+def _open_options() -> dict[str, Any]:
+    """Only this file is read, and tags in odd encodings do not fail it.
+
+    PyAV 19 knows the option for tags no more.
+    """
+    formats = ",".join(sorted(av.formats_available - _LEADING_ELSEWHERE))
+    options: dict[str, Any] = {
+        "options": {"protocol_whitelist": "file", "format_whitelist": formats}
+    }
+    if int(av.__version__.split(".")[0]) < _FIRST_WITHOUT_METADATA_ERRORS:
+        options["metadata_errors"] = "replace"
+    return options
 
 
 def check_readable(path: Path) -> None:
@@ -218,7 +245,7 @@ def find_audio_stream(container: InputContainer) -> AudioStream | None:
     heard: int | None = None
     with (
         suppress(FFmpegError, OSError, ValueError),
-        av.open(container.name, mode="r", **_tag_options()) as other,
+        av.open(container.name, mode="r", **_open_options()) as other,
     ):
         heard = _first_heard(other, {stream.index for stream in known})
     return next((s for s in known if s.index == heard), known[0])
