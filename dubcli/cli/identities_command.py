@@ -170,7 +170,12 @@ def _import(
 ) -> None:
     """Take in an exported identity."""
     from dubcli.identities.archive import import_identity
+    from dubcli.identities.store import read_files
 
     with View().logging():
         path = import_identity(file, name, replace=overwrite)
+        description, _ = read_files(path)
+    consent = description.consent
+    agreed = f"agreed, {consent.date[:_DATE_LENGTH]}" if consent.agreed else "did not agree"
+    say(f"dub: the file says that the person {agreed}; whether that is true is not known here")
     say(f"dub: use it with --identity {path.name}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DubError, EncodeError
+from dubcli.core.json_text import parse_json
 
 # Items of an evaluation that scored otherwise are scored again.
 FORMAT = 2
@@ -74,7 +75,7 @@ def save_item(item: Item, path: Path) -> None:
 def load_item(path: Path, fingerprint: dict[str, Any]) -> Item | None:
     """The item of an earlier run; None where there is none, or one of other circumstances."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content["fingerprint"] != to_json(fingerprint):
             return None
         for name in ("seconds", "output", "compared"):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dubcli.core.errors import IdentityError
+from dubcli.core.json_text import parse_json
 from dubcli.identities.identity import Base, Consent
 
 # What is written, and what is read: format 1 has colours of hair and skin in place of an embedding.
@@ -115,7 +116,7 @@ def parse(content: bytes, where: object) -> Description:
         IdentityError: It is no such file, of another format, or damaged.
     """
     try:
-        fields = json.loads(content)
+        fields = parse_json(content)
         found = fields["format"]
         own = fields.pop("sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

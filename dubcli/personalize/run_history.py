@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.json_text import parse_json
 from dubcli.personalize.validation import ValidationScore
 from dubcli.training.checkpoint import list_checkpoints, read_state
 
@@ -175,7 +176,7 @@ class WorkFolder:
             TrainingError: They are missing or damaged.
         """
         try:
-            content = json.loads((self.path / "checks.json").read_text(encoding="utf-8"))
+            content = parse_json((self.path / "checks.json").read_text(encoding="utf-8"))
             history = History(_score_of(content["before"]))
             for row in content["checks"]:
                 if row["step"] <= read_state(checkpoint).step:
@@ -191,7 +192,7 @@ class WorkFolder:
 
     def _stored(self) -> dict[str, Any] | None:
         try:
-            return json.loads((self.path / "request.json").read_text(encoding="utf-8"))
+            return parse_json((self.path / "request.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 

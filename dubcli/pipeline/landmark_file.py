@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dubcli.core.atomic_io import replacing
 from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.json_text import parse_json
 from dubcli.core.types import F32, F64, Int
 from dubcli.face.pose import Pose
 from dubcli.media.video.timeline import Timeline
@@ -98,7 +99,7 @@ def read_landmarks(path: Path, video: Path, num_faces: int) -> GivenMouths:
     """
     again = "Write it anew with --landmarks-out."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         kind, digest = content["dubcli_landmarks"], content["video"]["digest"]
         faces = [(face["positions"], face["frames"]) for face in content["faces"]]
     except OSError as error:

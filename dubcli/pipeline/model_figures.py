@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.core.atomic_io import replace_bytes
+from dubcli.core.json_text import parse_json
 from dubcli.core.types import Int
 from dubcli.media.video.timeline import Timeline
 from dubcli.models.api import FigureSpec, Patches
@@ -43,7 +44,7 @@ class FigureLog:
         """Add what `save` has written; nothing where there is no such file."""
         if not path.exists():
             return
-        for name, column in json.loads(path.read_text(encoding="utf-8")).items():
+        for name, column in parse_json(path.read_text(encoding="utf-8")).items():
             places = {int(place): float(value) for place, value in column.items()}
             self.values.setdefault(name, {}).update(places)
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from dubcli.core.errors import EncodeError
 from dubcli.core.file_names import fitting_name
+from dubcli.core.json_text import parse_json
 
 _LOCK, _JOB, _FINISHING = "lock", "job.json", "finishing"
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 20
@@ -177,7 +178,7 @@ def _locked(path: Path, output: Path) -> Iterator[None]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads((path / _JOB).read_text(encoding="utf-8"))
+        return parse_json((path / _JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from dubcli import __version__
 from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.json_text import parse_json
 from dubcli.provenance.certificate import DEVELOPMENT_NAME, SigningKey
 from dubcli.provenance.statement import SOURCE_TYPE, TOOL, Statement, printable
 
@@ -186,11 +187,11 @@ def _read(
 
     try:
         with c2pa.Reader(kind, file, manifest, context=context) as reader:
-            facts = json.loads(reader.json())
+            facts = parse_json(reader.json())
             state, results = reader.get_validation_state(), reader.get_validation_results()
     except c2pa.C2paError.ManifestNotFound:  # pyright: ignore[reportAttributeAccessIssue]
         return None
-    except c2pa.C2paError as error:
+    except (c2pa.C2paError, ValueError) as error:
         return Credentials(state=DAMAGED, where=where, problems=(_said(error),))
     active = facts["manifests"][facts["active_manifest"]]
     signature = active.get("signature_info") or {}

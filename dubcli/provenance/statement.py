@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from dubcli import __version__
+from dubcli.core.json_text import parse_json
 
 # IPTC NewsCodes, digital source type; C2PA and XMP use the same term.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -49,7 +50,7 @@ class Statement:
 def statement_of(text: str) -> Statement | None:
     """What `Statement.as_json` wrote; None for anything else."""
     try:
-        facts = json.loads(text)
+        facts = parse_json(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(facts, dict):

@@ -20,6 +20,7 @@ import torch
 from dubcli.config import SyncTrainConfig
 from dubcli.core.atomic_io import write_whole
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.json_text import parse_json
 from dubcli.core.progress import Progress, no_progress
 from dubcli.pipeline.device import choose_device
 from dubcli.sync.network import SYNC_RATE_HZ, SyncConfig, SyncExpert
@@ -186,7 +187,7 @@ class _SyncRun:
             return self.config.steps
         path = self.config.output / _SCHEDULE_NAME
         try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
+            return int(parse_json(path.read_text(encoding="utf-8"))["steps"])
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dubcli.core.errors import TrainingError
+from dubcli.core.json_text import parse_json
 from dubcli.training.device_utils import device_of, device_rng_state, set_device_rng_state
 from dubcli.training.parallel import gathered, is_first, rank
 
@@ -197,8 +198,8 @@ def read_state(checkpoint: Path) -> TrainState:
         TrainingError: It is missing, damaged or of another format.
     """
     try:
-        description = json.loads((checkpoint / "state.json").read_text())
-        configs = json.loads((checkpoint / "config.json").read_text())
+        description = parse_json((checkpoint / "state.json").read_text())
+        configs = parse_json((checkpoint / "config.json").read_text())
         if description["format"] not in (_FORMAT, _FIRST_FORMAT):
             raise TrainingError(
                 f"Checkpoint '{checkpoint}' has format {description['format']}.",

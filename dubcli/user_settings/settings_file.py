@@ -33,7 +33,7 @@ def read_settings_file(path: Path) -> Tables | None:
         raise ConfigError(
             f"'{path}' cannot be read: {error.strerror}.", "Let it be read, or move it away."
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"'{path}' is no TOML: {error}.", "Mend it, or move it away.") from error
     general = {key: value for key, value in content.items() if not isinstance(value, dict)}
     named = {key: value for key, value in content.items() if isinstance(value, dict)}

@@ -11,7 +11,6 @@ A folder may also be a training run or one of its checkpoints: then it is the ru
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dubcli.core.errors import ConfigError, WeightsError
+from dubcli.core.json_text import parse_json
 from dubcli.weights.download import commit_of, download
 from dubcli.weights.download_errors import AbsentError
 from dubcli.weights.entry import HUB_PREFIX, HubSource, WeightEntry
@@ -192,7 +192,7 @@ def _own(file: Path, described: dict[str, Any]) -> WeightEntry:
 
 def _read_json(path: Path, where: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"{where} cannot be read: {error.strerror}.", _PUBLISH) from error
     except ValueError as error:

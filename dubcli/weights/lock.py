@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import WeightsError
+from dubcli.core.json_text import parse_json
 from dubcli.core.paths import HOME_VARIABLE, data_home
 
 _NAME, _FORMAT = "weights-lock.json", 1
@@ -63,7 +64,7 @@ def read_lock() -> Lock:
     """
     path = lock_path()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}")
         files = {name: Record(**fields) for name, fields in content["files"].items()}

@@ -9,13 +9,13 @@ several models or scores share, such as the speech encoder.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dubcli.core.errors import ManifestError
+from dubcli.core.json_text import parse_json
 from dubcli.weights.entry import HubSource, Source, UrlSource, WeightEntry
 
 MANIFEST_NAME = "weights_manifest.json"
@@ -53,7 +53,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     path = manifest_path() if path is None else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content["format"] != MANIFEST_FORMAT:
             raise ManifestError(
                 f"{path} has format {content['format']}, this version reads {MANIFEST_FORMAT}.",

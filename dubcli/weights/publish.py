@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.core.errors import ConfigError, WeightsError
+from dubcli.core.json_text import parse_json
 from dubcli.weights.download import own_words
 from dubcli.weights.download_errors import is_offline, network_errors, reason, status_of
 from dubcli.weights.entry import HUB_PREFIX, WeightEntry
@@ -83,7 +84,7 @@ def scores_of(path: Path, sha256: str) -> dict[str, float]:
         ConfigError: It is no such file, or tells of other weights.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         systems = [name for name, known in content["weights"].items() if known == sha256]
         found = {
             f"{run}.{key}": estimate["mean"]

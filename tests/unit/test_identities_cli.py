@@ -177,6 +177,7 @@ def test_export_and_import_move_an_identity(anna: Path, tmp_path: Path) -> None:
     before = everything_in(anna)
     assert _run("remove", "anna", "--yes").exit_code == 0
     result = _run("import", "of anna.dubid")
+    assert "the file says that the person agreed, 2026-11-21" in result.stderr
     assert (result.exit_code, result.stdout) == (0, "")
     assert "--identity anna" in result.stderr
     assert everything_in(anna) == before
