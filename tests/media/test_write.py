@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -362,3 +363,17 @@ def test_encoders_print_nothing(codec: str, tmp_path: Path, capfd: Any) -> None:
     _write(tmp_path / "out.mov", stream, [0, 3600], EncodeOptions(output=Path("o.mp4")))
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or not Path("/proc/self/task").is_dir(),
+    reason="only root on Linux may have real-time threads",
+)
+def test_an_encoder_does_not_take_the_machine_from_everybody_else(tmp_path: Path) -> None:
+    """SVT-AV1 makes threads real-time, the caller's too, which starve every other process."""
+    stream = _stream(codec="av1", width=96, height=80, time_base=Fraction(1, 1000))
+    path = tmp_path / "out.mkv"
+    writer = _write(path, stream, [0, 40, 80], EncodeOptions(output=path))
+    assert writer.encoder == "libsvtav1"
+    threads = [int(name) for name in os.listdir("/proc/self/task")]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,6 +21,7 @@ from dubcli.media.container.cropping import clean_aperture
 from dubcli.media.container.ffmpeg import file_url
 from dubcli.media.video.hdr import container_boxes
 from dubcli.media.video.pixel_conversion import to_format
+from dubcli.media.video.svt_av1 import quiet_svt
 from dubcli.media.video.video_encoders import (
     EncodeOptions,
     choose_encoder,
@@ -149,7 +149,7 @@ class FrameWriter:
     def _open_stream(self, options: EncodeOptions) -> Any:
         info = self._info
         settings = encoder_settings(self.encoder, options, self.pix_fmt, info)
-        with self._reported(), _quiet_svt():
+        with self._reported(), quiet_svt():
             stream: Any = self._container.add_stream(
                 self.encoder, rate=info.frame_rate, options=settings
             )
@@ -273,17 +273,3 @@ def encode_error(path: Path, error: Exception) -> EncodeError:
     return EncodeError(
         f"Encoding to '{path.name}' failed: {reason}.", "Try another output extension, e.g. .mkv."
     )
-
-
-@contextlib.contextmanager
-def _quiet_svt() -> Iterator[None]:
-    """SVT-AV1 prints its settings on standard error unless this variable asks for errors only."""
-    before = os.environ.get("SVT_LOG")
-    os.environ["SVT_LOG"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SVT_LOG"]
-        else:
-            os.environ["SVT_LOG"] = before
