@@ -120,7 +120,11 @@ def test_the_wheel_is_typed_and_brings_the_manual(wheel: Path) -> None:
 def test_an_index_shows_where_the_project_lives(metadata: Message) -> None:
     urls = dict(line.split(", ") for line in metadata.get_all("Project-URL") or [])
     assert set(urls) >= {"Homepage", "Documentation", "Changelog", "Issues"}
-    assert all(url.startswith("https://") for url in urls.values())
+    assert urls["Homepage"].startswith("https://")
+    # One address, here and in the README's links, so none is forgotten when it changes.
+    assert all(f"{url}/".startswith(f"{urls['Homepage']}/") for url in urls.values())
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert project.count("https://") == project.count(urls["Homepage"]) == len(urls) + 1
 
 
 def test_links_of_the_readme_work_on_a_package_index(metadata: Message) -> None:
