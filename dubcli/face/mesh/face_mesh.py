@@ -16,7 +16,7 @@ import numpy as np
 from dubcli.core.onnx_session import open_session
 from dubcli.core.types import F32, U8
 from dubcli.face.mesh.face_boxes import FaceBox, FaceBoxNetwork
-from dubcli.face.mesh.orientation import Evidence, FaceCheck
+from dubcli.face.mesh.orientation import FaceCheck
 from dubcli.face.mesh.region import Region, around, without_doubles
 from dubcli.face.mesh.region_sampling import sample
 
@@ -154,9 +154,8 @@ class FaceMesh:
                 points = self._look_at_found(image, region, boxes[region], only_sure)
             else:
                 points = self._look(image, region)
-                if points is not None and is_due:
-                    evidence = self._check.evidence(image, points)
-                    points = points if _is_kept(image, points, evidence) else None
+                if points is not None and is_due and not self._is_kept(image, points):
+                    points = None
             self.has_changed |= is_new == (points is not None)
             if points is not None:
                 faces.append(points)
@@ -178,7 +177,11 @@ class FaceMesh:
                 return others
         if points is None or evidence is None or only_sure:
             return None
-        return points if _is_kept(image, points, evidence) else None
+        return points if _leaves(image, points) or evidence.is_possible else None
+
+    def _is_kept(self, image: U8, points: F32) -> bool:
+        """Whether landmarks of a face that is followed are told of."""
+        return _leaves(image, points) or self._check.is_possible(image, points)
 
     def _look(self, image: U8, region: Region) -> F32 | None:
         if not region.is_finite:
@@ -193,12 +196,11 @@ def _region_of(points: F32) -> Region:
     return around(plane.min(0), plane.max(0), *plane[list(_EYES)])
 
 
-def _is_kept(image: U8, points: F32, evidence: Evidence) -> bool:
-    """Whether landmarks that are not surely a face's are told of.
+def _leaves(image: U8, points: F32) -> bool:
+    """Whether the mouth lies outside the picture in part.
 
-    Half a face at the picture's edge can be confirmed by no detector; as its mouth lies outside, it
-    is never dubbed, and the user is told why.
+    Half a face at the picture's edge can be confirmed by no detector. It is told of though not
+    surely a face's: it is never dubbed, and the user is told why.
     """
     mouth = points[list(_MOUTH), :2]
-    is_outside = bool((mouth < 0).any() or (mouth > image.shape[1::-1]).any())
-    return is_outside or evidence.is_possible
+    return bool((mouth < 0).any() or (mouth > image.shape[1::-1]).any())

@@ -37,7 +37,7 @@ class Evidence:
 
     Attributes:
         score: How sure it is of a face that is upright as the landmarks have it, 0 to 1.
-        lead: By how much it is less sure of any other way up.
+        lead: By how much it is less sure of any other way up, or at least so much.
         apart: How far its eyes, nose and mouth lie from those of the landmarks at most, distances
             of the eyes.
     """
@@ -90,24 +90,39 @@ class FaceCheck:
             image: Shape (H, W, 3).
             points: The mesh's, px. Shape (478, 3).
         """
+        return self._seen(image, points, is_followed=False)
+
+    def is_possible(self, image: U8, points: F32) -> bool:
+        """The evidence's `is_possible`, where that alone is asked: most often by a single look.
+
+        Args:
+            image: Shape (H, W, 3).
+            points: The mesh's, px. Shape (478, 3).
+        """
+        return self._seen(image, points, is_followed=True).is_possible
+
+    def _seen(self, image: U8, points: F32, is_followed: bool) -> Evidence:
         plane = points[:, :2]
         left, right = (plane[list(eye)].mean(0) for eye in (_LEFT_EYE, _RIGHT_EYE))
         region = around(plane.min(0), plane.max(0), left, right)
-        if not region.is_finite:
-            return Evidence(score=0, lead=-1, apart=math.inf)
-        upright, *turned = (
-            self._surest(image, replace(region, rotation=region.rotation + turn))
-            for turn in QUARTER_TURNS
-        )
+        upright = self._surest(image, region) if region.is_finite else None
         if upright is None:
             return Evidence(score=0, lead=-1, apart=math.inf)
         marks = np.stack([left, right, plane[list(_NOSE)].mean(0), plane[list(_MOUTH)].mean(0)])
         apart = float(np.linalg.norm(upright.keypoints[:4] - marks, axis=1).max())
-        return Evidence(
-            score=upright.score,
-            lead=upright.score - max((other.score for other in turned if other), default=0.0),
-            apart=apart / max(float(np.linalg.norm(right - left)), 1e-6),
-        )
+        apart /= max(float(np.linalg.norm(right - left)), 1e-6)
+        # No score is above 1, so this much is led by whatever the other turns show.
+        lead = upright.score - 1
+        is_open = upright.score >= _LEAST_SCORE and apart <= _MOST_APART
+        if is_open and not (is_followed and lead >= -_MOST_BEHIND):
+            lead = upright.score - max(self._turned_scores(image, region), default=0.0)
+        return Evidence(score=upright.score, lead=lead, apart=apart)
+
+    def _turned_scores(self, image: U8, region: Region) -> list[float]:
+        """How surely the face is one that lies or hangs upside down."""
+        turned = (replace(region, rotation=region.rotation + turn) for turn in QUARTER_TURNS[1:])
+        seen = (self._surest(image, other) for other in turned)
+        return [box.score for box in seen if box is not None]
 
     def _surest(self, image: U8, region: Region) -> FaceBox | None:
         return next(iter(self._boxes.detect(image, region)), None)

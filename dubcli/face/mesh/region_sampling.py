@@ -35,11 +35,10 @@ def sample(image: U8, region: Region, size: int, is_black_outside: bool) -> U8:
         Shape (size, size, 3).
     """
     columns, rows = places(region, size)
-    limits = np.iinfo(np.int16)
     whole = np.empty((size, size, 2), np.int16)
     for axis, place in enumerate((columns, rows)):
-        whole[..., axis] = np.clip(place >> _BITS, limits.min, limits.max)
-    part = ((rows & (_STEPS - 1)) * _STEPS + (columns & (_STEPS - 1))).astype(np.uint16)
+        whole[..., axis] = _limited(place >> _BITS)
+    part = (((rows & (_STEPS - 1)) << _BITS) | (columns & (_STEPS - 1))).astype(np.uint16)
     border = cv2.BORDER_CONSTANT if is_black_outside else cv2.BORDER_REPLICATE
     taken = cv2.remap(image, whole, part, cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(taken, np.uint8)
@@ -47,14 +46,23 @@ def sample(image: U8, region: Region, size: int, is_black_outside: bool) -> U8:
 
 def places(region: Region, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Where the samples lie: x and y in 1/32 px, pixel centres at whole px. Shapes (size, size)."""
-    corners = _corners(region)
+    # Times a power of two: this rounds nothing.
+    corners = _STEPS * _corners(region)
     across, down = (corners[1] - corners[0]) / size, (corners[2] - corners[0]) / size
     steps = np.arange(size)
     x, y = (
-        np.rint(_STEPS * (corners[0, axis] + down[axis] * steps[:, None] + across[axis] * steps))
-        for axis in range(2)
+        (corners[0, axis] + down[axis] * steps)[:, None] + across[axis] * steps for axis in range(2)
     )
-    return x.astype(np.int32), y.astype(np.int32)
+    return np.rint(x, out=x).astype(np.int32), np.rint(y, out=y).astype(np.int32)
+
+
+def _limited(place: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Places that 16 bits hold; they grow along rows and columns, so corners tell the range."""
+    limits = np.iinfo(np.int16)
+    ends = place[:: len(place) - 1, :: len(place) - 1]
+    if limits.min <= ends.min() and ends.max() <= limits.max:
+        return place
+    return np.clip(place, limits.min, limits.max)
 
 
 def _corners(region: Region) -> NDArray[np.float64]:
