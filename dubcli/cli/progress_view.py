@@ -96,10 +96,10 @@ class _Pace:
     began: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
     shown: dict[str, float] = field(default_factory=dict[str, float])
 
-    def rate(self, stage: str, done: int, now: float) -> float:
-        """Units per second; what an earlier run had done counts for nothing."""
+    def rate(self, stage: str, done: int, now: float) -> float | None:
+        """Units per second, None at a stage's begin; what an earlier run did does not count."""
         start, before = self.began.setdefault(stage, (now, max(0, done - 1)))
-        return (done - before) / max(now - start, 1e-3)
+        return (done - before) / (now - start) if now > start else None
 
     def is_due(self, stage: str, is_last: bool, now: float, *, is_first_shown: bool) -> bool:
         """Whether the stage is shown now: at its end, and now and then on the way."""
@@ -123,7 +123,8 @@ def lines(unit: str, say: Say) -> Iterator[Callback]:
         if not pace.is_due(stage, done == total, now, is_first_shown=False):
             return
         eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
-        say(f"dub: {stage} {done}/{total or '?'} {unit}, {speed:.1f} {_rate_label(unit)}{eta}")
+        pace_told = "" if speed is None else f", {speed:.1f} {_rate_label(unit)}"
+        say(f"dub: {stage} {done}/{total or '?'} {unit}{pace_told}{eta}")
 
     yield update
 
@@ -132,8 +133,8 @@ def lines(unit: str, say: Say) -> Iterator[Callback]:
 def json_lines(unit: str, say: Say) -> Iterator[Callback]:
     """One JSON object a line, for programs: at each stage's begin and end, and twice a second.
 
-    Keys: `stage`, `done`, `total` (null where nobody knows it), `unit`, `fps` (units a second),
-    `eta` (seconds, null where nobody knows it).
+    Keys: `stage`, `done`, `total`, `unit`, `fps` (units a second), `eta` (seconds). `total`, `fps`
+    and `eta` are null where nobody knows them, the last two at a stage's begin.
     """
     pace = _Pace(JSON_INTERVAL_S)
 
@@ -143,12 +144,14 @@ def json_lines(unit: str, say: Say) -> Iterator[Callback]:
         if not pace.is_due(stage, done == total, now, is_first_shown=True):
             return
         left = max(0, total - done) / speed if speed and total else None
+        if total and done >= total:
+            left = 0
         content: dict[str, Any] = {
             "stage": stage,
             "done": done,
             "total": total or None,
             "unit": unit,
-            "fps": round(speed, 3),
+            "fps": None if speed is None else round(speed, 3),
             "eta": None if left is None else round(left, 1),
         }
         say(json.dumps(content, ensure_ascii=False))
