@@ -17,6 +17,7 @@
     │   └── AlignmentError
     ├── DeviceError               6   the device is absent or out of memory
     └── TrainingError             7   training data or state cannot be used
+    some rows of a batch failed  10
     interrupted (Ctrl-C)        130
 
 Anything that is not a `DubError` is a bug: traceback, exit code 1.
@@ -28,6 +29,7 @@ import errno
 import re
 
 INTERRUPTED_EXIT_CODE = 130
+BATCH_FAILED_EXIT_CODE = 10
 
 # What disks, permissions and other programs do to a run, as against mistakes of this one.
 _OUTSIDE = {

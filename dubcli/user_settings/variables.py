@@ -72,13 +72,13 @@ def read_variables(environment: Mapping[str, str]) -> tuple[Tables, list[str]]:
             foreign.append(name)
             continue
         command, setting = known[name]
-        value = checked(setting, _typed(text, setting), name, "")
+        value = checked(setting, typed(text, setting), name, "")
         tables.setdefault(command, {})[setting.name] = value
     return tables, sorted(foreign)
 
 
-def _typed(text: str, setting: Setting) -> Any:
-    """The text as the type that is wanted, where it can be read as one."""
+def typed(text: str, setting: Setting) -> Any:
+    """The text as the type that an option wants, where it can be read as one."""
     if bool in setting.kinds:
         word = text.lower()
         return True if word in _TRUE else False if word in _FALSE else text
