@@ -122,7 +122,7 @@ class DubGroup(TyperGroup):
         except KeyboardInterrupt as error:
             # Two words for what `dub train` trains beside models.
             command = (ctx.invoked_subcommand or "").split()[:1]
-            resumes = command in (["prepare"], ["train"], ["evaluate"], ["finetune"])
+            resumes = "".join(command) in ("prepare", "train", "evaluate", "finetune", "batch")
             rest = "run the same command again to go on" if resumes else "nothing was written"
             say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)

@@ -120,7 +120,7 @@ def _finetune(
     progress: Progress | None,
     announce: Callable[[str], None] | None,
 ) -> FinetuneReport:
-    path, entry = _check(config, engine, snapshots)
+    path, entry = check_request(config, engine, replaces=config.overwrite or bool(snapshots))
     consent = Consent(
         agreed=True,
         date=datetime.now(UTC).date().isoformat(),
@@ -144,10 +144,22 @@ def _finetune(
     return report
 
 
-def _check(
-    config: FinetuneConfig, engine: Engine, snapshots: Mapping[int, Path]
+def check_request(
+    config: FinetuneConfig, engine: Engine, *, replaces: bool
 ) -> tuple[Path, WeightEntry]:
-    """Look at everything that can be wrong before the slow part."""
+    """Look at everything that can be wrong before the slow part.
+
+    Args:
+        config: What is to be learned.
+        engine: Knows the weights.
+        replaces: The identity may be there already.
+
+    Returns:
+        Where the identity will lie, and the weights that it is learned on.
+
+    Raises:
+        DubError: Learning cannot begin.
+    """
     require_detector(config.detector)
     if not config.consent:
         raise ConfigError(
@@ -155,8 +167,8 @@ def _check(
             "Ask them; then add --consent.",
         )
     path = locate(config.name)
-    if not snapshots:
-        require_free(path, replace=config.overwrite)
+    if not replaces:
+        require_free(path, replace=False)
     entry = engine.resolve(config.model)
     _adapter_of(entry)
     return path, entry

@@ -22,7 +22,7 @@ from dubcli.core.errors import EncodeError
 from dubcli.core.file_names import fitting_name
 from dubcli.core.json_text import parse_json
 
-_LOCK, _JOB, _FINISHING = "lock", "job.json", "finishing"
+_LOCK, _JOB, _FINISHING, _SPLIT = "lock", "job.json", "finishing", "split"
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 20
 
 
@@ -49,6 +49,15 @@ class JobFolder:
     def was_finishing(self) -> bool:
         """That run had begun to put its results in place."""
         return (self.path / _FINISHING).exists()
+
+    @property
+    def is_split(self) -> bool:
+        """Its segments are rendered by several processes, none of which was interrupted."""
+        return (self.path / _SPLIT).exists()
+
+    def split(self) -> None:
+        """Note that its segments will be rendered by several processes."""
+        (self.path / _SPLIT).touch()
 
     def segment(self, number: int, suffix: str = ".mov") -> Path:
         """A part of the encoded picture."""
@@ -77,18 +86,19 @@ class JobFolder:
 
 
 @contextmanager
-def job_folder(output: Path, fingerprint: str) -> Iterator[JobFolder]:
+def job_folder(output: Path, fingerprint: str, *, is_left: bool = False) -> Iterator[JobFolder]:
     """Make or take up the folder of a job.
 
     Args:
         output: The job's output; the folder lies beside it.
         fingerprint: Of everything that the result depends on. A folder with another one is of
             another job, whose output this one replaces: it is emptied.
+        is_left: What lies in it is left there for runs that go on.
 
     Raises:
         EncodeError: Another run uses it, or it cannot be written.
     """
-    path = output.with_name(fitting_name(output.name, ".dubjob", output.parent))
+    path = folder_path(output)
     with _locked(path, output):
         known = _read(path).get("fingerprint")
         folder = JobFolder(path=path, is_resumed=known == fingerprint)
@@ -105,7 +115,13 @@ def job_folder(output: Path, fingerprint: str) -> Iterator[JobFolder]:
             else:
                 _empty(path)
             raise
-        _empty(path)
+        if not is_left:
+            _empty(path)
+
+
+def folder_path(output: Path) -> Path:
+    """Where the folder of a job with this output lies."""
+    return output.with_name(fitting_name(output.name, ".dubjob", output.parent))
 
 
 def _begin(path: Path, output: Path, fingerprint: str) -> None:

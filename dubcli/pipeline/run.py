@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from dubcli.config import DubConfig
 from dubcli.core.progress import Progress, no_progress
@@ -64,11 +65,7 @@ def dub(
     Raises:
         DubError: See `dubcli.core.errors`.
     """
-    extras = {
-        "reference_frames": None if reference_frames is None else str(reference_frames),
-        "encode": None if encode is None else str(asdict(encode)),
-        "segment_frames": segment_frames,
-    }
+    extras = beside_config(reference_frames, encode, segment_frames)
     with engine_for(engine, config.device, config.threads) as engine:
         checked = validate(config, engine, encode)
         with job_folder(checked.output, fingerprint(checked, extras)) as folder:
@@ -80,7 +77,7 @@ def dub(
                 config, job.info, engine, clock, progress, folder, segment_frames
             ) as context:
                 decision, speakers = look_and_decide(context, job, reference_frames)
-                needed = _estimate_needs(context, job, decision, speakers)
+                needed = foresee_needs(context, job, decision, speakers)
                 if announce is not None:
                     for line in summary(job, decision, needed, speakers):
                         announce(line)
@@ -91,6 +88,19 @@ def dub(
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
             _place(report, made, folder, job)
     return report
+
+
+def beside_config(
+    reference_frames: range | None = None,
+    encode: EncodeOptions | None = None,
+    segment_frames: int = SEGMENT_FRAMES,
+) -> dict[str, Any]:
+    """What the result of `dub` depends on beside its configuration, for `job.fingerprint`."""
+    return {
+        "reference_frames": None if reference_frames is None else str(reference_frames),
+        "encode": None if encode is None else str(asdict(encode)),
+        "segment_frames": segment_frames,
+    }
 
 
 @contextmanager
@@ -158,7 +168,7 @@ def look_and_decide(
     return decision, speakers
 
 
-def _estimate_needs(
+def foresee_needs(
     context: RunContext,
     job: LoadedJob,
     decision: Decision,

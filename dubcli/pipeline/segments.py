@@ -84,24 +84,11 @@ def render_picture(
     first = _num_finished(folder, segments)
     _, _, said = choose_encoder(job.video, job.encode)
     notes: list[str] = []
-    if first:
+    if first and not folder.is_split:
         frame = segments[first - 1][-1].emit_stop
         notes.append(f"{frame} of {len(timeline)} frames were there from an interrupted run.")
     if first < len(segments):
-        rest = segments[first:]
-        start = rest[0][0].emit_start
-        windows_from = _with_context(segments, first, sum(one.context for one in renderers))
-        begin = windows_from[0].emit_start
-        indices = timeline.source_index[begin:].tolist()
-        with prefetch(context.reader.native_sequence(indices)) as source:
-            frames: Iterator[NativeFrame] = source
-            for renderer in renderers:
-                frames = renderer.frames(frames, windows_from)
-            frames = islice(frames, start - begin, None)
-            frames = show_mark(job, decision, frames, range(start, len(timeline)))
-            for number, windows in enumerate(rest, first):
-                said = _write_segment(context, job, shown, windows, frames, number)
-                _keep_logs(job.config, folder, renderers, windows, number)
+        said = _render(context, job, decision, renderers, segments, range(first, len(segments)))
     notes += said
     paths = [folder.segment(number) for number in range(len(segments))]
     figures = FigureLog()
@@ -119,6 +106,73 @@ def render_picture(
         model_facts=_named(renderers[0].facts, job),
         model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
     )
+
+
+def num_segments(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+) -> int:
+    """How many segments `render_picture` writes for the same arguments."""
+    windows = make_renderers(context, job, decision, speakers)[0].windows()
+    return len(group_windows(windows, context.segment_frames))
+
+
+def render_segments(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    speakers: Sequence[PreparedSpeaker],
+    numbers: range,
+) -> None:
+    """Write some segments of the picture as `render_picture` would, and what was noted of them.
+
+    Args:
+        context: Of the run.
+        job: What is to be done.
+        decision: How.
+        speakers: Who is dubbed.
+        numbers: Which segments.
+
+    Raises:
+        MediaError: The source breaks off, or the picture cannot be encoded or written.
+        DeviceError: The device has too little memory.
+    """
+    renderers = make_renderers(context, job, decision, speakers)
+    segments = group_windows(renderers[0].windows(), context.segment_frames)
+    _render(context, job, decision, renderers, segments, numbers)
+
+
+def _render(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    renderers: Sequence[Renderer],
+    segments: list[list[Window]],
+    numbers: range,
+) -> list[str]:
+    """Write segments that follow each other; returns what the encoder wants to be told."""
+    timeline = decision.schedule.timeline
+    shown = on_output_clock(decision.schedule)[0].timeline
+    said: list[str] = []
+    start = segments[numbers.start][0].emit_start
+    context_frames = sum(one.context for one in renderers)
+    # To the end of the video, wherever the last segment ends: frames may depend on later ones.
+    windows_from = _with_context(segments, numbers.start, context_frames)
+    begin = windows_from[0].emit_start
+    indices = timeline.source_index[begin:].tolist()
+    with prefetch(context.reader.native_sequence(indices)) as source:
+        frames: Iterator[NativeFrame] = source
+        for renderer in renderers:
+            frames = renderer.frames(frames, windows_from)
+        frames = islice(frames, start - begin, None)
+        frames = show_mark(job, decision, frames, range(start, len(timeline)))
+        for number in numbers:
+            windows = segments[number]
+            said = _write_segment(context, job, shown, windows, frames, number)
+            _keep_logs(job.config, context.folder, renderers, windows, number)
+    return said
 
 
 def _named(facts: Mapping[Part, dict[str, Any]], job: Job) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,225 @@
+"""`dub batch`: check all rows, do them by several workers, write each result down."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dubcli.batch.batch_row import Defaults, options_in
+from dubcli.batch.job_list import read_jobs
+from dubcli.batch.local_workers import InProcessWorker, LocalWorkers, Workers
+from dubcli.batch.row_checks import CheckedRow, check_rows
+from dubcli.batch.row_result import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    SKIPPED,
+    BatchReport,
+    ResultsFile,
+    RowResult,
+    read_results,
+)
+from dubcli.batch.row_task import is_there
+from dubcli.batch.schedule import BatchSchedule, SchedulePolicy
+from dubcli.config import BatchConfig, DubConfig, FinetuneConfig, PlanConfig
+from dubcli.config.batch_config import STANDARD_INPUT
+from dubcli.core.atomic_io import make_folder
+from dubcli.core.errors import DubError
+from dubcli.core.progress import Progress, no_progress
+from dubcli.identities.store import require_free as require_identity_free
+from dubcli.pipeline.context import SEGMENT_FRAMES
+from dubcli.pipeline.engine import Engine
+from dubcli.pipeline.job import require_free
+
+# With --ray, dubs of at least so many segments are rendered by several actors.
+SPLIT_SEGMENTS = 4
+
+
+@dataclass(kw_only=True)
+class _Sorted:
+    """The rows of a run, by what is known before the first begins.
+
+    Attributes:
+        todo: Those that will begin.
+        skipped: Results that a file of an earlier run holds.
+        known: Results that are to be written: of rows that cannot begin, and of rows that are done
+            and whose run was killed before it could write that down.
+    """
+
+    todo: list[CheckedRow] = field(default_factory=list[CheckedRow])
+    skipped: list[RowResult] = field(default_factory=list[RowResult])
+    known: list[RowResult] = field(default_factory=list[RowResult])
+
+    def __len__(self) -> int:
+        return len(self.todo) + len(self.skipped) + len(self.known)
+
+
+def batch(
+    config: BatchConfig,
+    progress: Progress | None = None,
+    *,
+    on_result: Callable[[RowResult], None] | None = None,
+    defaults: Defaults | None = None,
+    in_process: bool = False,
+    segment_frames: int = SEGMENT_FRAMES,
+) -> BatchReport:
+    """Do the rows of a job list.
+
+    All rows are checked before the first begins. A row that has a mistake or fails does not stop
+    the others. Rows that an earlier run has done are skipped.
+
+    Args:
+        config: What to do.
+        progress: Called as (stage, done, total); the stages are `check` and `batch`, in rows.
+        on_result: Called with each result of this run as it comes.
+        defaults: Values by option for each command, where neither a row nor `config.set` sets them.
+        in_process: Work in this process in place of others, one row after the other.
+        segment_frames: After about so many frames a segment of a dub is finished.
+
+    Returns:
+        The results of all rows of this run.
+
+    Raises:
+        ConfigError: The list cannot be read, or an option is wrong.
+        DeviceError: No Ray cluster answers.
+        MediaError: The results cannot be written.
+    """
+    began, tell = time.monotonic(), progress or no_progress
+    written, given = read_jobs(config), options_in(config.set)
+    if config.output is not None:
+        make_folder(config.output)
+    results = ResultsFile(results_path(config))
+    collected: list[RowResult] = []
+    with Engine(config.device_names[0]) as engine:
+        rows, mistakes = check_rows(written, defaults or {}, given, config.output, engine, tell)
+        found = _sort(config, rows, mistakes)
+        results.begin(str(config.jobs))
+
+        def take(result: RowResult) -> None:
+            if result.status != SKIPPED:
+                results.append(result)
+            collected.append(result)
+            tell("batch", len(collected), len(found))
+            if on_result is not None:
+                on_result(result)
+
+        for result in (*found.skipped, *found.known):
+            take(result)
+        if config.fail_fast and any(one.status == FAILED for one in found.known):
+            for row in found.todo:
+                take(_known(row, CANCELLED))
+        elif found.todo:
+            workers = _workers(config, len(found.todo), engine if in_process else None)
+            try:
+                BatchSchedule(found.todo, _policy(config, segment_frames), take).run(workers)
+            finally:
+                workers.close()
+    seconds = round(time.monotonic() - began, 3)
+    collected.sort(key=lambda result: result.row)
+    return BatchReport(results=tuple(collected), path=str(results.path), seconds=seconds)
+
+
+def _policy(config: BatchConfig, segment_frames: int) -> SchedulePolicy:
+    return SchedulePolicy(
+        retries=config.retries,
+        fail_fast=config.fail_fast,
+        splits_from=SPLIT_SEGMENTS * segment_frames if config.ray else 0,
+        segment_frames=segment_frames,
+    )
+
+
+def results_path(config: BatchConfig) -> Path:
+    """Where the results go: beside the list, a file for each shard."""
+    if config.results is not None:
+        return config.results
+    jobs = config.jobs if config.jobs.name else config.jobs.absolute()
+    number, count = config.shard_of
+    name = jobs.name if jobs.is_dir() else jobs.stem
+    if config.jobs == STANDARD_INPUT:
+        name = "batch"
+    shard = f".{number}-of-{count}" if count > 1 else ""
+    return jobs.with_name(f"{name}.results{shard}.jsonl")
+
+
+def _workers(config: BatchConfig, num_rows: int, engine: Engine | None) -> Workers:
+    if config.ray is not None:
+        from dubcli.batch.ray_workers import RayWorkers
+
+        return RayWorkers(config.ray, config.workers, config.device_names[0], config.retries)
+    if engine is not None:
+        return InProcessWorker(engine)
+    count = min(config.num_workers, num_rows)
+    names = config.device_names
+    threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else 0
+    return LocalWorkers([names[place % len(names)] for place in range(count)], threads)
+
+
+def _sort(
+    config: BatchConfig, rows: Sequence[CheckedRow], mistakes: Sequence[RowResult]
+) -> _Sorted:
+    """Which rows of this shard are to be done, which were, which cannot be."""
+    number, count = config.shard_of
+    earlier = _done_earlier(config)
+    found = _Sorted(known=[one for one in mistakes if (one.row - number) % count == 0])
+    for row in rows:
+        if (row.number - number) % count:
+            continue
+        if row.key in earlier and _still_there(row):
+            found.skipped.append(_known(row, SKIPPED))
+        elif row.key not in earlier and is_there(row):
+            found.known.append(_known(row, DONE))
+        elif (error := _in_the_way(row)) is not None:
+            found.known.append(_known(row, FAILED, error))
+        else:
+            found.todo.append(row)
+    return found
+
+
+def _done_earlier(config: BatchConfig) -> set[str]:
+    """Keys of the rows that earlier runs have done, also those with other shards."""
+    path = results_path(config)
+    stem = path.name.split(".results")[0]
+    paths = {path, *path.parent.glob(f"{_literally(stem)}.results*.jsonl")}
+    found = [one for place in sorted(paths) if place.exists() for one in read_results(place)]
+    return {one.key for one in found if one.status == DONE and one.key}
+
+
+def _literally(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def _still_there(row: CheckedRow) -> bool:
+    """What an earlier run has made lies there, and a report tells of these options."""
+    if isinstance(row.config, DubConfig):
+        return is_there(row)
+    return row.output.exists() and (row.report is None or row.report.exists())
+
+
+def _in_the_way(row: CheckedRow) -> DubError | None:
+    """What lies where the result would go, and may not be replaced."""
+    config = row.config
+    try:
+        if isinstance(config, FinetuneConfig):
+            require_identity_free(row.output, replace=config.overwrite)
+        elif isinstance(config, DubConfig) and not isinstance(config, PlanConfig):
+            require_free(row.output, config)
+    except DubError as error:
+        return error
+    return None
+
+
+def _known(row: CheckedRow, status: str, error: DubError | None = None) -> RowResult:
+    return RowResult(
+        row=row.number,
+        command=row.command,
+        status=status,
+        exit_code=0 if error is None else error.exit_code,
+        error=None if error is None else str(error),
+        output=str(row.output),
+        report=str(row.report) if row.report is not None and row.report.exists() else None,
+        options=row.options,
+        key=row.key,
+    )
