@@ -60,14 +60,16 @@ class RayWorkers:
         self._size = count or groups
         each = max(1, min(CORES_A_WORKER, cores // self._size))
         wanted: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": each}
-        remote = self._ray.remote(EngineActor)
-        self._idle = [
-            remote.options(**wanted, max_restarts=-1, max_task_retries=retries).remote(
-                device, 0 if gpus else each
-            )
-            for _ in range(self._size)
-        ]
+        self._actor = self._ray.remote(EngineActor).options(
+            **wanted, max_restarts=-1, max_task_retries=retries
+        )
+        self._arguments = device, 0 if gpus else each
+        self._idle = [self._new_actor() for _ in range(self._size)]
         self._running: dict[Any, tuple[Any, RowTask]] = {}
+
+    def _new_actor(self) -> Any:
+        """An actor that Ray will place."""
+        return self._actor.remote(*self._arguments)
 
     @property
     def size(self) -> int:
@@ -88,11 +90,15 @@ class RayWorkers:
         """Wait for the first actor that is ready; None where Ray has given its task up."""
         (done,), _ = self._ray.wait(list(self._running), num_returns=1)
         actor, task = self._running.pop(done)
-        self._idle.append(actor)
         try:
-            return task, self._ray.get(done)
+            outcome = self._ray.get(done)
         except self._ray.exceptions.RayError:
+            # Ray may not know yet that its node is gone, and would go on asking there.
+            self._ray.kill(actor)
+            self._idle.append(self._new_actor())
             return task, None
+        self._idle.append(actor)
+        return task, outcome
 
     def release_idle(self) -> None:
         """Give their room back: an actor whose node was lost may wait for it."""

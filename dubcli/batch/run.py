@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dubcli.batch.batch_row import Defaults, options_in
+from dubcli.batch.batch_schedule import BatchSchedule, SchedulePolicy
 from dubcli.batch.job_list import read_jobs
 from dubcli.batch.local_workers import InProcessWorker, LocalWorkers, Workers
 from dubcli.batch.row_checks import CheckedRow, check_rows
@@ -23,7 +24,6 @@ from dubcli.batch.row_result import (
     read_results,
 )
 from dubcli.batch.row_task import is_there
-from dubcli.batch.schedule import BatchSchedule, SchedulePolicy
 from dubcli.config import BatchConfig, DubConfig, FinetuneConfig, PlanConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder

@@ -34,6 +34,7 @@ EXIT_CODES = (
     *((kind.exit_code, kind.__doc__ or "") for kind in (errors.DeviceError, errors.TrainingError)),
     (UNMARKED_EXIT_CODE, "dub inspect: the file has no mark."),
     (ALTERED_EXIT_CODE, "dub inspect: the marks are not as they were put."),
+    (errors.BATCH_FAILED_EXIT_CODE, "dub batch: some rows failed."),
     (errors.INTERRUPTED_EXIT_CODE, "Interrupted."),
     (TERMINATED_EXIT_CODE, "Terminated."),
 )
