@@ -19,7 +19,7 @@ from dubcli.core.formatting import in_time, printable
 from dubcli.user_settings.setting_layers import read_layers
 
 if TYPE_CHECKING:
-    from dubcli.batch.row_result import BatchReport, RowResult
+    from dubcli.batches.row_result import BatchReport, RowResult
 
 # Rows of the table of what failed; the file of results has all.
 MOST_FAILED = 40
@@ -28,8 +28,8 @@ MOST_FAILED = 40
 @options_of(BATCH)
 def do_batch(config: BatchConfig, view: View) -> None:
     """Do many jobs from a list or two folders; run it again to do what is missing."""
-    from dubcli.batch.batch_row import ROW_COMMANDS
-    from dubcli.batch.run import batch
+    from dubcli.batches.batch_row import ROW_COMMANDS
+    from dubcli.batches.run import batch
 
     defaults = {
         command: {name: one.value for name, one in read_layers(command, os.environ).chosen.items()}

@@ -2,8 +2,8 @@
 
     python tests/bench/batch.py [--jobs 300] [--workers 4] [--every 25]
 
-Prints a line of figures and exits with 1 where a row is missing, done twice, or has other bytes than
-the first one.
+Prints a line of figures and exits with 1 where a row is missing, done twice, or has other bytes
+than the first one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from batch_jobs import TINY, done_in, tiny_jobs, tiny_media
 
-from dubcli.batch.row_result import RowResult
-from dubcli.batch.run import batch
+from dubcli.batches.row_result import RowResult
+from dubcli.batches.run import batch
 from dubcli.config import BatchConfig
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from studio import face_clip, speech
 
-from dubcli.batch.row_result import DONE, BatchReport, RowResult, read_results
-from dubcli.batch.run import batch
+from dubcli.batches.row_result import DONE, BatchReport, RowResult, read_results
+from dubcli.batches.run import batch
 from dubcli.config import BatchConfig
 
 # Fast, and the same bytes each time: a signature holds a random number.

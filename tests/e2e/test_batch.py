@@ -23,8 +23,8 @@ from batch_jobs import (
 )
 from typer.testing import CliRunner
 
-from dubcli.batch.row_result import CANCELLED, DONE, FAILED, SKIPPED, RowResult, read_results
-from dubcli.batch.run import batch
+from dubcli.batches.row_result import CANCELLED, DONE, FAILED, SKIPPED, RowResult, read_results
+from dubcli.batches.run import batch
 from dubcli.cli.app import app
 from dubcli.config import BatchConfig
 from dubcli.core.errors import DubError, MediaError
@@ -252,8 +252,8 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(media: Path, tmp_path:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_row_that_kills_its_worker_is_given_up(media: Path, tmp_path: Path) -> None:
     """The rows beside it are done all the same."""
-    from dubcli.batch.batch_schedule import BatchSchedule, SchedulePolicy
-    from dubcli.batch.local_workers import LocalWorkers
+    from dubcli.batches.batch_schedule import BatchSchedule, SchedulePolicy
+    from dubcli.batches.local_workers import LocalWorkers
 
     class Deadly(LocalWorkers):
         """Kills the process that has row 1."""
@@ -282,9 +282,9 @@ def test_a_row_that_kills_its_worker_is_given_up(media: Path, tmp_path: Path) ->
 def checked_rows(jobs: Path) -> list[Any]:
     """The rows of a list that may begin."""
     from dubcli import Engine
-    from dubcli.batch.batch_row import options_in
-    from dubcli.batch.job_list import read_jobs
-    from dubcli.batch.row_checks import check_rows
+    from dubcli.batches.batch_row import options_in
+    from dubcli.batches.job_list import read_jobs
+    from dubcli.batches.row_checks import check_rows
     from dubcli.core.progress import no_progress
 
     written = read_jobs(BatchConfig(jobs=jobs))

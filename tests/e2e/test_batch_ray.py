@@ -6,13 +6,14 @@ import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from batch_jobs import TINY, done_in, job_list, statuses, tiny_media
 from studio import face_clip, speech
 
-from dubcli.batch.row_result import DONE, RowResult
-from dubcli.batch.run import batch
+from dubcli.batches.row_result import DONE, RowResult
+from dubcli.batches.run import batch
 from dubcli.config import BatchConfig
 from dubcli.core.errors import ConfigError, DeviceError
 
@@ -24,7 +25,7 @@ STORE_BYTES = 80_000_000
 
 @pytest.mark.skipif(IS_THERE, reason="ray is installed")
 def test_without_ray_the_extra_is_named() -> None:
-    from dubcli.batch.ray_workers import connect
+    from dubcli.batches.ray_workers import connect
 
     with pytest.raises(ConfigError, match=r"dubcli\[ray\]"):
         connect("auto")
@@ -32,7 +33,7 @@ def test_without_ray_the_extra_is_named() -> None:
 
 @needs_ray
 def test_an_address_where_nobody_answers_is_one_line() -> None:
-    from dubcli.batch.ray_workers import connect
+    from dubcli.batches.ray_workers import connect
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers
@@ -62,20 +63,21 @@ def test_a_killed_node_loses_nothing_and_a_long_video_is_the_same(
     rows += [{"video": str(long), "audio": str(said), "output": "long-out.mp4"}]
     rows += [{"video": "none", "audio": "none", "output": "none.mp4"}]
     jobs = job_list(tmp_path / "jobs.jsonl", rows)
-    memory = {"object_store_memory": STORE_BYTES}
-    head = {"num_cpus": 0, "include_dashboard": False, **memory}
+    own_node = {"object_store_memory": STORE_BYTES, "node_ip_address": "127.0.0.1"}
+    head = {"num_cpus": 0, "include_dashboard": False, **own_node}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, **memory) for _ in range(2)]
+    nodes: list[Any] = []
     seen: list[RowResult] = []
 
     def lose_a_node(result: RowResult) -> None:
         seen.append(result)
         if len(seen) == 3:
             cluster.remove_node(nodes[0], allow_graceful=False)
-            cluster.add_node(num_cpus=1, **memory)
+            cluster.add_node(num_cpus=1, **own_node)
 
     config = BatchConfig(jobs=jobs, ray=cluster.address, workers=2, retries=2, set=TINY)
     try:
+        nodes += [cluster.add_node(num_cpus=1, **own_node) for _ in range(2)]
         report = batch(config, on_result=lose_a_node, segment_frames=SEGMENT)
     finally:
         cluster.shutdown()

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dubcli.batch.batch_row import make_row, options_in
-from dubcli.batch.job_list import WrittenRow, read_jobs
+from dubcli.batches.batch_row import make_row, options_in
+from dubcli.batches.job_list import WrittenRow, read_jobs
 from dubcli.config import BatchConfig, EvaluateConfig, FinetuneConfig, PlanConfig, Voice
 from dubcli.core.errors import ConfigError
 

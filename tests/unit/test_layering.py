@@ -49,17 +49,17 @@ RULES = {
     "preview": _rule(None, f"{STAGES} identities pipeline"),
     "personalize": _rule(None, f"{STAGES} identities training pipeline"),
     "evaluation": _rule(None, f"{STAGES} identities pipeline"),
-    "batch": _rule(
+    "batches": _rule(
         None, f"{STAGES} identities pipeline preview personalize evaluation user_settings"
     ),
     "doctor": _rule("torch cv2 av huggingface_hub", "core config media identities weights"),
     "user_settings": _rule("", "core config models"),
     "cli": _rule(
         "typer rich",
-        f"{STAGES} identities training pipeline preview personalize evaluation doctor batch"
+        f"{STAGES} identities training pipeline preview personalize evaluation doctor batches"
         " user_settings",
     ),
-    "__init__": _rule("", f"{STAGES} pipeline"),
+    "__init__": _rule("", f"{STAGES} pipeline preview personalize evaluation batches"),
     "__main__": _rule("", "cli"),
 }
 

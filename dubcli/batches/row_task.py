@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dubcli import __version__
-from dubcli.batch.row_checks import CheckedRow
+from dubcli.batches.row_checks import CheckedRow
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DeviceError, DubError, of_system

@@ -12,7 +12,7 @@ import socket
 from importlib.util import find_spec
 from typing import Any
 
-from dubcli.batch.row_task import Outcome, RowTask, do_task
+from dubcli.batches.row_task import Outcome, RowTask, do_task
 from dubcli.core.errors import ConfigError, DeviceError
 from dubcli.pipeline.engine import Engine
 

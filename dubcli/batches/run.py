@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dubcli.batch.batch_row import Defaults, options_in
-from dubcli.batch.batch_schedule import BatchSchedule, SchedulePolicy
-from dubcli.batch.job_list import read_jobs
-from dubcli.batch.local_workers import InProcessWorker, LocalWorkers, Workers
-from dubcli.batch.row_checks import CheckedRow, check_rows
-from dubcli.batch.row_result import (
+from dubcli.batches.batch_row import Defaults, options_in
+from dubcli.batches.batch_schedule import BatchSchedule, SchedulePolicy
+from dubcli.batches.job_list import read_jobs
+from dubcli.batches.local_workers import InProcessWorker, LocalWorkers, Workers
+from dubcli.batches.row_checks import CheckedRow, check_rows
+from dubcli.batches.row_result import (
     CANCELLED,
     DONE,
     FAILED,
@@ -23,7 +23,7 @@ from dubcli.batch.row_result import (
     RowResult,
     read_results,
 )
-from dubcli.batch.row_task import is_there
+from dubcli.batches.row_task import is_there
 from dubcli.config import BatchConfig, DubConfig, FinetuneConfig, PlanConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder
@@ -146,7 +146,7 @@ def results_path(config: BatchConfig) -> Path:
 
 def _workers(config: BatchConfig, num_rows: int, engine: Engine | None) -> Workers:
     if config.ray is not None:
-        from dubcli.batch.ray_workers import RayWorkers
+        from dubcli.batches.ray_workers import RayWorkers
 
         return RayWorkers(config.ray, config.workers, config.device_names[0], config.retries)
     if engine is not None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dubcli import __version__
-from dubcli.batch.batch_row import BatchRow, Defaults, make_row
-from dubcli.batch.job_list import COMMAND_COLUMN, WrittenRow
-from dubcli.batch.row_result import FAILED, RowResult
+from dubcli.batches.batch_row import BatchRow, Defaults, make_row
+from dubcli.batches.job_list import COMMAND_COLUMN, WrittenRow
+from dubcli.batches.row_result import FAILED, RowResult
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
 from dubcli.core.errors import ConfigError, DubError, EncodeError, of_system
 from dubcli.core.file_names import fitting_name

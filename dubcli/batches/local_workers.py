@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol
 
-from dubcli.batch.row_task import Outcome, RowTask, do_task
+from dubcli.batches.row_task import Outcome, RowTask, do_task
 from dubcli.pipeline.engine import Engine
 
 

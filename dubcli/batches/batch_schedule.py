@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dubcli.batch.local_workers import Workers
-from dubcli.batch.row_checks import CheckedRow
-from dubcli.batch.row_result import CANCELLED, DONE, FAILED, RowResult
-from dubcli.batch.row_task import LOOK, PART, ROW, Outcome, RowTask
+from dubcli.batches.local_workers import Workers
+from dubcli.batches.row_checks import CheckedRow
+from dubcli.batches.row_result import CANCELLED, DONE, FAILED, RowResult
+from dubcli.batches.row_task import LOOK, PART, ROW, Outcome, RowTask
 from dubcli.pipeline.context import SEGMENT_FRAMES
 
 _LOST = "Its worker was killed, perhaps for want of memory."

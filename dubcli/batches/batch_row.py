@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from dubcli.batch.job_list import COMMAND_COLUMN, WrittenRow, column_name
+from dubcli.batches.job_list import COMMAND_COLUMN, WrittenRow, column_name
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig, voices_from
 from dubcli.config.commands import COMMANDS
 from dubcli.core.errors import ConfigError
