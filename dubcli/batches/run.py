@@ -113,13 +113,22 @@ def batch(
                 take(_known(row, CANCELLED))
         elif found.todo:
             workers = _workers(config, len(found.todo), engine if in_process else None)
-            try:
-                BatchSchedule(found.todo, _policy(config, segment_frames), take).run(workers)
-            finally:
-                workers.close()
+            _do(found.todo, workers, _policy(config, segment_frames), take)
     seconds = round(time.monotonic() - began, 3)
     collected.sort(key=lambda result: result.row)
     return BatchReport(results=tuple(collected), path=str(results.path), seconds=seconds)
+
+
+def _do(
+    rows: Sequence[CheckedRow],
+    workers: Workers,
+    policy: SchedulePolicy,
+    take: Callable[[RowResult], None],
+) -> None:
+    try:
+        BatchSchedule(rows, policy, take).run(workers)
+    finally:
+        workers.close()
 
 
 def _policy(config: BatchConfig, segment_frames: int) -> SchedulePolicy:
