@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from dubcli.config.batch_config import STANDARD_INPUT, BatchConfig
 from dubcli.core.catalogue import list_videos
 from dubcli.core.errors import ConfigError
+from dubcli.core.json_text import parse_json
 
 COMMAND_COLUMN = "command"
 _DELIMITERS = ",;\t"
@@ -123,7 +123,7 @@ def _json_rows(text: str) -> Iterator[WrittenRow]:
     lines = [line for line in text.split("\n") if line.strip()]
     for number, line in enumerate(lines, 1):
         try:
-            content = json.loads(line)
+            content = parse_json(line)
         except ValueError as error:
             yield WrittenRow(number=number, error=f"It is no JSON: {error}.")
             continue

@@ -11,6 +11,7 @@ from typing import Any
 
 from dubcli import __version__
 from dubcli.core.errors import MediaError
+from dubcli.core.json_text import parse_json
 
 FORMAT = 1
 DONE, FAILED, SKIPPED, CANCELLED = "done", "failed", "skipped", "cancelled"
@@ -162,7 +163,7 @@ def last_results(results: Iterable[RowResult]) -> list[RowResult]:
 
 def _result_in(line: str) -> RowResult | None:
     try:
-        content = json.loads(line)
+        content = parse_json(line)
     except ValueError:
         return None
     if not isinstance(content, dict) or "row" not in content:

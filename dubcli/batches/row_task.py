@@ -17,6 +17,7 @@ from dubcli.batches.row_checks import CheckedRow
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DeviceError, DubError, of_system
+from dubcli.core.json_text import parse_json
 from dubcli.pipeline.context import SEGMENT_FRAMES
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def is_there(row: CheckedRow) -> bool:
     if row.report is None or not isinstance(row.config, DubConfig) or not row.output.is_file():
         return False
     try:
-        told = json.loads(row.report.read_text(encoding="utf-8"))
+        told = parse_json(row.report.read_text(encoding="utf-8"))
         read = [row.config.video, *(voice.audio for voice in row.config.voices)]
         newest = max(path.stat().st_mtime_ns for path in read)
         is_newer = row.output.stat().st_mtime_ns >= newest

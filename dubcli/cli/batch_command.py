@@ -15,7 +15,7 @@ from dubcli.cli.view import View, as_json, emit, emit_table, say
 from dubcli.config import BatchConfig
 from dubcli.config.commands import BATCH
 from dubcli.core.errors import BATCH_FAILED_EXIT_CODE
-from dubcli.core.formatting import in_time, printable
+from dubcli.core.formatting import in_time, plain_text
 from dubcli.user_settings.setting_layers import read_layers
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _show(report: BatchReport) -> None:
     table = Table("row", "command", "output", "exit code", "why")
     for one in failed[:MOST_FAILED]:
         cells = (str(one.row), one.command, one.output, str(one.exit_code), one.error or "")
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(plain_text(cell)) for cell in cells))
     emit_table(table)
     if len(failed) > MOST_FAILED:
         emit(f"and {len(failed) - MOST_FAILED} more: the file of results has all")
