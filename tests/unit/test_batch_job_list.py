@@ -112,8 +112,10 @@ def test_a_folder_of_recordings_goes_with_one_of_videos(jobs: str) -> None:
         read_jobs(BatchConfig(jobs=Path(jobs), audio=audio))
 
 
-def _made(cells: dict[str, object], *, is_text: bool = True, **given: str) -> object:
-    return make_row(WrittenRow(number=1, cells=cells, is_text=is_text), {}, given).config
+def _made(
+    cells: dict[str, object], given: dict[str, str] | None = None, *, is_text: bool = True
+) -> object:
+    return make_row(WrittenRow(number=1, cells=cells, is_text=is_text), {}, given or {}).config
 
 
 def test_cells_become_what_the_command_line_would_make_of_them() -> None:
@@ -156,9 +158,9 @@ def test_mistakes_of_a_row_are_told_as_on_the_command_line(
 
 def test_set_holds_where_a_row_says_nothing() -> None:
     given = options_in(("crf=3", "sync-mode=pad"))
-    own = _made({"video": "a", "audio": "b", "crf": "4"}, **given)
+    own = _made({"video": "a", "audio": "b", "crf": "4"}, given)
     assert (getattr(own, "crf"), getattr(own, "sync_mode")) == (4, "pad")  # noqa: B009
-    learn = _made({"command": "finetune", "videos": "a", "name": "x"}, **given)
+    learn = _made({"command": "finetune", "videos": "a", "name": "x"}, given)
     assert isinstance(learn, FinetuneConfig)
     with pytest.raises(ConfigError, match="Did you mean 'crf'"):
         options_in(("crff=3",))
