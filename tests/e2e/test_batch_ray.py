@@ -63,7 +63,7 @@ def test_a_killed_node_loses_nothing_and_a_long_video_is_the_same(
     rows += [{"video": str(long), "audio": str(said), "output": "long-out.mp4"}]
     rows += [{"video": "none", "audio": "none", "output": "none.mp4"}]
     jobs = job_list(tmp_path / "jobs.jsonl", rows)
-    own_node = {"object_store_memory": STORE_BYTES, "node_ip_address": "127.0.0.1"}
+    own_node = {"object_store_memory": STORE_BYTES}
     head = {"num_cpus": 0, "include_dashboard": False, **own_node}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes: list[Any] = []
