@@ -25,7 +25,7 @@ from dubcli.pipeline.job import fingerprint, report_path, require_free, validate
 from dubcli.pipeline.marking import drop_stale_sidecar, finish_marks, tags_of
 from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.resume import JobFolder, job_folder
-from dubcli.pipeline.segments import render_picture
+from dubcli.pipeline.segments import Picture, render_picture
 from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
 from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
@@ -89,7 +89,7 @@ def dub(
             joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
-            _place(report, made, folder, job)
+            _place(report, [*_landmarks(picture, config), *made], folder, job)
     return report
 
 
@@ -204,6 +204,13 @@ def _join(
     context.progress("join", 1, 1)
     context.clock.add("join", began)
     return target, muxed
+
+
+def _landmarks(picture: Picture, config: DubConfig) -> list[tuple[Path, Path]]:
+    """The landmark file and where it goes, where one is wanted."""
+    if picture.landmarks is None or config.landmarks_out is None:
+        return []
+    return [(picture.landmarks, config.landmarks_out)]
 
 
 def _place(
