@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from dubcli.cli.command_group import MAIN_JOB, TRAIN_OCCLUDER, TRAIN_SYNC, DubGroup
+from dubcli.cli.compare_command import compare_videos
 from dubcli.cli.config_command import config_app
 from dubcli.cli.configured_command import OTHER_PANEL, ConfiguredCommand
 from dubcli.cli.doctor_command import examine_machine
@@ -51,6 +52,7 @@ app.command("demo", cls=ConfiguredCommand)(dub_demo)
 app.command("prepare", cls=ConfiguredCommand)(prepare_set)
 app.command("train", cls=ConfiguredCommand)(train_model)
 app.command("evaluate", cls=ConfiguredCommand)(evaluate_models)
+app.command("compare", cls=ConfiguredCommand)(compare_videos)
 app.command(TRAIN_SYNC, cls=ConfiguredCommand)(train_sync_expert)
 app.command(TRAIN_OCCLUDER, cls=ConfiguredCommand)(train_occluder_network)
 app.command("doctor")(examine_machine)

@@ -1,5 +1,6 @@
 """One frozen configuration per command; every default and every help text stands here, once."""
 
+from dubcli.config.compare_config import CompareConfig
 from dubcli.config.dub_config import SYNC_MODES, DubConfig, Voice, voices_from
 from dubcli.config.evaluate_config import BASELINES, EVALUATION_SETTINGS, EvaluateConfig
 from dubcli.config.finetune_config import FinetuneConfig
@@ -15,6 +16,7 @@ __all__ = [
     "DEVICES",
     "EVALUATION_SETTINGS",
     "SYNC_MODES",
+    "CompareConfig",
     "DubConfig",
     "EvaluateConfig",
     "FinetuneConfig",

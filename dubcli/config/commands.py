@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dubcli.config.compare_config import CompareConfig
 from dubcli.config.dub_config import DubConfig
 from dubcli.config.evaluate_config import EvaluateConfig
 from dubcli.config.finetune_config import FinetuneConfig
@@ -51,12 +52,13 @@ TRAIN = CommandSpec(name="train", config=TrainConfig)
 TRAIN_SYNC = CommandSpec(name="train-sync", config=SyncTrainConfig, fixed=("model",))
 TRAIN_OCCLUDER = CommandSpec(name="train-occluder", config=OccluderTrainConfig, fixed=("model",))
 EVALUATE = CommandSpec(name="evaluate", config=EvaluateConfig, view=(*_LOUDNESS, "json"))
+COMPARE = CommandSpec(name="compare", config=CompareConfig, view=("quiet", "verbose", "json"))
 MODELS_PULL = CommandSpec(name="models-pull", config=PullConfig, view=(*_LOUDNESS, "json"))
 
 COMMANDS = {
     spec.name: spec
     for spec in (
         *(DUB, DEMO, PLAN, FINETUNE, PREPARE, TRAIN, TRAIN_SYNC, TRAIN_OCCLUDER, EVALUATE),
-        MODELS_PULL,
+        *(COMPARE, MODELS_PULL),
     )
 }

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from dubcli.config import DubConfig
+from dubcli.compare.comparison import compare
+from dubcli.config import CompareConfig, DubConfig
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import MediaInfo
@@ -31,6 +32,8 @@ from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
 from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.plan_types import Estimate
+
+_SOURCE, _DUB = "source", "dubbed"
 
 
 def dub(
@@ -90,6 +93,8 @@ def dub(
             made = finish_marks(context, job, joined)
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
             _place(report, [*_landmarks(picture, config), *made], folder, job)
+    if config.compare is not None:
+        _compare(config.video, checked.output, config.compare)
     return report
 
 
@@ -221,3 +226,10 @@ def _place(
     write_report(report, written)
     folder.place([(written, report_path(job.output)), *made])
     drop_stale_sidecar(job)
+
+
+def _compare(source: Path, result: Path, target: Path) -> None:
+    """Source and result beside each other; what stands there was cleared before the dub."""
+    compare(
+        CompareConfig(videos=(source, result), output=target, overwrite=True, label=(_SOURCE, _DUB))
+    )
