@@ -7,7 +7,9 @@ from dubcli.config.finetune_config import FinetuneConfig
 from dubcli.config.occluder_train_config import OccluderTrainConfig
 from dubcli.config.plan_config import PlanConfig
 from dubcli.config.prepare_config import PrepareConfig
+from dubcli.config.report_config import ReportConfig
 from dubcli.config.settings_common import DEVICES, help_of
+from dubcli.config.study_config import StudyConfig
 from dubcli.config.sync_train_config import SyncTrainConfig
 from dubcli.config.train_config import TrainConfig
 
@@ -23,6 +25,8 @@ __all__ = [
     "OccluderTrainConfig",
     "PlanConfig",
     "PrepareConfig",
+    "ReportConfig",
+    "StudyConfig",
     "SyncTrainConfig",
     "TrainConfig",
     "Voice",
