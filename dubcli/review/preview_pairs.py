@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -88,12 +89,35 @@ def make_preview(
         FfmpegError: A video cannot be decoded.
         EncodeError: The disk is full.
     """
-    encoding = preferred_encoding()
     videos = [open_video(path) for path in (source, result) if path is not None]
     dubbed = videos[-1]
+    start_s = Fraction(excerpt.start_s)
+    length_s = max(Fraction(excerpt.end_s - excerpt.start_s), 1 / dubbed.frame_rate)
+    film = _write_film(videos, start_s, length_s, folder / name)
+    own = None
+    if source is not None and start_s < videos[0].length_s:
+        own = _write_sound(videos[0], start_s, length_s, folder / f"{name}-source")
+    width, height = preview_size(dubbed)
+    return Preview(
+        excerpt=excerpt,
+        film=film,
+        source_sound=own,
+        width=width,
+        height=height,
+        frame_rate=float(dubbed.frame_rate),
+        has_source=source is not None,
+        opening=() if detector is None else _openings(dubbed, excerpt, folder / name, detector),
+        loudness=() if dubbed.info.audio is None else loudness_of(film),
+    )
+
+
+def _write_film(
+    videos: Sequence[ComparedVideo], start_s: Fraction, length_s: Fraction, stem: Path
+) -> Path:
+    """The source above the result, where both are there, under the result's sound."""
+    encoding = preferred_encoding()
+    dubbed = videos[-1]
     size, rate = preview_size(dubbed), dubbed.frame_rate
-    start_s, length_s = Fraction(excerpt.start_s), Fraction(excerpt.end_s - excerpt.start_s)
-    length_s = max(length_s, 1 / rate)
     # What begins after the end of the source shows its last frame.
     starts = [min(start_s, max(Fraction(0), one.length_s - 2 / rate)) for one in videos]
     inputs = [
@@ -104,29 +128,15 @@ def make_preview(
         picture_of(stream, one, size, rate, length_s)
         for stream, one in zip(inputs, videos, strict=True)
     ]
-    shown = graph.filter(pictures, "vstack") if source is not None else pictures[0]
-    film = folder / f"{name}{encoding.suffix}"
+    shown = graph.filter(pictures, "vstack") if len(pictures) > 1 else pictures[0]
     heard = sound_of(inputs[-1], dubbed, length_s)
     streams = [shown] if heard is None else [shown, heard]
     options = {**encoding.video, **encoding.quality(_CRF), **encoding.container}
     options |= {**(encoding.audio if heard is not None else {}), "map_metadata": -1}
     options["t"] = f"{float(length_s):.6f}"
+    film = stem.with_name(f"{stem.name}{encoding.suffix}")
     run(build_argv(ffmpeg_binary(), graph.output(*streams, file_url(film), **options)))
-    own = None
-    if source is not None and start_s < videos[0].length_s:
-        own = _write_sound(videos[0], start_s, length_s, folder / f"{name}-source")
-    opening = () if detector is None else _openings(dubbed, excerpt, folder / name, detector)
-    return Preview(
-        excerpt=excerpt,
-        film=film,
-        source_sound=own,
-        width=size[0],
-        height=size[1],
-        frame_rate=float(rate),
-        has_source=source is not None,
-        opening=opening,
-        loudness=() if heard is None else loudness_of(film),
-    )
+    return film
 
 
 def _write_sound(

@@ -63,7 +63,7 @@ class ReviewReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Made:
+class _MadePage:
     """A page, the number and the seconds of its previews, and what it does not show."""
 
     html: str
@@ -147,7 +147,7 @@ def _is_own(path: Path) -> bool:
 
 def _dub(
     result: DubResult, folder: Path, name: str, config: ReportConfig, progress: Progress
-) -> _Made:
+) -> _MadePage:
     report, notes = result.report, []
     if result.video is None:
         notes.append(f"There is no preview: '{report.output}' is not found.")
@@ -173,10 +173,12 @@ def _dub(
     if previews and config.curve and not any(one.opening for one in previews):
         notes.append("No face was found in the previews, so no mouth opening is drawn.")
     html = result_page(result, previews, notes, embed=config.embed)
-    return _Made(html=html, previews=len(previews), seconds=shown_s, notes=tuple(notes))
+    return _MadePage(html=html, previews=len(previews), seconds=shown_s, notes=tuple(notes))
 
 
-def _batch(results: BatchResults, folder: Path, config: ReportConfig, progress: Progress) -> _Made:
+def _batch(
+    results: BatchResults, folder: Path, config: ReportConfig, progress: Progress
+) -> _MadePage:
     """The table of a batch, and pages of those results that are worth a look."""
     shown = [] if config.embed else _worth_a_page(results.rows)[: config.pages]
     pages: dict[int, str] = {}
@@ -203,7 +205,7 @@ def _batch(results: BatchResults, folder: Path, config: ReportConfig, progress: 
         notes.append(f"{without} results have no page of their own; --pages sets how many have.")
     title = f"Batch {results.path.name}"
     html = table_page(title, batch_summary(results), [batch_table(results, pages)], notes)
-    return _Made(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
+    return _MadePage(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
 
 
 def _worth_a_page(rows: Sequence[BatchRow]) -> list[BatchRow]:
@@ -219,7 +221,7 @@ def _worth_a_page(rows: Sequence[BatchRow]) -> list[BatchRow]:
     return [row for _, row in sorted(counted, key=lambda one: (-one[0], one[1].row))]
 
 
-def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _Made:
+def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
     content = scores.content
     pictures: list[PagePicture] = []
     plots = sorted((scores.path.parent / "plots").glob("*.png"))
@@ -237,4 +239,4 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _Made:
     summary = f"dub {content.get('version', '?')}: {content.get('command', '')}"
     title = f"Scores {scores.path.parent.name}"
     html = table_page(title, summary, score_tables(scores), notes, pictures)
-    return _Made(html=html, notes=tuple(notes))
+    return _MadePage(html=html, notes=tuple(notes))

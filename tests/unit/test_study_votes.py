@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_page_scripts import STUDY, values_of
+from page_scripts import STUDY, values_of
 from typer.testing import CliRunner
 
 from dubcli.cli.app import app
@@ -79,7 +79,8 @@ def test_what_the_page_exports_is_read_as_json_and_as_csv() -> None:
     answers = {"left-picture": "5", "left-sync": "4", "left-likeness": "3", "preferred": "left"}
     answers |= {"right-picture": "1", "right-sync": "2", "right-likeness": "2"}
     order = [{"trial": trials[0].name, "left": other, "right": one}]
-    call = f"it.asVotes('abc', '=1+1', {json.dumps(order)}, {{{json.dumps(trials[0].name)}: {json.dumps(answers)}}})"
+    given = json.dumps({trials[0].name: answers})
+    call = f"it.asVotes('abc', '=1+1', {json.dumps(order)}, {given})"
     made = values_of(STUDY, votes=call, csv=f"it.asCsv({call})")
     Path("votes.json").write_text(json.dumps(made["votes"]))
     Path("votes.csv").write_text(made["csv"])
