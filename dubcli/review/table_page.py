@@ -141,11 +141,10 @@ def _means(run: str, systems: Mapping[str, Any], measures: Sequence[Any]) -> Pag
 
 
 def _estimate(one: Mapping[str, Any]) -> TableCell:
-    mean, low, high = (one.get(key) for key in ("mean", "low", "high"))
-    cell = _figure(mean)
-    if not (_is_number(low) and _is_number(high) and low != high):
+    cell, low, high = (_figure(one.get(key)) for key in ("mean", "low", "high"))
+    if "" in (cell.value, low.value, high.value) or low.value == high.value:
         return cell
-    return TableCell(text=f"{cell.text} ({_figure(low).text} to {_figure(high).text})", value=mean)
+    return TableCell(text=f"{cell.text} ({low.text} to {high.text})", value=cell.value)
 
 
 def _figure(value: Any) -> TableCell:

@@ -33,7 +33,8 @@ def _grey_steps(path: Path, rate: str, frames: int, start_s: float = 0, *more: s
 
 def _frames(path: Path) -> list[U8]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        frames = container.decode(video=0)
+        return [np.asarray(frame.to_ndarray(format="gray"), np.uint8) for frame in frames]
 
 
 def _compare(*words: str | Path) -> Any:
