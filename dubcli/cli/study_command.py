@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from dubcli.cli.command_options import options_of
+from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table
 from dubcli.config import StudyConfig
 from dubcli.config.commands import STUDY
@@ -52,20 +52,15 @@ def _show_votes(config: StudyConfig, view: View) -> None:
 
 def _emit_tables(result: StudyResult) -> None:
     questions = list(next(iter(result.opinions.values())))
-    table = Table("system", *questions, title="Mean opinion, 1 to 5, and 95 % interval")
+    table = PlainTable("system", *questions, title="Mean opinion, 1 to 5, and 95 % interval")
     for system, means in result.opinions.items():
-        table.add_row(_safe(system), *(_figure(means[one], 2) for one in questions))
+        table.add_row(Text(system), *(_figure(means[one], 2) for one in questions))
     emit_table(table)
-    table = Table("preferred", "to", "wins", "ties", "losses", "share, %", title="Preference")
+    table = PlainTable("preferred", "to", "wins", "ties", "losses", "share, %", title="Preference")
     for one in result.preferences:
         counts = (str(value) for value in (one.wins, one.ties, one.losses))
-        table.add_row(_safe(one.first), _safe(one.second), *counts, _figure(one.share, 0))
+        table.add_row(Text(one.first), Text(one.second), *counts, _figure(one.share, 0))
     emit_table(table)
-
-
-def _safe(name: str) -> Text:
-    """A folder's name: neither markup nor codes of a terminal."""
-    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in name))
 
 
 def _figure(value: VoteMean, digits: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 from dubcli.core.errors import ConfigError
+from dubcli.core.json_text import parse_json
 from dubcli.core.reports import DubReport
 
 SCORES_NAME = "scores.json"
@@ -102,7 +102,7 @@ def read_input(path: Path, source: Path | None = None) -> DubResult | BatchResul
     if path.suffix.lower() == ".jsonl":
         return _batch(path, text)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise _unknown(path) from error
     if isinstance(content, dict) and {"measures", "means", "clips"} <= content.keys():
@@ -169,7 +169,7 @@ def _batch(path: Path, text: str) -> BatchResults:
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line) if line.strip() else {}
+            entry = parse_json(line) if line.strip() else {}
         except ValueError as error:
             if number == len(lines):
                 continue  # of a batch that is running or was killed

@@ -11,6 +11,7 @@ from secrets import SystemRandom, token_hex
 from typing import Any
 
 from dubcli.core.errors import ConfigError
+from dubcli.core.json_text import parse_json
 
 KEY_FORMAT = 1
 _VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi"}
@@ -148,7 +149,7 @@ def read_key(path: Path) -> StudyKey:
         ConfigError: It cannot be read, or is none.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
         if content["dub_study_key"] != KEY_FORMAT:
             raise ValueError(content["dub_study_key"])
         return StudyKey(

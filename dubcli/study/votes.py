@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.core.errors import ConfigError
+from dubcli.core.json_text import parse_json
 from dubcli.metrics.statistics import bootstrap_mean
 from dubcli.study.study_key import StudyKey
 
@@ -133,7 +133,7 @@ def read_votes(path: Path, key: StudyKey) -> list[TrialVote]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = _from_csv(text) if path.suffix.lower() == ".csv" else json.loads(text)
+        content = _from_csv(text) if path.suffix.lower() == ".csv" else parse_json(text)
         study, voter, votes = str(content["study"]), str(content["voter"]), content["votes"]
         found = [_vote(voter, vote) for vote in votes]
     except OSError as error:

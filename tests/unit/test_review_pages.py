@@ -200,3 +200,10 @@ def test_warnings_come_before_ranges_and_times_in_words_are_found() -> None:
     assert worth_a_look(report) == [5.5, 3723.0, 4.0, 8.0, 9.0]
     assert len(remarks_of(report)) == 2
     assert times_in("a ratio of 16:9 and 3:05 and 12:34.5") == (185.0, 754.5)
+
+
+def test_json_nested_without_end_is_refused_in_one_line() -> None:
+    Path("deep.json").write_text("[" * 100_000)
+    for words in (["report", "deep.json"], ["study", "--votes", "deep.json", "--key", "deep.json"]):
+        run = CliRunner().invoke(app, words)
+        assert (run.exit_code, len(run.stderr.splitlines())) == (2, 1)
