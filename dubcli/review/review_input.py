@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -146,15 +147,19 @@ def _is_sound(report: DubReport) -> bool:
     for entry in fields(DubReport):
         value, usual = getattr(report, entry.name), getattr(expected, entry.name)
         if isinstance(usual, (int, float)) and not isinstance(usual, bool):
-            if not isinstance(value, (int, float)):
+            if not _is_finite(value):
                 return False
         elif isinstance(usual, (str, list, dict)) and not isinstance(value, type(usual)):
             return False
     spans = [*report.passed_through, *report.shot_ranges, *report.model_ranges]
     lists = [*spans, *cast("list[Any]", report.speakers), *cast("list[Any]", report.marks)]
     return all(isinstance(one, dict) for one in lists) and all(
-        isinstance(one.get(key), (int, float)) for one in spans for key in ("start_s", "end_s")
+        _is_finite(one.get(key)) for one in spans for key in ("start_s", "end_s")
     )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _found(name: str, folder: Path) -> Path | None:
@@ -199,7 +204,7 @@ def _row(entry: dict[str, Any], folder: Path) -> BatchRow:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    return float(value) if _is_finite(value) else 0.0
 
 
 def _unknown(path: Path) -> ConfigError:

@@ -145,6 +145,7 @@ def test_scores_become_tables_of_means_and_clips() -> None:
         ("r.json", '{"output": 3, "frames": 1, "duration_s": 1}'),
         ("r.json", '{"output": "x", "frames": 1, "duration_s": "long"}'),
         ("r.json", '{"output": "x", "frames": 1, "duration_s": 1, "passed_through": [{}]}'),
+        ("r.json", '{"output": "x", "frames": 1, "duration_s": NaN}'),
         ("b.jsonl", '{"dub_batch": 1}\n'),
         ("b.jsonl", 'x\n{"row": 1}\n'),
         ("clip.mp4", "no report beside it"),
