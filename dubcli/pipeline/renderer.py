@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dubcli.audio.windows import iter_windows
-from dubcli.composite.detail import add_detail, fine_detail
+from dubcli.composite.detail import add_detail, fine_detail, pasted_part
 from dubcli.composite.mask import occlude, paste_mask
 from dubcli.composite.paste import Box, place_patch, support_box
 from dubcli.composite.picture_match import Surroundings, match_picture
@@ -265,7 +265,7 @@ class Renderer:
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
             return native
-        patch = self._with_detail(view, images[number], patches, number)
+        patch = self._with_detail(view, images[number], patches, number, mask)
         light = face.light.at(index)
         lit = patch if light is None else light.to_frame(patch)
         region = view.part(box)
@@ -321,19 +321,29 @@ class Renderer:
             return None
         return fine_detail(references.detail_crops, self._face.alignment.crop_size)
 
-    def _with_detail(self, view: _View, image: U8, patches: Patches, number: int) -> U8:
+    def _with_detail(
+        self, view: _View, image: U8, patches: Patches, number: int, mask: PasteMask
+    ) -> U8:
         """The patch at the source's own resolution where that is finer than the model's."""
         if patches.detail is None or self._detail is None:
             return image
         crop_size = self._face.alignment.crop_size
         fine = self._crop(view, self._detail.shape[1] // crop_size[0])
         warp = patches.detail
+        box = pasted_part(mask.alpha, warp.box)
+        rows = slice(box[0] - warp.box[0], box[1] - warp.box[0])
+        columns = slice(box[2] - warp.box[2], box[3] - warp.box[2])
         grid, weights, own_grid, own_weight = (
-            value[number].float().cpu().numpy()
-            for value in (warp.grid, warp.weights, warp.source_grid, warp.source_weight)
+            value.float().cpu().numpy()
+            for value in (
+                warp.grid[number, :, rows, columns],
+                warp.weights[number, :, rows, columns],
+                warp.source_grid[number, rows, columns],
+                warp.source_weight[number, rows, columns],
+            )
         )
         layers = [*self._detail, *fine_detail(fine[None], crop_size)]
-        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], warp.box)
+        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
 
 
 class _HeldFrames:
