@@ -60,7 +60,8 @@ class MouthLog:
 
     def take(self, start: int, stop: int) -> MouthLog:
         """Take out what belongs to a range of positions."""
-        places = [place for place in self.values if start <= place < stop]
+        # A copy: the next mouths may be added meanwhile.
+        places = [place for place in list(self.values) if start <= place < stop]
         return MouthLog({place: self.values.pop(place) for place in sorted(places)})
 
     def save(self, path: Path) -> None:
