@@ -18,6 +18,8 @@ from dubcli.core.types import F32, U8
 _LEAST_PEAK, _LEAST_SHARE = 0.05, 0.01
 # Pixels of a crop beyond a mask that a paste may read.
 _MARGIN = 4
+# OpenCV's second map is empty where the first holds x and y.
+_NO_MAP = np.empty(0, np.float32)
 
 
 def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
@@ -74,7 +76,7 @@ def add_detail(
         # To px before it is enlarged: there are fewer of them.
         places = (look[part] + 1) * half - np.float32(0.5)
         places = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
-        warped = cv2.remap(layer, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(layer, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         weight = cv2.resize(share[part], size, interpolation=cv2.INTER_LINEAR)
         warped = cv2.multiply(warped, cv2.merge([weight] * 3), dst=warped)
         there = total[rows, columns]

@@ -272,7 +272,8 @@ class Engine(Closeable):
 
 def _load_model(entry: WeightEntry, device: torch.device) -> nn.Module:
     """A model whose convolutions have their channels last in memory, as they are fastest."""
-    return load_entry(entry, str(device))[0].to(memory_format=torch.channels_last)
+    model = cast(nn.Module, load_entry(entry, str(device))[0])
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 @contextmanager

@@ -78,7 +78,10 @@ def make_clip(shape: ClipShape, path: Path) -> tuple[Path, Path]:
 def _pictures(shape: ClipShape) -> Iterator[U8]:
     """The clip's frames. RGB (H, W, 3), uint8."""
     with av.open(str(ASSETS / "demo.mp4")) as container:
-        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        shown = [
+            np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            for frame in container.decode(video=0)
+        ]
     factor = shape.face / _DEMO_FACE
     resized = [_resized(picture, factor) for picture in shown]
     wall = _wall(shape)
