@@ -29,9 +29,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import dubcli
+from dubcli import dub
 from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
 from dubcli.core.reports import DubReport
@@ -43,7 +42,6 @@ from dubcli.media.container.probe import probe, require_video
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 from dubcli.pipeline.device import has_fast_bfloat16
-from dubcli.pipeline.run import dub
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
@@ -133,6 +131,9 @@ def _whole_run(job: argparse.Namespace, folder: Path) -> tuple[DubReport, float]
 
 
 def _processor() -> dict[str, Any]:
+    # After dubcli, which sets how torch's threads wait.
+    import torch
+
     name = platform.processor() or platform.machine()
     listed = Path("/proc/cpuinfo")
     if listed.exists():
