@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dubcli.core.waiting_threads import let_waiting_threads_sleep
+
 if TYPE_CHECKING:
     from dubcli.batches.row_result import BatchReport, RowResult
     from dubcli.batches.run import batch
@@ -72,6 +74,7 @@ def __getattr__(name: str) -> Any:
     """Load the public names on first use, so that `import dubcli` stays cheap."""
     if name not in _HOMES:
         raise AttributeError(f"module 'dubcli' has no attribute {name!r}")
+    let_waiting_threads_sleep()
     module, there = _HOMES[name]
     return getattr(import_module(module), there)
 

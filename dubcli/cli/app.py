@@ -14,6 +14,7 @@ import typer
 
 from dubcli.cli.batch_command import do_batch
 from dubcli.cli.command_group import MAIN_JOB, TRAIN_OCCLUDER, TRAIN_SYNC, DubGroup
+from dubcli.cli.compare_command import compare_videos
 from dubcli.cli.config_command import config_app
 from dubcli.cli.configured_command import OTHER_PANEL, ConfiguredCommand
 from dubcli.cli.doctor_command import examine_machine
@@ -24,6 +25,8 @@ from dubcli.cli.identities_command import identities_app
 from dubcli.cli.inspect_command import inspect_file
 from dubcli.cli.models_command import models_app
 from dubcli.cli.plan_command import plan_dub
+from dubcli.cli.report_command import report_results
+from dubcli.cli.study_command import study_videos
 from dubcli.cli.train_command import (
     prepare_set,
     train_model,
@@ -53,6 +56,9 @@ app.command("prepare", cls=ConfiguredCommand)(prepare_set)
 app.command("train", cls=ConfiguredCommand)(train_model)
 app.command("evaluate", cls=ConfiguredCommand)(evaluate_models)
 app.command("batch", cls=ConfiguredCommand)(do_batch)
+app.command("compare", cls=ConfiguredCommand)(compare_videos)
+app.command("report", cls=ConfiguredCommand)(report_results)
+app.command("study", cls=ConfiguredCommand)(study_videos)
 app.command(TRAIN_SYNC, cls=ConfiguredCommand)(train_sync_expert)
 app.command(TRAIN_OCCLUDER, cls=ConfiguredCommand)(train_occluder_network)
 app.command("doctor")(examine_machine)

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from dubcli.cli.configured_command import in_other_panel
 from dubcli.cli.view import open_closed_streams, say
 from dubcli.core.errors import INTERRUPTED_EXIT_CODE, DubError, of_system
-from dubcli.doctor import library_error
+from dubcli.core.waiting_threads import let_waiting_threads_sleep
 
 TERMINATED_EXIT_CODE = 143
 USAGE_EXIT_CODE = 2
@@ -96,6 +96,7 @@ class DubGroup(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run; what is wrong with the words themselves is one line."""
         open_closed_streams()
+        let_waiting_threads_sleep()
         kwargs.update(prog_name="dub", standalone_mode=False)
         try:
             code = super().main(*args, **kwargs)
@@ -114,6 +115,8 @@ class DubGroup(TyperGroup):
             _tell(error, error)
             raise typer.Exit(error.exit_code) from error
         except ImportError as error:
+            from dubcli.doctor import library_error
+
             known = library_error(error)
             if known is None:
                 raise

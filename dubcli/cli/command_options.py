@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -33,6 +33,7 @@ def options_of(
     preset: dict[str, Any] | None = None,
     defaults: dict[str, Any] | None = None,
     words: Callable[[], list[str]] | None = None,
+    more_help: Mapping[str, str] | None = None,
 ) -> Callable[[Command], Callable[..., None]]:
     """Make a command of `function(config, view)`: its options are the configuration's fields.
 
@@ -41,12 +42,14 @@ def options_of(
         preset: Values of the fields that the command fixes.
         defaults: Defaults that differ from the configuration's.
         words: What the shell offers for the positional argument.
+        more_help: Sentences after the help of some options, by field: what depends on models.
     """
     preset, defaults = preset or {}, defaults or {}
     first = fields(spec.config)[0].name
     takes_options = issubclass(spec.config, DubConfig)
     parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
-    parameters += sorted(_parameters(spec, defaults, words), key=_place_in_help)
+    made = _parameters(spec, defaults, words, more_help or {})
+    parameters += sorted(made, key=_place_in_help)
     parameters += model_parameters() if takes_options else []
 
     def decorate(function: Command) -> Callable[..., None]:
@@ -71,7 +74,10 @@ def options_of(
 
 
 def _parameters(
-    spec: CommandSpec, defaults: dict[str, Any], words: Callable[[], list[str]] | None
+    spec: CommandSpec,
+    defaults: dict[str, Any],
+    words: Callable[[], list[str]] | None,
+    more_help: Mapping[str, str],
 ) -> Iterator[inspect.Parameter]:
     first = fields(spec.config)[0].name
     for config_class, is_wanted in (
@@ -83,6 +89,8 @@ def _parameters(
             info = option_info(entry.metadata)
             if info is None or not is_wanted(entry.name):
                 continue
+            if entry.name in more_help:
+                info = replace(info, help=f"{info.help} {more_help[entry.name]}")
             default = defaults.get(entry.name, entry.default)
             if config_class is spec.config and entry.name == first:
                 yield _argument(entry, info, hints[entry.name], default, words)

@@ -9,13 +9,15 @@ import typer
 
 from dubcli.cli.plain_table import PlainTable
 from dubcli.cli.view import View, as_json, emit, emit_table
-from dubcli.doctor import examine, exit_code
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 def examine_machine(json: _JsonOption = False) -> None:
     """What this machine has and lacks for the main job."""
+    # Imported here: other commands need none of it, and --help is to answer at once.
+    from dubcli.doctor import examine, exit_code
+
     with View().logging():
         checks = examine()
     code = exit_code(checks)

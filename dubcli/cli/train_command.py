@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from dubcli.cli.command_options import options_of
 from dubcli.cli.view import View
 from dubcli.config import OccluderTrainConfig, PrepareConfig, SyncTrainConfig, TrainConfig
@@ -26,7 +28,23 @@ def _what_is_trained() -> list[str]:
     return [*models, *(one.name.removeprefix(f"{TRAIN.name}-") for one in beside)]
 
 
-@options_of(TRAIN, words=_what_is_trained)
+def _names_of_models() -> dict[str, str]:
+    """Stages and losses of each model, as help names them."""
+    found = [find_architecture(name) for name in model_names()]
+    stages = {one.name: [*one.stages] for one in found}
+    losses = {
+        one.name: dict.fromkeys(name for names in one.stages.values() for name in names)
+        for one in found
+    }
+    return {"stage": _listed(stages), "losses": _listed(losses)}
+
+
+def _listed(by_model: Mapping[str, Iterable[str]]) -> str:
+    rows = [f"{model}: {', '.join(names)}" for model, names in by_model.items() if names]
+    return f"{'; '.join(rows)}."
+
+
+@options_of(TRAIN, words=_what_is_trained, more_help=_names_of_models())
 def train_model(config: TrainConfig, view: View) -> None:
     """Train a model on a prepared set."""
     from dubcli.training.run import train

@@ -13,6 +13,14 @@ import numpy as np
 
 from dubcli.core.types import F32, U8
 
+# A picture whose share is nowhere as large is left out, and of the others what is no larger than
+# the second, which nobody could see.
+_LEAST_PEAK, _LEAST_SHARE = 0.05, 0.01
+# Pixels of a crop beyond a mask that a paste may read.
+_MARGIN = 4
+# OpenCV's second map is empty where the first holds x and y.
+_NO_MAP = np.empty(0, np.float32)
+
 
 def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
     """What reference crops show beyond the model's resolution.
@@ -57,16 +65,45 @@ def add_detail(
     fine_size = (full_width, full_height)
     out = np.asarray(cv2.resize(patch, fine_size, interpolation=cv2.INTER_CUBIC), np.uint8)
     top, bottom, left, right = (edge * scale for edge in box)
-    size = (right - left, bottom - top)
-    total = np.zeros((size[1], size[0], 3), np.float32)
+    total = np.zeros((bottom - top, right - left, 3), np.float32)
+    half = np.array([full_width, full_height], np.float32) / 2
     for layer, look, share in zip(detail, grid, weights, strict=True):
-        if share.max() < 0.05:
+        part = _where_seen(share)
+        if part is None:
             continue
-        look = cv2.resize(look, size, interpolation=cv2.INTER_LINEAR)
-        x = ((look[..., 0] + 1) * full_width - 1) / 2
-        y = ((look[..., 1] + 1) * full_height - 1) / 2
-        warped = cv2.remap(layer, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        total += warped * cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None]
+        rows, columns = (slice(scale * one.start, scale * one.stop) for one in part)
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        # To px before it is enlarged: there are fewer of them.
+        places = (look[part] + 1) * half - np.float32(0.5)
+        places = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
+        warped = cv2.remap(layer, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        weight = cv2.resize(share[part], size, interpolation=cv2.INTER_LINEAR)
+        warped = cv2.multiply(warped, cv2.merge([weight] * 3), dst=warped)
+        there = total[rows, columns]
+        cv2.add(there, warped, dst=there)
     part = out[top:bottom, left:right]
-    np.copyto(part, np.clip(np.rint(part + total), 0, 255).astype(np.uint8))
+    cv2.add(part, total, dst=part, dtype=cv2.CV_8U)
     return out
+
+
+def pasted_part(alpha: F32, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """The part of a box that a paste shows, with what its resampling reaches.
+
+    Args:
+        alpha: Blend weight, not 0 everywhere. Shape (H, W).
+        box: y0, y1, x0, x1, crop px.
+    """
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    top = min(max(box[0], int(rows[0]) - _MARGIN), box[1] - 1)
+    left = min(max(box[2], int(columns[0]) - _MARGIN), box[3] - 1)
+    bottom = max(top + 1, min(box[1], int(rows[-1]) + 1 + _MARGIN))
+    right = max(left + 1, min(box[3], int(columns[-1]) + 1 + _MARGIN))
+    return top, bottom, left, right
+
+
+def _where_seen(share: F32) -> tuple[slice, slice] | None:
+    """Rows and columns of a map of shares (h, w) that hold all it shows; None: nothing to see."""
+    if share.max() < _LEAST_PEAK:
+        return None
+    rows, columns = (np.flatnonzero(share.max(axis) >= _LEAST_SHARE) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

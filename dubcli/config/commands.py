@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dubcli.config.batch_config import BatchConfig
+from dubcli.config.compare_config import CompareConfig
 from dubcli.config.dub_config import DubConfig
 from dubcli.config.evaluate_config import EvaluateConfig
 from dubcli.config.finetune_config import FinetuneConfig
@@ -12,6 +13,8 @@ from dubcli.config.occluder_train_config import OccluderTrainConfig
 from dubcli.config.plan_config import PlanConfig
 from dubcli.config.prepare_config import PrepareConfig
 from dubcli.config.pull_config import PullConfig
+from dubcli.config.report_config import ReportConfig
+from dubcli.config.study_config import StudyConfig
 from dubcli.config.sync_train_config import SyncTrainConfig
 from dubcli.config.train_config import TrainConfig
 
@@ -53,12 +56,15 @@ TRAIN_SYNC = CommandSpec(name="train-sync", config=SyncTrainConfig, fixed=("mode
 TRAIN_OCCLUDER = CommandSpec(name="train-occluder", config=OccluderTrainConfig, fixed=("model",))
 EVALUATE = CommandSpec(name="evaluate", config=EvaluateConfig, view=(*_LOUDNESS, "json"))
 BATCH = CommandSpec(name="batch", config=BatchConfig, view=(*_LOUDNESS, "json"))
+COMPARE = CommandSpec(name="compare", config=CompareConfig, view=("quiet", "verbose", "json"))
+REPORT = CommandSpec(name="report", config=ReportConfig, view=(*_LOUDNESS, "json"))
+STUDY = CommandSpec(name="study", config=StudyConfig, view=(*_LOUDNESS, "json"))
 MODELS_PULL = CommandSpec(name="models-pull", config=PullConfig, view=(*_LOUDNESS, "json"))
 
 COMMANDS = {
     spec.name: spec
     for spec in (
         *(DUB, DEMO, PLAN, FINETUNE, PREPARE, TRAIN, TRAIN_SYNC, TRAIN_OCCLUDER, EVALUATE),
-        *(BATCH, MODELS_PULL),
+        *(BATCH, COMPARE, REPORT, STUDY, MODELS_PULL),
     )
 }

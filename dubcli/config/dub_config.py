@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from dubcli.config.compare_config import check_comparison
 from dubcli.config.option_parsing import check, check_face, decibels, face_number, moment
 from dubcli.config.settings_common import (
     Panel,
@@ -124,6 +125,14 @@ class DubConfig:
         default=None,
         metadata=about(
             "Also write the mouth of every dubbed frame, as points in px, to this JSON file.",
+            panel=Panel.OUTPUT,
+            command_line_only=True,
+        ),
+    )
+    compare: Path | None = field(
+        default=None,
+        metadata=about(
+            "Also write source and result side by side to this video, as dub compare does.",
             panel=Panel.OUTPUT,
             command_line_only=True,
         ),
@@ -339,6 +348,8 @@ class DubConfig:
         )
         if self.mix_original is not None:
             decibels(self.mix_original)
+        if self.compare is not None:
+            check_comparison(self.compare)
         self._check_part()
         self._check_marks()
         self._check_models()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import Panel, about, check_detector, detector_option
-from dubcli.core.types import FEATURE_SIZES
+from dubcli.core.choices import FEATURE_SIZES
 
 _LEAST_SIDE, _MOST_SIDE = 32, 2048
 

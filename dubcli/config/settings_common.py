@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dubcli.config.option_parsing import check
-from dubcli.core.types import DETECTORS
+from dubcli.core.choices import DETECTORS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")

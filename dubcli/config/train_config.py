@@ -30,7 +30,7 @@ class TrainConfig:
     stage: str | None = field(
         default=None,
         metadata=about(
-            "What is trained, a stage of the model; iptalker: geometry, render or joint.",
+            "What is trained, a stage of the model.",
             panel=Panel.FIRST,
         ),
     )
@@ -40,8 +40,7 @@ class TrainConfig:
     losses: str | None = field(
         default=None,
         metadata=about(
-            "Named loss weights of a stage; iptalker: default, textured, no-gan, paper, "
-            "lip-identity.",
+            "Named loss weights of a stage.",
             panel=Panel.LEARNING,
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,22 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def move_file(made: Path, wanted: Path) -> None:
+    """Give a file its name, also on another disk.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        made.replace(wanted)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replacing(wanted) as partial:
+            shutil.copyfile(made, partial)
+        made.unlink()
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

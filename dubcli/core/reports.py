@@ -40,6 +40,7 @@ class DubReport:
 
     `frames_passed_through` counts the frames that show the source's own picture by reason,
     `passed_through` lists them as ranges: start_s, end_s, frames, reason.
+    `shot_ranges` lists the shots that the result shows, in its order: start_s, end_s, shot.
     `face` is the number of the dubbed face by size, `face_reason` why it was this one, `faces` how
     many there are; `speakers` tells it of each where several were dubbed, the first one first.
     `audio_offset_s` is how much later the audio starts than it would by itself, `audio_gain_db` how
@@ -73,6 +74,7 @@ class DubReport:
     warnings: list[str] = field(default_factory=list[str])
     references: list[int] = field(default_factory=list[int])
     shots: int = 0
+    shot_ranges: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     faces: int = 0
     face: int = 0
     face_reason: str = ""

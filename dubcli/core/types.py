@@ -20,20 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dubcli.core.choices import DETECTORS as DETECTORS
+from dubcli.core.choices import FEATURE_SIZES as FEATURE_SIZES
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
 
-# Face detectors, the default one first.
-DETECTORS = ("onnx", "mediapipe")
-
 # Numbers of a face's embedding.
 NUM_EMBEDDING = 128
-
-# Kinds of audio features and how many values a step has.
-FEATURE_SIZES = {"mel": 80, "speech": 368}
 
 
 def _require(condition: bool, message: str) -> None:

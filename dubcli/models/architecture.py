@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +19,8 @@ class Architecture:
         options: Frozen dataclass of what users may choose per dub; None where there is nothing.
         recipe: `training.stage.Recipe`: stages, losses, assembly and fine-tuning; None where
             nothing is trained.
+        stages: Stages of the recipe, each with the names that its `--losses` takes, for help that
+            loads no network. A test compares them with the recipe's own.
     """
 
     name: str
@@ -25,6 +28,7 @@ class Architecture:
     config: str
     options: str | None = None
     recipe: str | None = None
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def load_part(place: str) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dubcli.core.types import F32, U8, References
-from dubcli.models.api import FaceGeometry, ModelWindow, ReferenceSet
+from dubcli.models.api import FaceGeometry, ModelSpec, ModelWindow, ReferenceSet
 
 
 def whole_window(
@@ -34,6 +34,25 @@ def whole_window(
         times_s=positions.cpu().double() / rate,
         emit=slice(0, len(crops)),
     )
+
+
+def neighbour_rows(spec: ModelSpec, num: int, emit: slice) -> dict[str, Tensor]:
+    """Rows of a window around each wanted frame, by per-frame role; the window's ends repeat.
+
+    Args:
+        spec: Of the model.
+        num: Frames of the window.
+        emit: Which of them are wanted.
+
+    Returns:
+        `ModelWindow.neighbours`, on the CPU.
+    """
+    wanted = torch.arange(emit.start, emit.stop)[:, None]
+    return {
+        role: (wanted + torch.arange(policy.count) - policy.count // 2).clamp(0, num - 1)
+        for role, policy in spec.references.items()
+        if not policy.is_static
+    }
 
 
 def to_tensor(images: U8, device: torch.device | str = "cpu") -> Tensor:

@@ -20,11 +20,11 @@ from dubcli.face.detect import FaceDetector
 from dubcli.face.landmarks import LIPS_OUTER, mouth_open
 from dubcli.face.pose import mouth_box
 from dubcli.metrics.mouth_fidelity import fill_outline, fine_structure, psnr, texture_energy
-from dubcli.models.api import FaceGeometry, ModelWindow
-from dubcli.models.conversion import to_images, to_tensor, whole_window
+from dubcli.models.conversion import to_images
+from dubcli.personalize.clip_windows import clip_window, frames_around, windows_of
 from dubcli.personalize.person_subject import person_subject
 from dubcli.training.data.prepared_clip import without_margin
-from dubcli.training.data.train_clips import TrainClip, audio_windows
+from dubcli.training.data.train_clips import TrainClip
 from dubcli.training.device_utils import device_of, evaluating
 from dubcli.training.stage import Adapter
 
@@ -129,19 +129,19 @@ class Validation:
     @torch.inference_mode()
     def _paint(self, model: Any, clip: TrainClip, frames: Int) -> U8:
         """Generated crops of some frames. Shape (T, H, W, 3)."""
-        device, window = device_of(model), model.spec.window
+        device, spec = device_of(model), model.spec
         parts = []
         with evaluating(model):
             neutral = self._parts[0][0].neutral
-            state = model.prepare(person_subject(model.spec, self._references, neutral, device))
-            for start in range(0, len(frames), window):
-                part = frames[start : start + window]
-                view = _window(model, clip, part)
+            state = model.prepare(person_subject(spec, self._references, neutral, device))
+            for wanted in windows_of(spec, frames):
+                shown = frames_around(clip, wanted, spec.context)
                 if self.has_sound:
-                    motion = model.predict_motion(view, state)
+                    heard = frames_around(clip, shown, spec.motion_context)
+                    motion = model.predict_motion(clip_window(model, clip, heard, shown), state)
                 else:
-                    motion = self._adapter.true_motion(model, clip, part)
-                patches = model.render(view, motion, state)
+                    motion = self._adapter.true_motion(model, clip, shown)
+                patches = model.render(clip_window(model, clip, shown, wanted), motion, state)
                 parts.append(to_images(patches.rgb))
         return np.concatenate(parts)
 
@@ -158,29 +158,6 @@ class Validation:
                     seen[number] = mouth_open(largest.landmarks[None])[0]
         both = np.stack([seen, clip.opening[frames]])
         return both[:, np.isfinite(both).all(0)]
-
-
-def _window(model: Any, clip: TrainClip, frames: Int) -> ModelWindow:
-    device, data = device_of(model), clip.clip
-
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, np.float32)).to(device)
-
-    translation = data.translation[frames].copy()
-    translation[:, :2] -= data.margin[::-1]
-    spec = model.spec
-    sound = audio_windows(clip, frames, spec.audio.width, kind=spec.audio.kind)
-    return whole_window(
-        crops=to_tensor(np.stack([data.crop(int(i)) for i in frames]), device),
-        audio=tensor(sound),
-        landmarks=tensor(data.crop_points(frames)),
-        geometry=FaceGeometry(
-            scale=tensor(data.scale[frames]),
-            rotation=tensor(data.rotation[frames]),
-            translation=tensor(translation),
-            neutral=tensor(clip.neutral),
-        ),
-    )
 
 
 def _spread(clips: list[TrainClip], most: int) -> list[tuple[TrainClip, Int]]:

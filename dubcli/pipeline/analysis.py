@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from dubcli.core.errors import ConfigError, NoFaceError
 from dubcli.core.formatting import reasons_in_words, remedy
 from dubcli.core.progress import Progress
-from dubcli.core.types import FaceTrack, MediaInfo
+from dubcli.core.types import FaceObservation, FaceTrack, Frame, MediaInfo
 from dubcli.face.detect import MAX_SIDE, FaceDetector
 from dubcli.face.recognition import FaceEmbedder, load_recogniser
 from dubcli.face.shots import ShotDetector, Verdict
@@ -99,10 +99,12 @@ def analyse(
     tracker = Tracker(segmenter or load_segmenter(), recogniser or load_recogniser())
     shots = ShotDetector()
     waiting: deque[list[Sighting]] = deque()
-    with prefetch(reader.frames(MAX_SIDE)) as frames:
-        for frame in frames:
-            is_looked_at = part is None or part[0] <= frame.pts < part[1]
-            faces = detector.detect(frame) if is_looked_at else []
+    # Decoding, detection and what is kept of each face run side by side.
+    with (
+        prefetch(reader.frames(MAX_SIDE)) as frames,
+        prefetch(_detected(frames, detector, part)) as detected,
+    ):
+        for frame, faces in detected:
             waiting.append(tracker.look(frame, faces))
             _follow(tracker, waiting, shots.update(frame.image))
             done = frame.index + 1
@@ -118,6 +120,15 @@ def analyse(
         num_corrupt=reader.num_corrupt,
         num_interlaced=reader.num_interlaced,
     )
+
+
+def _detected(
+    frames: Iterator[Frame], detector: FaceDetector, part: tuple[Fraction, Fraction] | None
+) -> Iterator[tuple[Frame, list[FaceObservation]]]:
+    """Frames with their faces; those outside the part have none."""
+    for frame in frames:
+        is_looked_at = part is None or part[0] <= frame.pts < part[1]
+        yield frame, detector.detect(frame) if is_looked_at else []
 
 
 def _follow(tracker: Tracker, waiting: deque[list[Sighting]], verdicts: Sequence[Verdict]) -> None:

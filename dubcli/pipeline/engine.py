@@ -160,7 +160,7 @@ class Engine(Closeable):
         """
         stated = json.dumps(entry.config, sort_keys=True)
         key = ("model", entry.name, entry.sha256, stated, str(device))
-        base = cast(nn.Module, self._once(key, lambda: load_entry(entry, str(device))[0]))
+        base = cast(nn.Module, self._once(key, lambda: _load_model(entry, device)))
         if identity is None:
             shared = chain(base.parameters(), base.buffers())
             return cast(LipSyncModel, copy.deepcopy(base, {id(value): value for value in shared}))
@@ -268,6 +268,12 @@ class Engine(Closeable):
             if key not in self._loaded:
                 self._loaded[key] = load()
             return self._loaded[key]
+
+
+def _load_model(entry: WeightEntry, device: torch.device) -> nn.Module:
+    """A model whose convolutions have their channels last in memory, as they are fastest."""
+    model = cast(nn.Module, load_entry(entry, str(device))[0])
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -18,41 +18,62 @@ from dubcli.face.references import detail_factor, finer_matrix
 _PAIRS, _SHOTS, _MOST_FACTOR = 2, 5, 2
 
 
-def grain_shares(
-    pictures_of: Callable[[set[int]], Iterator[tuple[int, U8]]],
-    track: FaceTrack,
-    alignment: Alignment,
-) -> F32:
+class GrainShots:
     """How much of each frame's fine structure is noise, see `composite.grain`.
 
     Args:
-        pictures_of: Gives number and upright RGB picture of some frames, in order.
         track: The face.
         alignment: Display px to crop px.
-
-    Returns:
-        The median of its shot's pairs; of all, where its shot has none. 0 in a clean picture.
-        Shape (T,).
     """
-    starts = _pairs(track)
-    if not starts:
-        return np.zeros(len(track), np.float32)
-    height, width = alignment.crop_size
-    factor = min(_MOST_FACTOR, detail_factor(alignment, starts))
-    size = (height * factor, width * factor)
-    kept: dict[int, U8] = {}
-    found: dict[int, list[float]] = {}
-    for index, picture in pictures_of({frame + step for frame in starts for step in (0, 1)}):
-        matrix = finer_matrix(alignment.frame_to_crop[index], factor)
-        kept[index] = cut_crop(picture, matrix, size)
-        if index - 1 in starts and index - 1 in kept:
-            own = apply_matrix(track.landmarks[index - 1][None], matrix[None])[0]
-            share, level = grain_share(kept[index - 1], kept[index], face_mask(own, size))
-            found.setdefault(int(track.shot[index]), []).append(share if level > CLEAN else 0.0)
-        kept.pop(index - 2, None)
-    every = float(np.median([share for shares in found.values() for share in shares] or [0.0]))
-    shots = {shot: float(np.median(shares)) for shot, shares in found.items()}
-    return np.array([shots.get(int(shot), every) for shot in track.shot], np.float32)
+
+    def __init__(self, track: FaceTrack, alignment: Alignment) -> None:
+        self._track, self._alignment = track, alignment
+        self._starts = set(_pairs(track))
+        self.frames = {frame + step for frame in self._starts for step in (0, 1)}
+        self._factor = 1
+        if self._starts:
+            self._factor = min(_MOST_FACTOR, detail_factor(alignment, sorted(self._starts)))
+        height, width = alignment.crop_size
+        self._size = (height * self._factor, width * self._factor)
+        self._kept: dict[int, U8] = {}
+        self._found: dict[int, list[float]] = {}
+
+    def watch(self, pictures: Iterable[tuple[int, U8]]) -> Iterator[tuple[int, U8]]:
+        """The same pictures, those of `frames` looked at on their way.
+
+        Args:
+            pictures: Number and upright RGB picture of frames, ascending.
+        """
+        for index, picture in pictures:
+            if index in self.frames:
+                self._look(index, picture)
+            yield index, picture
+
+    def _look(self, index: int, picture: U8) -> None:
+        matrix = finer_matrix(self._alignment.frame_to_crop[index], self._factor)
+        self._kept[index] = cut_crop(picture, matrix, self._size)
+        if index - 1 in self._starts and index - 1 in self._kept:
+            landmarks = self._track.landmarks[index - 1][None]
+            own = apply_matrix(landmarks, matrix[None])[0]
+            mask = face_mask(own, self._size)
+            share, level = grain_share(self._kept[index - 1], self._kept[index], mask)
+            shot = int(self._track.shot[index])
+            self._found.setdefault(shot, []).append(share if level > CLEAN else 0.0)
+        self._kept = {frame: crop for frame, crop in self._kept.items() if frame >= index - 1}
+
+    def shares(self) -> F32:
+        """What was found.
+
+        Returns:
+            The median of its shot's pairs; of all, where its shot has none. 0 in a clean picture.
+            Shape (T,).
+        """
+        found = self._found
+        if not found:
+            return np.zeros(len(self._track), np.float32)
+        every = float(np.median([share for shares in found.values() for share in shares]))
+        shots = {shot: float(np.median(shares)) for shot, shares in found.items()}
+        return np.array([shots.get(int(shot), every) for shot in self._track.shot], np.float32)
 
 
 def _pairs(track: FaceTrack) -> list[int]:

@@ -237,7 +237,7 @@ def check_output(config: DubConfig, info: MediaInfo) -> Path:
         raise ConfigError(
             f"The output '{output}' is an input.", "Choose another name with --output."
         )
-    _check_landmarks_out(config, output, inputs)
+    _check_other_outputs(config, output, inputs)
     if output.is_dir():
         raise EncodeError(f"'{output}' is a folder.", "Name a file with --output.")
     container_of(output)
@@ -272,27 +272,27 @@ def _check_name(output: Path, config: DubConfig) -> None:
             )
 
 
-def _check_landmarks_out(config: DubConfig, output: Path, inputs: list[Path]) -> None:
-    """Refuse a place that no landmark file can be written to.
+def _check_other_outputs(config: DubConfig, output: Path, inputs: list[Path]) -> None:
+    """Refuse places that neither a landmark file nor a comparison can be written to.
 
     Raises:
-        ConfigError: It is an input, or the place of a result.
+        ConfigError: One is an input, or the place of a result.
         EncodeError: Its folder does not allow it.
     """
-    wanted = config.landmarks_out
-    if wanted is None:
-        return
     if config.landmarks is not None:
         inputs = [*inputs, config.landmarks.resolve()]
     taken = [*inputs, output.resolve(), report_path(output).resolve()]
-    if wanted.resolve() in taken:
-        raise ConfigError(
-            f"'{wanted}' of --landmarks-out is an input or the result.", "Choose another name."
-        )
-    if wanted.is_dir() or not wanted.parent.is_dir() or not os.access(wanted.parent, os.W_OK):
-        raise EncodeError(
-            f"'{wanted}' of --landmarks-out cannot be written.", "Name a file in a folder of yours."
-        )
+    for flag, wanted in (("--landmarks-out", config.landmarks_out), ("--compare", config.compare)):
+        if wanted is None:
+            continue
+        if wanted.resolve() in taken:
+            raise ConfigError(
+                f"'{wanted}' of {flag} is an input or the result.", "Choose another name."
+            )
+        if wanted.is_dir() or not wanted.parent.is_dir() or not os.access(wanted.parent, os.W_OK):
+            raise EncodeError(
+                f"'{wanted}' of {flag} cannot be written.", "Name a file in a folder of yours."
+            )
 
 
 def require_free(output: Path, config: DubConfig) -> None:
@@ -302,7 +302,7 @@ def require_free(output: Path, config: DubConfig) -> None:
         ConfigError: The output, its report or its credentials exist.
     """
     sidecar = sidecar_of(config, output)
-    for path in (output, report_path(output), sidecar, config.landmarks_out):
+    for path in (output, report_path(output), sidecar, config.landmarks_out, config.compare):
         if path is not None and path.exists() and not config.overwrite:
             raise ConfigError(f"'{path}' exists.", "Use -y to replace it or -o for another name.")
 
@@ -338,5 +338,11 @@ def fingerprint(job: Job, extras: dict[str, Any]) -> str:
 def _for_picture(config: DubConfig, output: Path) -> DubConfig:
     """The settings that finished parts depend on; marks other than the visible one come after."""
     return replace(
-        config, overwrite=False, output=output, no_mark=False, c2pa_cert=None, c2pa_key=None
+        config,
+        overwrite=False,
+        output=output,
+        compare=None,
+        no_mark=False,
+        c2pa_cert=None,
+        c2pa_key=None,
     )

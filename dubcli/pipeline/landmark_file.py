@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from dubcli.core.atomic_io import replacing
-from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.core.errors import ConfigError
 from dubcli.core.json_text import parse_json
 from dubcli.core.types import F32, F64, Int
 from dubcli.face.pose import Pose
@@ -60,7 +60,8 @@ class MouthLog:
 
     def take(self, start: int, stop: int) -> MouthLog:
         """Take out what belongs to a range of positions."""
-        places = [place for place in self.values if start <= place < stop]
+        # A copy: the next mouths may be added meanwhile.
+        places = [place for place in list(self.values) if start <= place < stop]
         return MouthLog({place: self.values.pop(place) for place in sorted(places)})
 
     def save(self, path: Path) -> None:
@@ -202,7 +203,7 @@ def write_landmarks(
         faces: Mouths of each voice, and the poses of the source's frames.
 
     Raises:
-        EncodeError: The disk is full, or the place cannot be written.
+        OSError: The disk is full.
     """
     about = {
         "dubcli_landmarks": FORMAT,
@@ -210,24 +211,18 @@ def write_landmarks(
         "points": "x and y in px of the upright picture, depth in the same unit",
         "groups": _GROUPS,
     }
-    try:
-        with replacing(output) as partial, partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(about, indent=1)[:-2] + ',\n "faces": [')
-            for number, (log, pose) in enumerate(faces):
-                file.write(",\n" if number else "\n")
-                ranges = json.dumps(_ranges(sorted(log.values)))
-                file.write(f'  {{"positions": {ranges}, "frames": [')
-                for row, place in enumerate(sorted(log.values)):
-                    file.write(",\n" if row else "\n")
-                    frame = _frame(place, log.values[place], timeline, pose)
-                    file.write(f"   {json.dumps(frame)}")
-                file.write("\n  ]}")
-            file.write("\n ]\n}\n")
-    except OSError as error:
-        raise EncodeError(
-            f"'{output}' cannot be written: {error.strerror}.",
-            "Choose another name with --landmarks-out.",
-        ) from error
+    with replacing(output) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(about, indent=1)[:-2] + ',\n "faces": [')
+        for number, (log, pose) in enumerate(faces):
+            file.write(",\n" if number else "\n")
+            ranges = json.dumps(_ranges(sorted(log.values)))
+            file.write(f'  {{"positions": {ranges}, "frames": [')
+            for row, place in enumerate(sorted(log.values)):
+                file.write(",\n" if row else "\n")
+                frame = _frame(place, log.values[place], timeline, pose)
+                file.write(f"   {json.dumps(frame)}")
+            file.write("\n  ]}")
+        file.write("\n ]\n}\n")
 
 
 def _frame(place: int, mouth: F32, timeline: Timeline, pose: Pose) -> dict[str, object]:

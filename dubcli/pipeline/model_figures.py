@@ -32,7 +32,7 @@ class FigureLog:
         """Take out what belongs to a range of positions."""
         taken = {
             name: {place: column.pop(place) for place in list(column) if start <= place < stop}
-            for name, column in self.values.items()
+            for name, column in list(self.values.items())
         }
         return FigureLog({name: column for name, column in taken.items() if column})
 

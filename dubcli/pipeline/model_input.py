@@ -14,7 +14,7 @@ from dubcli.core.types import F32, F64, U8, AudioFeatures, Int
 from dubcli.face.pose import apply_matrix, to_canonical, transform_pose
 from dubcli.media.video.timeline import Timeline
 from dubcli.models.api import FaceGeometry, ModelSpec, ModelWindow
-from dubcli.models.conversion import to_tensor
+from dubcli.models.conversion import neighbour_rows, to_tensor
 from dubcli.pipeline.subject import DubbedFace
 
 
@@ -68,7 +68,10 @@ class ModelInput:
             times_s=torch.from_numpy(seconds),
             emit=emit,
             mesh=self._mesh(source) if "mesh" in spec.needs else None,
-            neighbours=self._neighbours(len(positions), emit),
+            neighbours={
+                role: rows.to(self._device)
+                for role, rows in neighbour_rows(spec, len(positions), emit).items()
+            },
         )
 
     def with_crops(self, window: ModelWindow, crops: U8) -> ModelWindow:
@@ -79,17 +82,6 @@ class ModelInput:
         face = self._face
         points = to_canonical(face.track.landmarks[source], face.pose.at(source))
         return torch.from_numpy(points.astype(np.float32)).to(self._device)
-
-    def _neighbours(self, num: int, emit: slice) -> dict[str, torch.Tensor]:
-        """Rows around each wanted frame, by per-frame role; the window's ends repeat."""
-        wanted = torch.arange(emit.start, emit.stop)[:, None]
-        return {
-            role: (wanted + torch.arange(policy.count) - policy.count // 2)
-            .clamp(0, num - 1)
-            .to(self._device)
-            for role, policy in self._spec.references.items()
-            if not policy.is_static
-        }
 
     def _geometry(self, source: Int, matrices: F64) -> FaceGeometry:
         """Poses in crop px: the alignment's similarity after the display pose."""

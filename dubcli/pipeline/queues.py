@@ -51,7 +51,13 @@ def prefetch(items: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
 
     def drain() -> Iterator[T]:
         while True:
-            item = line.get()
+            try:
+                item = line.get(timeout=_POLL_S)
+            except queue.Empty:
+                # Who asks in a thread of their own must not wait for a producer that was stopped.
+                if stopped.is_set():
+                    return
+                continue
             if isinstance(item, _End):
                 return
             if isinstance(item, _Failure):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 import torch
 
 from dubcli.audio.windows import iter_windows
-from dubcli.composite.detail import add_detail, fine_detail
+from dubcli.composite.detail import add_detail, fine_detail, pasted_part
 from dubcli.composite.mask import occlude, paste_mask
-from dubcli.composite.paste import Box, place_patch, support_box
+from dubcli.composite.paste import place_patch, support_box
 from dubcli.composite.picture_match import Surroundings, match_picture
 from dubcli.core.types import (
     F32,
@@ -40,45 +39,17 @@ from dubcli.occlusion.ranges import SEEN_SIZE, Segmenter
 from dubcli.pipeline.context import Clock
 from dubcli.pipeline.device import autocast
 from dubcli.pipeline.generator import Generator
+from dubcli.pipeline.held_frames import FrameView, HeldFrames
 from dubcli.pipeline.jumps import picture_jumps
 from dubcli.pipeline.landmark_file import GivenMouths, MouthLog, pose_free
 from dubcli.pipeline.model_figures import FigureLog
 from dubcli.pipeline.model_input import ModelInput
 from dubcli.pipeline.model_pair import ModelPair
+from dubcli.pipeline.queues import prefetch
 from dubcli.pipeline.subject import DubbedFace, model_subject
 
 # Softness of the paste, as a share of the crop's height.
 _FEATHER = 10 / 208
-
-
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """The part of a coded frame around the face, made RGB once for crop and paste.
-
-    Attributes:
-        native: The frame.
-        index: Its number in the source.
-        to_crop: Coded px to crop px. Shape (2, 3).
-        x: Left edge of the part, coded px.
-        y: Top edge of the part, coded px.
-        rgb: Shape (h, w, 3), uint8.
-    """
-
-    native: NativeFrame
-    index: int
-    to_crop: F64
-    x: int
-    y: int
-    rgb: U8
-
-    def part(self, box: Box) -> U8:
-        """What the frame shows in a box: of this part, unless some mask reaches out of it."""
-        x, y, width, height = box
-        left, top = x - self.x, y - self.y
-        inside = self.rgb[max(0, top) : top + height, max(0, left) : left + width]
-        if inside.shape[:2] == (height, width):
-            return inside
-        return self.native.rgb_region(*box)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +84,24 @@ class RenderJob:
     second: Mapping[Part, Subject] = field(default_factory=dict[Part, Subject])
     own_speech: OwnSpeech | None = None
     given: tuple[GivenMouths, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GeneratedWindow:
+    """Frames with the mouths that were made for them.
+
+    Attributes:
+        start: Position of the first frame.
+        frames: As they were decoded.
+        views: Of those that are dubbed, by position, ascending.
+        mouths: Crops of those in their order, RGB (E, H, W, 3), uint8, and all that the model
+            gave; None where no frame is dubbed.
+    """
+
+    start: int
+    frames: list[NativeFrame]
+    views: Mapping[int, FrameView] = field(default_factory=dict[int, FrameView])
+    mouths: tuple[U8, Patches] | None = None
 
 
 class Renderer:
@@ -175,19 +164,27 @@ class Renderer:
         chosen = self.windows() if windows is None else windows
         if not chosen:
             return
-        held = _HeldFrames(source, chosen[0].emit_start, chosen[-1].emit_stop)
+        # The next window is generated while this one is pasted.
+        with prefetch(self._windows(source, chosen), depth=1) as generated:
+            for window in generated:
+                yield from self._pasted(window)
+
+    def _windows(
+        self, source: Iterator[NativeFrame], chosen: Sequence[Window]
+    ) -> Iterator[_GeneratedWindow]:
+        held = HeldFrames(source, chosen[0].emit_start, chosen[-1].emit_stop)
         for window in chosen:
             began = time.perf_counter()
             held.read_until(window.stop)
             self._clock.add("decode_wait", began)
-            yield from self._window(held, window)
+            yield self._generated(held, window)
             held.drop_before(window.emit_stop - self.context)
 
-    def _window(self, held: _HeldFrames, window: Window) -> Iterator[NativeFrame]:
+    def _generated(self, held: HeldFrames, window: Window) -> _GeneratedWindow:
+        frames = held.frames(window.emit_start, window.emit_stop)
         wanted = self._usable(window.emit_start, window.emit_stop)
         if len(wanted) == 0:
-            yield from held.frames(window.emit_start, window.emit_stop)
-            return
+            return _GeneratedWindow(start=window.emit_start, frames=frames)
         began = time.perf_counter()
         rows = self._usable(max(window.start, held.start), min(window.stop, held.stop))
         views = {position: held.view(position, self._view) for position in rows.tolist()}
@@ -197,14 +194,23 @@ class Renderer:
         images = to_images(patches.rgb)
         self.figures.add(wanted, patches)
         self._clock.add("model", began)
-        order = {position: number for number, position in enumerate(wanted.tolist())}
-        for position in range(window.emit_start, window.emit_stop):
-            if position not in order:
-                yield held.frame(position)
+        return _GeneratedWindow(
+            start=window.emit_start,
+            frames=frames,
+            views={position: views[position] for position in wanted.tolist()},
+            mouths=(images, patches),
+        )
+
+    def _pasted(self, window: _GeneratedWindow) -> Iterator[NativeFrame]:
+        order = {position: number for number, position in enumerate(window.views)}
+        for position, native in enumerate(window.frames, window.start):
+            if window.mouths is None or position not in order:
+                yield native
                 continue
             began = time.perf_counter()
             strength = float(self._strength[position])
-            pasted = self._paste(views[position], images, patches, order[position], strength)
+            view, number = window.views[position], order[position]
+            pasted = self._paste(view, *window.mouths, number, strength)
             self._clock.add("paste", began)
             yield pasted
 
@@ -233,7 +239,7 @@ class Renderer:
         first = int(np.searchsorted(positions, rows[0]))
         return self._heard.window(positions, slice(first, first + len(rows)))
 
-    def _view(self, native: NativeFrame, position: int) -> _View:
+    def _view(self, native: NativeFrame, position: int) -> FrameView:
         index = int(self._timeline.source_index[position])
         to_crop = compose(self._face.alignment.frame_to_crop[index], self._face.coded_to_display)
         height, width = self._face.alignment.crop_size
@@ -246,9 +252,9 @@ class Renderer:
         high = np.clip(high, low + 1, (native.width, native.height))
         x, y, w, h = int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
         rgb = native.rgb_region(x, y, w, h)
-        return _View(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
+        return FrameView(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
 
-    def _crop(self, view: _View, factor: int = 1) -> U8:
+    def _crop(self, view: FrameView, factor: int = 1) -> U8:
         """The aligned crop in the usual light, `factor` times as fine as the model's."""
         height, width = self._face.alignment.crop_size
         matrix = finer_matrix(compose(view.to_crop, _shifted_by(view.x, view.y)), factor)
@@ -257,7 +263,7 @@ class Renderer:
         return crop if light is None else light.to_usual(crop)
 
     def _paste(
-        self, view: _View, images: U8, patches: Patches, number: int, strength: float
+        self, view: FrameView, images: U8, patches: Patches, number: int, strength: float
     ) -> NativeFrame:
         face, native, index = self._face, view.native, view.index
         mask = self._mask(index, patches, number)
@@ -265,7 +271,7 @@ class Renderer:
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
             return native
-        patch = self._with_detail(view, images[number], patches, number)
+        patch = self._with_detail(view, images[number], patches, number, mask)
         light = face.light.at(index)
         lit = patch if light is None else light.to_frame(patch)
         region = view.part(box)
@@ -275,7 +281,7 @@ class Renderer:
             placed = self._occlude(placed, view, self._segmenter)
         return native.blend(placed)
 
-    def _surroundings(self, view: _View) -> Surroundings:
+    def _surroundings(self, view: FrameView) -> Surroundings:
         face, native = self._face, view.native
         to_part = invert_matrix(compose(face.coded_to_display, _shifted_by(view.x, view.y)))
         return Surroundings(
@@ -303,7 +309,7 @@ class Renderer:
         alpha = patches.alpha[number, 0].float().cpu().numpy()
         return PasteMask(alpha=np.minimum(mask.alpha, alpha))
 
-    def _occlude(self, patch: FramePatch, view: _View, segmenter: Segmenter) -> FramePatch:
+    def _occlude(self, patch: FramePatch, view: FrameView, segmenter: Segmenter) -> FramePatch:
         """The patch without what lies in front of the face; only this frame is looked at."""
         pose = self._face.pose.at(np.array([view.index]))
         to_seen = crop_alignment(pose, SEEN_SIZE).frame_to_crop[0]
@@ -321,76 +327,29 @@ class Renderer:
             return None
         return fine_detail(references.detail_crops, self._face.alignment.crop_size)
 
-    def _with_detail(self, view: _View, image: U8, patches: Patches, number: int) -> U8:
+    def _with_detail(
+        self, view: FrameView, image: U8, patches: Patches, number: int, mask: PasteMask
+    ) -> U8:
         """The patch at the source's own resolution where that is finer than the model's."""
         if patches.detail is None or self._detail is None:
             return image
         crop_size = self._face.alignment.crop_size
         fine = self._crop(view, self._detail.shape[1] // crop_size[0])
         warp = patches.detail
+        box = pasted_part(mask.alpha, warp.box)
+        rows = slice(box[0] - warp.box[0], box[1] - warp.box[0])
+        columns = slice(box[2] - warp.box[2], box[3] - warp.box[2])
         grid, weights, own_grid, own_weight = (
-            value[number].float().cpu().numpy()
-            for value in (warp.grid, warp.weights, warp.source_grid, warp.source_weight)
+            value.float().cpu().numpy()
+            for value in (
+                warp.grid[number, :, rows, columns],
+                warp.weights[number, :, rows, columns],
+                warp.source_grid[number, rows, columns],
+                warp.source_weight[number, rows, columns],
+            )
         )
         layers = [*self._detail, *fine_detail(fine[None], crop_size)]
-        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], warp.box)
-
-
-class _HeldFrames:
-    """The frames around a window, of a stream that is read once.
-
-    Args:
-        source: Frames in order.
-        start: Position of the first one.
-        end: Position after the last one.
-    """
-
-    def __init__(self, source: Iterator[NativeFrame], start: int, end: int) -> None:
-        self._source, self.start, self._end = source, start, end
-        self._frames: deque[NativeFrame] = deque()
-        self._views: dict[int, _View] = {}
-        self._crops: dict[int, U8] = {}
-
-    @property
-    def stop(self) -> int:
-        """Position after the last frame that is held."""
-        return self.start + len(self._frames)
-
-    def read_until(self, stop: int) -> None:
-        """Hold all frames before a position."""
-        while self.stop < min(stop, self._end):
-            native = next(self._source, None)
-            if native is None:
-                return
-            self._frames.append(native)
-
-    def drop_before(self, position: int) -> None:
-        """Let go of what no later window needs."""
-        while self._frames and self.start < position:
-            self._frames.popleft()
-            self._views.pop(self.start, None)
-            self._crops.pop(self.start, None)
-            self.start += 1
-
-    def frame(self, position: int) -> NativeFrame:
-        """The frame at a position."""
-        return self._frames[position - self.start]
-
-    def frames(self, start: int, stop: int) -> list[NativeFrame]:
-        """The frames of a range that are held."""
-        return [self.frame(position) for position in range(start, min(stop, self.stop))]
-
-    def view(self, position: int, look: Callable[[NativeFrame, int], _View]) -> _View:
-        """The face's surroundings at a position."""
-        if position not in self._views:
-            self._views[position] = look(self.frame(position), position)
-        return self._views[position]
-
-    def crop(self, position: int, cut: Callable[[_View], U8]) -> U8:
-        """The aligned crop at a position, whose surroundings are known."""
-        if position not in self._crops:
-            self._crops[position] = cut(self._views[position])
-        return self._crops[position]
+        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
 
 
 def _shifted_by(x: float, y: float) -> F64:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,7 @@ def make_report(
         identity=job.identity.name if job.identity else None,
         references=[] if job.identity else first.face.reference_frames,
         shots=int(choice.track.shot.max()) + 1,
+        shot_ranges=shot_ranges(decision),
         faces=len(found.tracks),
         face=choice.number,
         face_reason=choice.reason,
@@ -111,6 +113,23 @@ def left_ranges(decision: Decision) -> list[PassedRange]:
     return passed_ranges(
         passed_reasons(decision), timeline.pts.tolist(), timeline.end_pts, timeline.time_base
     )
+
+
+def shot_ranges(decision: Decision) -> list[dict[str, Any]]:
+    """Which shot of the source the result shows when: start_s, end_s, shot, numbers from 1."""
+    timeline = decision.schedule.timeline
+    shots = decision.speakers[0].choice.track.shot[timeline.source_index]
+    ranges = passed_ranges(
+        [str(shot + 1) for shot in shots.tolist()],
+        timeline.pts.tolist(),
+        timeline.end_pts,
+        timeline.time_base,
+    )
+    values = [one.as_json() for one in ranges]
+    return [
+        {"start_s": one["start_s"], "end_s": one["end_s"], "shot": int(one["reason"])}
+        for one in values
+    ]
 
 
 def write_report(report: DubReport, path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import EncodeError
 from dubcli.core.file_names import fitting_name
 from dubcli.core.json_text import parse_json
@@ -77,11 +78,11 @@ class JobFolder:
         (self.path / _FINISHING).touch()
         for made, wanted in results:
             try:
-                made.replace(wanted)
+                move_file(made, wanted)
             except OSError as error:
                 raise EncodeError(
                     f"'{wanted}' cannot be written: {error.strerror}.",
-                    "Choose another name with --output.",
+                    "Choose another name for it.",
                 ) from error
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dubcli.config import DubConfig
+from dubcli.compare.comparison import compare
+from dubcli.config import CompareConfig, DubConfig
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.reports import DubReport
 from dubcli.core.types import MediaInfo
@@ -26,12 +27,14 @@ from dubcli.pipeline.job import fingerprint, report_path, require_free, validate
 from dubcli.pipeline.marking import drop_stale_sidecar, finish_marks, tags_of
 from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.resume import JobFolder, job_folder
-from dubcli.pipeline.segments import render_picture
+from dubcli.pipeline.segments import Picture, render_picture
 from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
 from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
 from dubcli.pipeline.summary import remarks_on, summary
 from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.plan_types import Estimate
+
+_SOURCE, _DUB = "source", "dubbed"
 
 
 def dub(
@@ -86,7 +89,9 @@ def dub(
             joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
-            _place(report, made, folder, job)
+            _place(report, [*_landmarks(picture, config), *made], folder, job)
+    if config.compare is not None:
+        _compare(config.video, checked.output, config.compare)
     return report
 
 
@@ -216,6 +221,13 @@ def _join(
     return target, muxed
 
 
+def _landmarks(picture: Picture, config: DubConfig) -> list[tuple[Path, Path]]:
+    """The landmark file and where it goes, where one is wanted."""
+    if picture.landmarks is None or config.landmarks_out is None:
+        return []
+    return [(picture.landmarks, config.landmarks_out)]
+
+
 def _place(
     report: DubReport, made: Sequence[tuple[Path, Path]], folder: JobFolder, job: LoadedJob
 ) -> None:
@@ -224,3 +236,10 @@ def _place(
     write_report(report, written)
     folder.place([(written, report_path(job.output)), *made])
     drop_stale_sidecar(job)
+
+
+def _compare(source: Path, result: Path, target: Path) -> None:
+    """Source and result beside each other; what stands there was cleared before the dub."""
+    compare(
+        CompareConfig(videos=(source, result), output=target, overwrite=True, label=(_SOURCE, _DUB))
+    )

@@ -41,12 +41,14 @@ class Picture:
         model_facts: What the models report of the job, by name of their weights; those with
             nothing to report are left out.
         model_ranges: What they report of ranges of time, see `figure_ranges`.
+        landmarks: The landmark file, where one is wanted.
     """
 
     path: Path
     notes: list[str]
     model_facts: dict[str, dict[str, Any]]
     model_ranges: list[dict[str, object]]
+    landmarks: Path | None = None
 
 
 def group_windows(windows: Sequence[Window], least: int) -> list[list[Window]]:
@@ -99,12 +101,12 @@ def render_picture(
         path = folder.path / "picture.mov"
         join_segments(paths, path, shown.pts, shown.end_pts, shown.time_base)
     specs = job.models.render.spec.figures
-    _join_mouths(job.config, decision, speakers, folder, len(segments))
     return Picture(
         path=path,
         notes=notes,
         model_facts=_named(renderers[0].facts, job),
         model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
+        landmarks=_join_mouths(job.config, decision, speakers, folder, len(segments)),
     )
 
 
@@ -170,8 +172,8 @@ def _render(
         frames = show_mark(job, decision, frames, range(start, len(timeline)))
         for number in numbers:
             windows = segments[number]
-            said = _write_segment(context, job, shown, windows, frames, number)
-            _keep_logs(job.config, context.folder, renderers, windows, number)
+            made, said = _write_segment(context, job, shown, windows, frames)
+            _finish_segment(made, job.config, context.folder, renderers, windows, number)
     return said
 
 
@@ -180,20 +182,25 @@ def _named(facts: Mapping[Part, dict[str, Any]], job: Job) -> dict[str, dict[str
     return {job.entries[part].name: told for part, told in facts.items() if told}
 
 
-def _keep_logs(
+def _finish_segment(
+    made: Path,
     config: DubConfig,
     folder: JobFolder,
     renderers: Sequence[Renderer],
     windows: list[Window],
     number: int,
 ) -> None:
-    """Save what was noted of the frames of a segment beside it."""
+    """Save what was noted of the frames of a segment, then give it its name.
+
+    From then on a run that goes on takes it as finished.
+    """
     span = windows[0].emit_start, windows[-1].emit_stop
     renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
     for face, renderer in enumerate(renderers):
         mouths = renderer.mouths.take(*span)
         if config.landmarks_out is not None:
             mouths.save(_mouths(folder, number, face))
+    made.replace(folder.segment(number))
 
 
 def _mouths(folder: JobFolder, number: int, face: int) -> Path:
@@ -206,17 +213,19 @@ def _join_mouths(
     speakers: Sequence[PreparedSpeaker],
     folder: JobFolder,
     num: int,
-) -> None:
+) -> Path | None:
     """Write the landmark file of all segments, where one is wanted."""
     if config.landmarks_out is None:
-        return
+        return None
     faces: list[tuple[MouthLog, Pose]] = []
     for face, speaker in enumerate(speakers):
         log = MouthLog()
         for number in range(num):
             log.values.update(MouthLog.load(_mouths(folder, number, face)).values)
         faces.append((log, speaker.face.pose))
-    write_landmarks(config.landmarks_out, config.video, decision.schedule.timeline, faces)
+    output = folder.path / "landmarks.json"
+    write_landmarks(output, config.video, decision.schedule.timeline, faces)
+    return output
 
 
 def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:
@@ -249,9 +258,8 @@ def _write_segment(
     timeline: Timeline,
     windows: list[Window],
     frames: Iterator[NativeFrame],
-    number: int,
-) -> list[str]:
-    """Write the next frames of a stream as one segment; returns the encoder's notes."""
+) -> tuple[Path, list[str]]:
+    """Write the next frames of a stream; returns the file, and the encoder's notes."""
     clock = context.clock
     partial = context.folder.path / "segment.part.mov"
     position = windows[0].emit_start
@@ -269,5 +277,4 @@ def _write_segment(
             clock.add("encode_wait", began)
         finally:
             sink.stop()
-    partial.replace(context.folder.segment(number))
-    return writer.notes
+    return partial, writer.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +24,7 @@ from dubcli.media.video.spaces import coded_to_display
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.models.api import ModelSpec, OwnSpeech, Part, Subject, TrackMotion
 from dubcli.models.conversion import reference_set
-from dubcli.pipeline.grain_shots import grain_shares
+from dubcli.pipeline.grain_shots import GrainShots
 from dubcli.pipeline.stored_identity import in_this_video
 
 
@@ -40,7 +41,7 @@ class DubbedFace:
         neutral: Resting speaking points, canonical units. Shape (S, 3).
         light: Of the face; references show its usual light, models see frames in it.
         grain_shares: How much of each frame's fine structure is noise, 0 in a clean picture, see
-            `grain_shots.grain_shares`. Shape (T,).
+            `grain_shots.GrainShots`. Shape (T,).
         references: Pictures of the face by role of the model that paints.
         motion_references: The same of the model that predicts the mouth, where it is another one.
         own_audio: The video's own sound around each source frame, by the part of the model that
@@ -100,7 +101,8 @@ def follow_face(
     light = face_light(track)
     chosen = _choose_frames(track, pose, spec, allowed, light)
     pictures = _UprightPictures(reader, video)
-    references = _cut_roles(pictures, chosen, track, alignment, spec, light)
+    grain = GrainShots(track, alignment)
+    references = _cut_roles(pictures, chosen, track, alignment, spec, light, grain)
     motion_references: dict[str, References] = {}
     if motion is not None and motion.static_roles():
         chosen = _choose_frames(track, pose, motion, allowed, light)
@@ -123,7 +125,7 @@ def follow_face(
         strength=fade(track.valid, track.shot),
         neutral=neutral,
         light=light,
-        grain_shares=grain_shares(pictures.of, track, alignment),
+        grain_shares=grain.shares(),
         references=references,
         motion_references=motion_references,
         state=state,
@@ -197,6 +199,8 @@ class _UprightPictures:
     def __init__(self, reader: FrameReader, video: VideoStreamInfo) -> None:
         self._reader = reader
         self._to_display, self._size = coded_to_display(video), video.display_size
+        is_same_size = self._size == (video.width, video.height)
+        self._is_upright = is_same_size and video.rotation_deg == 0
 
     def of(self, frames: set[int]) -> Iterator[tuple[int, U8]]:
         """Frame index and RGB picture, in the video's order."""
@@ -206,6 +210,8 @@ class _UprightPictures:
     def _upright(self, native: NativeFrame) -> U8:
         width, height = self._size
         whole = native.rgb_region(0, 0, native.width, native.height)
+        if self._is_upright:
+            return whole
         return cut_crop(whole, self._to_display, (height, width))
 
 
@@ -216,12 +222,17 @@ def _cut_roles(
     alignment: Alignment,
     spec: ModelSpec,
     light: FaceLight,
+    grain: GrainShots | None = None,
 ) -> dict[str, References]:
-    """Pictures of every role; the video is read once for all of them."""
+    """Pictures of every role; the video is read once for all of them, and for its grain."""
     frames = [frame for role in chosen.values() for frame in role]
+    shown = pictures.of({*frames, *(grain.frames if grain else ())})
+    if grain is not None:
+        shown = grain.watch(shown)
     if not frames:
+        deque(shown, maxlen=0)
         return {}
-    cut = cut_references(pictures.of(set(frames)), frames, track, alignment, light)
+    cut = cut_references(shown, frames, track, alignment, light)
     found: dict[str, References] = {}
     start = 0
     for role, own in chosen.items():

@@ -11,6 +11,7 @@ Without videos the bundled demo clip is dubbed. What follows `--` is handed to b
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from dubcli.core.types import U8
 
 _COLUMNS = (
     *("video", "frames", "differing frames", "differing samples of picture"),
-    *("largest difference, levels", "differing samples of sound"),
+    *("largest difference, levels", "PSNR of differing samples, dB", "differing samples of sound"),
 )
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
@@ -45,6 +46,7 @@ class Difference:
         picture_samples: Samples of picture that differ in frames that both results have at the same
             time and size; in subsampled formats a pixel has several, and shares some.
         largest: Largest difference of a sample of picture, in levels.
+        psnr_db: Over the differing samples alone, of 8 bits; None where none differs.
         sound_samples: Samples of sound that differ, or that only one result has.
     """
 
@@ -52,6 +54,7 @@ class Difference:
     other_frames: int
     picture_samples: int
     largest: int
+    psnr_db: float | None
     sound_samples: int
 
     @property
@@ -81,7 +84,7 @@ def main() -> int:
 
 def compare(old: Path, new: Path) -> Difference:
     """Compare two files as they decode; only a few frames are in memory at a time."""
-    frames = differing = samples = largest = 0
+    frames = differing = samples = largest = squares = 0
     for a, b in zip_longest(_frames(old), _frames(new)):
         frames += b is not None
         if a is None or b is None or a[0] != b[0] or a[1].shape != b[1].shape:
@@ -91,11 +94,13 @@ def compare(old: Path, new: Path) -> Difference:
             gap = np.abs(a[1].astype(np.int16) - b[1].astype(np.int16))
             samples += int(np.count_nonzero(gap))
             largest = max(largest, int(gap.max()))
+            squares += int(np.square(gap, dtype=np.int64).sum())
     return Difference(
         frames=frames,
         other_frames=differing,
         picture_samples=samples,
         largest=largest,
+        psnr_db=round(10 * math.log10(255**2 * samples / squares), 1) if squares else None,
         sound_samples=_differing_sound(_sound(old), _sound(new)),
     )
 

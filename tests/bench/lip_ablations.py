@@ -159,10 +159,8 @@ def score_opening_by_sound(model: LipIdentity, clip: TrainClip, *, is_shown: boo
     Reference landmarks are of the whole clip, so they tell its mean and spread.
     """
     frames, gap = clip.frames[:MOST_FRAMES], opening_basis(model.basis)
-    every = _coefficients(model, clip, clip.frames)
-    order = (every @ gap).argsort()
-    sets = every[order[even_steps(len(order), model.config.num_landmark_sets)]]
-    sets = sets if is_shown else torch.zeros_like(sets)
+    every = coefficients_of_frames(model, clip, clip.frames)
+    sets = reference_sets(model, every, is_shown=is_shown)
     audio = torch.from_numpy(
         audio_windows(clip, frames, model.landmarks.width, kind=model.config.audio_kind)
     )
@@ -173,7 +171,7 @@ def score_opening_by_sound(model: LipIdentity, clip: TrainClip, *, is_shown: boo
             for at in range(0, len(frames), 64)
         ]
     )
-    made, true = (made @ gap).numpy(), (_coefficients(model, clip, frames) @ gap).numpy()
+    made, true = (made @ gap).numpy(), (coefficients_of_frames(model, clip, frames) @ gap).numpy()
     return {
         "r": float(np.corrcoef(made, true)[0, 1]),
         "spread": float(made.std() / true.std()),
@@ -181,7 +179,15 @@ def score_opening_by_sound(model: LipIdentity, clip: TrainClip, *, is_shown: boo
     }
 
 
-def _coefficients(model: LipIdentity, clip: TrainClip, frames: Int) -> torch.Tensor:
+def reference_sets(model: LipIdentity, every: torch.Tensor, *, is_shown: bool) -> torch.Tensor:
+    """The person's reference landmarks (N_l, P) out of all mouths (T, P), or zeros."""
+    order = (every @ opening_basis(model.basis)).argsort()
+    sets = every[order[even_steps(len(order), model.config.num_landmark_sets)]]
+    return sets if is_shown else torch.zeros_like(sets)
+
+
+def coefficients_of_frames(model: LipIdentity, clip: TrainClip, frames: Int) -> torch.Tensor:
+    """The mouths that a clip shows in some frames. Shape (T, P)."""
     offset = np.asarray(clip.mouth_offset[frames], np.float32)
     return coefficients_of(torch.from_numpy(offset), model.basis)
 

@@ -30,8 +30,8 @@ from dubcli.weights.manifest import load_manifest
 from dubcli.weights.resolve import resolve
 
 NUM_TAPS, REACH_S = 13, 0.24
-# Components kept, of 80 log-mel bands and of all 368 features.
-NUM_COMPONENTS = {"mel": 40, "speech": 96}
+# Components kept, of 80 log-mel bands, of all 368 features, of a layer of a second recogniser.
+NUM_COMPONENTS = {"mel": 40, "speech": 96, "second": 96}
 PENALTY = 1.0
 NUM_COEFFICIENTS = 16
 TAPS: Int = np.round(np.linspace(-REACH_S, REACH_S, NUM_TAPS) * float(STEPS_HZ)).astype(np.int64)
@@ -57,16 +57,11 @@ class Ridge:
 
     Args:
         clips: With sound.
-        kind: Of the features.
+        kinds: Of the features, which are reduced apart and stand side by side.
     """
 
-    def __init__(self, clips: list[TrainClip], kind: str) -> None:
-        self._kind = kind
-        heard = np.concatenate([self._features(clip) for clip in clips])
-        self._mean, self._spread = heard.mean(0), heard.std(0) + 1e-6
-        scaled = (heard - self._mean) / self._spread
-        vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))[1]
-        self._components = vectors[:, ::-1][:, : NUM_COMPONENTS[kind]].astype(np.float32)
+    def __init__(self, clips: list[TrainClip], kinds: tuple[str, ...]) -> None:
+        self._parts = [_Components(clips, kind) for kind in kinds]
         self.basis = fit_basis(clips, NUM_COEFFICIENTS)
         self._solve(clips)
 
@@ -76,16 +71,11 @@ class Ridge:
         gap = self.basis[:, INNER_BOTTOM, 1] - self.basis[:, INNER_TOP, 1]
         return (points @ gap).astype(np.float32)
 
-    def _features(self, clip: TrainClip) -> F32:
-        return clip.clip.sound(self._kind).version(0).astype(np.float32)
-
-    def _reduced(self, values: F32) -> F32:
-        return ((values - self._mean) / self._spread) @ self._components
-
     def _inputs(self, clip: TrainClip) -> F32:
         """Taps of the components around usable frames. Shape (U, 13 C)."""
-        values = self._reduced(self._features(clip))
-        fill = self._reduced(clip.clip.sound(self._kind).fill)
+        reduced = [part.of(clip) for part in self._parts]
+        values = np.concatenate([values for values, _ in reduced], 1)
+        fill = np.concatenate([fill for _, fill in reduced])
         steps = clip.clip.steps[clip.frames] - clip.offset_steps
         taps = [gather_windows(values, fill, steps + tap, 1)[:, 0] for tap in TAPS]
         return np.concatenate(taps, 1)
@@ -94,7 +84,7 @@ class Ridge:
         total: dict[str, int] = {}
         for clip in clips:
             total[clip.identity] = total.get(clip.identity, 0) + len(clip.frames)
-        num_inputs = NUM_TAPS * self._components.shape[1]
+        num_inputs = NUM_TAPS * sum(part.num for part in self._parts)
         gram: F64 = np.zeros((num_inputs, num_inputs))
         moment: F64 = np.zeros((num_inputs, NUM_COEFFICIENTS))
         inputs_sum, wanted_sum = np.zeros(num_inputs), np.zeros(NUM_COEFFICIENTS)
@@ -112,6 +102,28 @@ class Ridge:
         gram = gram / count - np.outer(mean, mean) + PENALTY * np.eye(num_inputs)
         self._weights = np.linalg.solve(gram, moment / count - np.outer(mean, wanted_mean))
         self._bias = wanted_mean - mean @ self._weights
+
+
+class _Components:
+    """Principal components of one kind of features."""
+
+    def __init__(self, clips: list[TrainClip], kind: str) -> None:
+        self._kind, self.num = kind, NUM_COMPONENTS[kind]
+        heard = np.concatenate([self._features(clip) for clip in clips])
+        self._mean, self._spread = heard.mean(0), heard.std(0) + 1e-6
+        scaled = (heard - self._mean) / self._spread
+        vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))[1]
+        self._vectors = vectors[:, ::-1][:, : self.num].astype(np.float32)
+
+    def of(self, clip: TrainClip) -> tuple[F32, F32]:
+        """A clip's components (A, C), and those of silence (C,)."""
+        return self._reduced(self._features(clip)), self._reduced(clip.clip.sound(self._kind).fill)
+
+    def _features(self, clip: TrainClip) -> F32:
+        return clip.clip.sound(self._kind).version(0).astype(np.float32)
+
+    def _reduced(self, values: F32) -> F32:
+        return ((values - self._mean) / self._spread) @ self._vectors
 
 
 def score(name: str, openings: dict[str, F32], clips: list[TrainClip]) -> Row:
@@ -135,7 +147,7 @@ def main() -> None:
     job = parser.parse_args()
     try:
         train, dev = with_sound(load_clips(job.train)), with_sound(load_clips(job.dev))
-        rows = [_ridge_row(train, dev, kind) for kind in NUM_COMPONENTS]
+        rows = [ridge_row(train, dev, f"ridge on {kind}", (kind,)) for kind in ("mel", "speech")]
         rows += [_model_row(name, dev) for name in job.models]
     except DubError as error:
         sys.exit(str(error))
@@ -149,9 +161,12 @@ def main() -> None:
         job.out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
-def _ridge_row(train: list[TrainClip], dev: list[TrainClip], kind: str) -> Row:
-    ridge = Ridge(train, kind)
-    return score(f"ridge on {kind}", {clip.clip_id: ridge.opening(clip) for clip in dev}, dev)
+def ridge_row(
+    train: list[TrainClip], dev: list[TrainClip], name: str, kinds: tuple[str, ...]
+) -> Row:
+    """Scores of the ridge on some kinds of features."""
+    ridge = Ridge(train, kinds)
+    return score(name, {clip.clip_id: ridge.opening(clip) for clip in dev}, dev)
 
 
 def _model_row(name: str, dev: list[TrainClip]) -> Row:

@@ -6,8 +6,13 @@ settings: nobody who changes pictures can be faster. JSON goes to stdout:
 * `alone_s_per_frame`: stages run by themselves (`decode`, `encode`, and `face`: detection, tracking
   and shot cuts on decoded pictures).
 * `dub_s_per_frame`: the stages of one whole run as its report counts them. Decoding and encoding
-  run beside the model there, so only the waiting for them shows.
+  run beside the model there, so only the waiting for them shows; a window is pasted while the next
+  one is generated, so stages add up to more than `total`.
 * `ratio_to_floor`: whole run over floor; 1 is the best there can be.
+* `cpu_s_per_frame`: user and system seconds of all threads, of the floor and of the whole run. They
+  tell more than `total` where other processes keep the cores busy.
+* `first_frame_s`: from the start of the whole run to its first analysed frame; imports not counted.
+* `processor`: what it ran on, and whether models work in bfloat16 there.
 * `peak_memory_mib`: of this process, at its end.
 """
 
@@ -15,6 +20,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import resource
 import sys
 import tempfile
@@ -23,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import dubcli
+from dubcli import dub
 from dubcli.config import DEVICES, DubConfig
 from dubcli.core.errors import DubError
 from dubcli.core.reports import DubReport
@@ -33,7 +41,7 @@ from dubcli.face.track import Tracker
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
-from dubcli.pipeline.run import dub
+from dubcli.pipeline.device import has_fast_bfloat16
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
@@ -43,14 +51,20 @@ def main() -> None:
     job = _parse()
     with tempfile.TemporaryDirectory(prefix="dub-bench-") as folder:
         try:
+            cpu_began = time.process_time()
             alone, frames = _media_alone(job, Path(folder))
+            floor_cpu_s = time.process_time() - cpu_began
             alone["face"] = _face_alone(job)
-            began = time.perf_counter()
-            report = _whole_run(job, Path(folder))
+            began, cpu_began = time.perf_counter(), time.process_time()
+            report, first_s = _whole_run(job, Path(folder))
             total_s = time.perf_counter() - began
+            cpu_s = {"floor": floor_cpu_s, "dub": time.process_time() - cpu_began}
         except DubError as error:
             sys.exit(f"{job.video}: {error}")
     result = _result(job, report, alone, frames, total_s)
+    result["cpu_s_per_frame"] = _per_frame(cpu_s, frames)
+    result["first_frame_s"] = round(first_s, 3)
+    result["processor"] = _processor()
     text = json.dumps(result, indent=2)
     print(text)
     if job.out is not None:
@@ -93,8 +107,15 @@ def _face_alone(job: argparse.Namespace) -> float:
     return spent["face"]
 
 
-def _whole_run(job: argparse.Namespace, folder: Path) -> DubReport:
-    return dub(
+def _whole_run(job: argparse.Namespace, folder: Path) -> tuple[DubReport, float]:
+    """The report, and seconds until the first frame was analysed."""
+    began, first = time.perf_counter(), list[float]()
+
+    def note(stage: str, done: int, total: int) -> None:
+        if stage == "analyse" and not first:
+            first.append(time.perf_counter() - began)
+
+    report = dub(
         DubConfig(
             video=job.video,
             audio=job.audio,
@@ -103,8 +124,23 @@ def _whole_run(job: argparse.Namespace, folder: Path) -> DubReport:
             device=job.device,
             sync_mode="pad",
             threads=job.threads,
-        )
+        ),
+        note,
     )
+    return report, first[0]
+
+
+def _processor() -> dict[str, Any]:
+    # After dubcli, which sets how torch's threads wait.
+    import torch
+
+    name = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.exists():
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
+    is_fast = has_fast_bfloat16(torch.device("cpu"))
+    return {"name": name, "cores": os.cpu_count(), "bfloat16": is_fast}
 
 
 def _result(

@@ -22,9 +22,10 @@ from dubcli.models.api import (
     Subject,
     TrackMotion,
 )
+from dubcli.models.architecture import load_part
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.lip_identity.config import NAMED_CONFIGS as LIP_CONFIGS
-from dubcli.models.registry import ARCHITECTURES, create_model, model_names
+from dubcli.models.registry import ARCHITECTURES, create_model, find_architecture, model_names
 
 TINY = NAMED_CONFIGS["tiny"]
 TINY_PAPER = replace(TINY, box_top=0.0, mask="hull", geometry_map=False, fusion="plain")
@@ -337,3 +338,10 @@ def test_the_default_fits_into_the_package() -> None:
     with torch.device("meta"):
         model = IPTalker(NAMED_CONFIGS["default"])
     assert 2 * sum(value.numel() for value in model.state_dict().values()) <= 40e6
+
+
+@pytest.mark.parametrize("name", [*CONFIGS])
+def test_help_names_the_stages_and_losses_that_are_there(name: str) -> None:
+    found = find_architecture(name)
+    stages = {} if found.recipe is None else load_part(found.recipe).stages
+    assert found.stages == {key: stage.config.losses for key, stage in stages.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from made_clips import made_clip, write_set
-from studio import dub_here, face_clip, pictures, speech
+from studio import OTHER_PERSON, dub_here, face_clip, pictures, speech
 from typer.testing import CliRunner
 
 from dubcli.cli.app import app
-from dubcli.config import TrainConfig
+from dubcli.config import DubConfig, TrainConfig, Voice
 from dubcli.core.errors import ConfigError, EncodeError
+from dubcli.pipeline.landmark_file import MouthLog
+from dubcli.pipeline.run import dub
 from dubcli.training.run import train
 
 Dub = Callable[..., Path]
@@ -88,6 +92,126 @@ def test_a_round_trip_gives_the_same_pictures_and_an_edit_others(
     assert not any(differing[8:])
 
 
+LONG, SEGMENT = 40, 16
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two faces beside each other, for longer than one segment, and what each is to say."""
+    folder = tmp_path_factory.mktemp("two")
+    beside = f"scale=240:240,split[a][b];[b]{OTHER_PERSON},hflip[r];[a][r]hstack"
+    face_clip(folder / "both.mkv", beside, frames=LONG)
+    speech(folder / "left.wav", 1.5)
+    speech(folder / "right.wav", 1.5, "-af", "adelay=300")
+    return folder
+
+
+def _dub_two(
+    folder: Path, painter: Path, output: Path, stop: tuple[str, int] | None = None, **settings: Any
+) -> None:
+    def tell(stage: str, done: int, total: int) -> None:
+        if (stage, done) == stop:
+            raise KeyboardInterrupt
+
+    config = DubConfig(
+        video=folder / "both.mkv",
+        audio=(Voice("left", folder / "left.wav"), Voice("right", folder / "right.wav")),
+        output=output,
+        model=str(painter),
+        device="cpu",
+        sync_mode="pad",
+        no_mark=True,
+        **settings,
+    )
+    dub(config, tell, segment_frames=SEGMENT)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(two_people: Path, painter: Path) -> tuple[bytes, bytes]:
+    """Landmark file and video of a job that nobody interrupts."""
+    file, output = two_people / "mouths.json", two_people / "whole.mp4"
+    _dub_two(two_people, painter, output, landmarks_out=file)
+    return file.read_bytes(), output.read_bytes()
+
+
+def test_two_voices_are_two_faces_of_the_file_and_are_painted_from_it(
+    two_people: Path, painter: Path, undisturbed: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    left, right = json.loads(undisturbed[0])["faces"]
+    assert len(left["frames"]) == len(right["frames"]) == LONG
+    points = [np.array([frame["points"] for frame in one["frames"]]) for one in (left, right)]
+    # The faces lie in the two halves of 480 px, and say different things.
+    assert points[0][..., 0].max() < 240 < points[1][..., 0].min()
+    # Lower lip beside the mouth's corner.
+    one, other = (found[:, 25, 1] - found[:, 20, 1] for found in points)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.99
+    again = tmp_path / "again.mp4"
+    _dub_two(two_people, painter, again, landmarks=two_people / "mouths.json")
+    assert again.read_bytes() == undisturbed[1]
+
+
+@pytest.mark.parametrize("moment", ["between segments", "while points are saved", "at the end"])
+def test_a_job_that_was_interrupted_writes_the_same_file(
+    two_people: Path,
+    painter: Path,
+    undisturbed: tuple[bytes, bytes],
+    tmp_path: Path,
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file, output = tmp_path / "mouths.json", tmp_path / "out.mp4"
+    stop = {"between segments": ("dub", SEGMENT + 3), "at the end": ("join", 1)}.get(moment)
+    with monkeypatch.context() as patch:
+        if stop is None:
+            patch.setattr(MouthLog, "save", _interrupted_after(3))
+        with pytest.raises(KeyboardInterrupt):
+            _dub_two(two_people, painter, output, stop, landmarks_out=file)
+    assert not file.exists()
+    assert not output.exists()
+    _dub_two(two_people, painter, output, landmarks_out=file, overwrite=False)
+    assert (file.read_bytes(), output.read_bytes()) == undisturbed
+    assert not list(tmp_path.glob("*.dubjob"))
+
+
+def _interrupted_after(times: int) -> Callable[[MouthLog, Path], None]:
+    save, saved = MouthLog.save, list[Path]()
+
+    def once_more(self: MouthLog, path: Path) -> None:
+        if len(saved) == times:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(self, path)
+
+    return once_more
+
+
+def test_the_file_may_lie_on_another_disk(
+    dubbed: Dub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, replace = tmp_path / "other" / "mouths.json", Path.replace
+    elsewhere.parent.mkdir()
+
+    def across_disks(self: Path, target: Path) -> Path:
+        if (self.parent == elsewhere.parent) != (Path(target).parent == elsewhere.parent):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", across_disks)
+    dubbed("out", landmarks_out=elsewhere)
+    assert json.loads(elsewhere.read_text())["faces"]
+    assert [path.name for path in elsewhere.parent.iterdir()] == ["mouths.json"]
+
+
+@pytest.fixture(scope="module")
+def written(painter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a dub of the very video that `dubbed` dubs."""
+    folder = tmp_path_factory.mktemp("written")
+    source, audio = face_clip(folder / "in.mp4"), speech(folder / "speech.wav", 0.6)
+    settings: dict[str, Any] = {"model": str(painter), "landmarks_out": folder / "mouths.json"}
+    dub_here(source, audio, folder / "out.mkv", **settings)
+    return folder / "mouths.json"
+
+
 def _frame(content: dict[str, Any]) -> dict[str, Any]:
     return content["faces"][0]["frames"][3]
 
@@ -107,9 +231,13 @@ def _frame(content: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_and_nothing_is_written(
-    dubbed: Dub, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+    dubbed: Dub,
+    written: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], None],
+    message: str,
 ) -> None:
-    dubbed("first", landmarks_out=tmp_path / "mouths.json")
+    shutil.copy(written, tmp_path / "mouths.json")
     edited = _changed(tmp_path / "mouths.json", change)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=message):

@@ -35,6 +35,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "warnings": list,
     "references": list,
     "shots": int,
+    "shot_ranges": list,
     "faces": int,
     "face": int,
     "face_reason": str,
@@ -147,3 +148,21 @@ def test_iptalker_moves_the_lips_of_the_bundled_clip(tmp_path: Path) -> None:
     changes = [abs(a.frame.to_ndarray().astype(int) - b.frame.to_ndarray()) for a, b in pairs]
     assert max(change.max() for change in changes) > 20
     assert all(change.mean() < 20 for change in changes)
+
+
+def test_source_and_result_beside_each_other(tmp_path: Path) -> None:
+    clip = face_clip(tmp_path / "clip.mp4")
+    words = ("clip.mp4", "--audio", str(speech(tmp_path / "new.wav", 0.6)), "--compare")
+    refused = command(*words, "clip.mp4")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    (tmp_path / "both.mp4").write_text("kept")
+    refused = command(*words, "both.mp4")
+    assert refused.exit_code == 2
+    assert (tmp_path / "both.mp4").read_text() == "kept"
+    done = command(*words, "both.mp4", "-y")
+    assert done.exit_code == 0, done.output
+    first, both = pictures(clip)[0].frame, pictures(tmp_path / "both.mp4")[0].frame
+    assert both.width == 2 * both.height == 1080
+    assert first.width == first.height
+    report = json.loads((tmp_path / "clip.dubbed.json").read_text())
+    assert report["shot_ranges"] == [{"start_s": 0.0, "end_s": 0.64, "shot": 1}]

@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 
 from dubcli.models.common.mouth_basis import point_loss
 from dubcli.models.iptalker.losses import LOSS_PRESETS
+from dubcli.models.lip_identity.losses import LOSS_PRESETS as LIP_PRESETS
 from dubcli.training.losses.pictures import (
     correlation_loss,
     discriminator_loss,
@@ -227,9 +228,10 @@ def test_texture_loss_looks_where_the_weight_is_and_past_noise() -> None:
 
 def test_the_papers_presets_hold_the_papers_weights() -> None:
     """IPTalker eq. 13: 10 L_p + 0.1 L_sync + L_GAN. Lip-and-Identity, section 3.2.3."""
-    paper, lip = LOSS_PRESETS["paper"], LOSS_PRESETS["lip-identity"]
+    paper, lip = LOSS_PRESETS["paper"], LIP_PRESETS["paper"]
     assert (paper.perceptual, paper.gan, paper.sync) == (10.0, 1.0, 0.1)
     found = (lip.warp, lip.perceptual, lip.style, lip.gan, lip.matching)
     assert found == (2.5, 4.0, 1000.0, 0.25, 2.5)
+    assert lip.is_summed
     assert LOSS_PRESETS["no-gan"].gan == 0
     assert LOSS_PRESETS["default"].gan > 0

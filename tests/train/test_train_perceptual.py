@@ -17,12 +17,14 @@ from dubcli.config import TrainConfig
 from dubcli.core.errors import ChecksumError, ConfigError, TrainingError, WeightsError
 from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.iptalker.losses import LOSS_PRESETS
+from dubcli.models.lip_identity.losses import LOSS_PRESETS as LIP_PRESETS
 from dubcli.training.losses import perceptual_features as vgg
 from dubcli.training.run import train
 from dubcli.weights import manifest as manifests
 
 REVISION = "5" * 40
 Configured = Callable[..., TrainConfig]
+PAPERS = {"iptalker": LOSS_PRESETS["paper"], "lip-identity": LIP_PRESETS["paper"]}
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +87,16 @@ def _features_of(run: Path) -> str:
     return json.loads((run / "state.json").read_text())["settings"]["perceptual"]
 
 
-@pytest.mark.parametrize("losses", ["paper", "lip-identity"])
+@pytest.mark.parametrize("model", PAPERS)
 def test_auto_takes_what_is_there_and_says_which(
-    configured: Configured, hub: Hub, losses: str, caplog: pytest.LogCaptureFixture
+    configured: Configured, hub: Hub, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    without = train(configured("without", losses=losses, steps=1))
+    without = train(configured("without", model=model, losses="paper", steps=1))
     assert "substitute" in _notes(without)
     assert "--perceptual vgg19" in caplog.text
     hub.fetch()
     caplog.clear()
-    beside = train(configured("with", losses=losses, steps=1))
+    beside = train(configured("with", model=model, losses="paper", steps=1))
     assert "vgg19" in _notes(beside)
     assert "substitute" not in _notes(beside)
     assert "vgg19" in caplog.text
@@ -102,7 +104,7 @@ def test_auto_takes_what_is_there_and_says_which(
     before, after = rows(without.parent)[0], rows(beside.parent)[0]
     # Only the losses that are named after features differ.
     named = {"perceptual", "warp", "style"} & {
-        name for name, value in vars(LOSS_PRESETS[losses]).items() if value
+        name for name, value in vars(PAPERS[model]).items() if value
     }
     assert all(before[name] != after[name] for name in named)
     assert before["gan"] == after["gan"]

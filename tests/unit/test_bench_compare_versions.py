@@ -56,10 +56,10 @@ def test_the_same_content_is_alike(bench: ModuleType, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("levels", "loudness", "late", "expected"),
     [
-        ([10, 24, 30], 0.1, 0, (3, 1, 32 * 16, 4, 0)),
-        ([10, 20], 0.1, 0, (2, 1, 0, 0, 0)),
-        ([10, 20, 30], 0.0, 0, (3, 0, 0, 0, 2 * 1599)),
-        ([10, 20, 30], 0.1, 3, (3, 2, 0, 0, 0)),
+        ([10, 24, 30], 0.1, 0, (3, 1, 32 * 16, 4, 36.1, 0)),
+        ([10, 20], 0.1, 0, (2, 1, 0, 0, None, 0)),
+        ([10, 20, 30], 0.0, 0, (3, 0, 0, 0, None, 2 * 1599)),
+        ([10, 20, 30], 0.1, 3, (3, 2, 0, 0, None, 0)),
     ],
     ids=["samples", "missing frame", "sound", "times"],
 )
@@ -69,7 +69,7 @@ def test_differences_are_found(
     levels: list[int],
     loudness: float,
     late: int,
-    expected: tuple[int, ...],
+    expected: tuple[float | None, ...],
 ) -> None:
     old = _video(tmp_path / "old.mkv", [10, 20, 30])
     new = _video(tmp_path / "new.mkv", levels, loudness, late)

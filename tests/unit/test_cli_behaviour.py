@@ -338,7 +338,7 @@ def test_doctor_exits_with_the_code_of_the_worst_finding(monkeypatch: pytest.Mon
     library = Check(name="opencv", value="libGL", fix="Install libgl1.", exit_code=6)
     assert exit_code([Check(name="python", value="3.11")]) == 0
     assert exit_code([weights]) == 4
-    monkeypatch.setattr("dubcli.cli.doctor_command.examine", lambda: [weights, library])
+    monkeypatch.setattr("dubcli.doctor.examine", lambda: [weights, library])
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 6
     assert "Install libgl1." in result.stdout

@@ -27,6 +27,7 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "motion_option": (["--motion-option", "gain=2", "--motion-option", "a=b"], ("gain=2", "a=b")),
     "render_option": (["--render-option", "gain=1"], ("gain=1",)),
     "landmarks": (["--landmarks", "mouths.json"], Path("mouths.json")),
+    "compare": (["--compare", "both.mp4"], Path("both.mp4")),
     "landmarks_out": (["--landmarks-out", "new.json"], Path("new.json")),
     "device": (["--device", "cuda:1"], "cuda:1"),
     "face": (["--face", "2"], "2"),

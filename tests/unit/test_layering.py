@@ -38,6 +38,9 @@ RULES = {
     "weights": _rule("torch safetensors huggingface_hub filelock", "core models"),
     "identities": _rule("numpy torch safetensors cv2", "core face weights"),
     "provenance": _rule("numpy cv2 c2pa cryptography", "core config media"),
+    "compare": _rule("numpy cv2", "core config media provenance"),
+    "review": _rule("numpy jinja2", "core config face media metrics compare"),
+    "study": _rule("numpy jinja2", "core config media metrics compare review"),
     "metrics": _rule(None, "core face media"),
     "models": _rule(
         "torch einops numpy cv2 safetensors", "core config audio face metrics sync training weights"
@@ -45,7 +48,7 @@ RULES = {
     "occlusion": _rule(None, "core config face weights training sync"),
     "sync": _rule(None, "core config audio face media models weights training pipeline"),
     "training": _rule(None, f"{STAGES} pipeline"),
-    "pipeline": _rule(None, f"{STAGES} identities preview"),
+    "pipeline": _rule(None, f"{STAGES} compare identities preview"),
     "preview": _rule(None, f"{STAGES} identities pipeline"),
     "personalize": _rule(None, f"{STAGES} identities training pipeline"),
     "evaluation": _rule(None, f"{STAGES} identities pipeline"),
@@ -56,7 +59,8 @@ RULES = {
     "user_settings": _rule("", "core config models"),
     "cli": _rule(
         "typer rich",
-        f"{STAGES} identities training pipeline preview personalize evaluation doctor batches"
+        f"{STAGES} compare review study identities training pipeline preview personalize"
+        " evaluation doctor batches"
         " user_settings",
     ),
     "__init__": _rule("", f"{STAGES} pipeline preview personalize evaluation batches"),

@@ -33,7 +33,8 @@ def test_the_wheel_holds_manifest_and_assets(wheel: Path) -> None:
         names = archive.namelist()
         in_archive = {name: archive.getinfo(name).file_size for name in names}
     assert names.count("dubcli/weights_manifest.json") == 1
-    kinds = (".py", ".npy", ".safetensors", ".onnx", ".ort", ".json", ".mp4", ".wav")
+    kinds = (".py", ".npy", ".safetensors", ".onnx", ".ort", ".json", ".mp4", ".wav", ".html")
+    kinds += (".css", ".js")
     for path in (ROOT / "dubcli").rglob("*"):
         if path.is_file() and path.suffix in kinds:
             assert in_archive[path.relative_to(ROOT).as_posix()] == path.stat().st_size

@@ -124,13 +124,15 @@ def _ends(line: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
 
 def _line_distance(line: Tensor, grid: Tensor, closed: bool) -> Tensor:
     """Distance of each grid point to a polyline (T, V, 2). Shape (T, h, w)."""
-    a, b = _ends(line, closed)
-    along = b - a
-    length = (along**2).sum(-1).clamp_min(1e-6)
-    offset = grid[None, :, :, None] - a[:, None, None]
-    t = ((offset * along[:, None, None]).sum(-1) / length[:, None, None]).clamp(0, 1)
-    gap = offset - t[..., None] * along[:, None, None]
-    return (gap**2).sum(-1).amin(-1).clamp_min(1e-6).sqrt()
+    # Coordinate by coordinate: sums over a last axis of two are slow.
+    a, b = (end[:, None, None].unbind(-1) for end in _ends(line, closed))
+    along = [end - start for start, end in zip(a, b, strict=True)]
+    length = (along[0] ** 2 + along[1] ** 2).clamp_min(1e-6)
+    places = grid[None, :, :, None].unbind(-1)
+    offset = [place - start for place, start in zip(places, a, strict=True)]
+    t = ((offset[0] * along[0] + offset[1] * along[1]) / length).clamp(0, 1)
+    gap = [apart - t * way for apart, way in zip(offset, along, strict=True)]
+    return (gap[0] ** 2 + gap[1] ** 2).amin(-1).clamp_min(1e-6).sqrt()
 
 
 def _is_inside(polygon: Tensor, grid: Tensor) -> Tensor:
@@ -163,15 +165,11 @@ def landmark_displacement(
     grid = grid.to(target.device, target.dtype)
     height, width, _ = grid.shape
     # By differences: the matrix product that cdist prefers loses digits: 0.001 px here.
-    distance2 = (
-        torch.cdist(
-            grid.reshape(1, -1, 2).expand(len(target), -1, -1),
-            target,
-            compute_mode="donot_use_mm_for_euclid_dist",
-        )
-        ** 2
-    )
-    weight = (distance2 / unit_px**2 + 1e-3) ** -1.5
+    cells = (grid.reshape(1, -1, 1, 2) / unit_px).unbind(-1)
+    marks = (target[:, None] / unit_px).unbind(-1)
+    distance2 = (cells[0] - marks[0]) ** 2 + (cells[1] - marks[1]) ** 2
+    root = (distance2 + 1e-3).rsqrt()
+    weight = root * root * root
     weight = weight / weight.sum(-1, keepdim=True)
     shift = references - target[:, None]
     moved = torch.einsum("tps,tnsc->tnpc", weight, shift)

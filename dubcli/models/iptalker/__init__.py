@@ -2,10 +2,12 @@
 
 from dubcli.models.architecture import Architecture
 
+_LOSSES = ("default", "textured", "no-gan", "paper")
 ARCHITECTURE = Architecture(
     name="iptalker",
     network="dubcli.models.iptalker.network:IPTalker",
     config="dubcli.models.iptalker.config:IPTalkerConfig",
     options="dubcli.models.iptalker.options:IPTalkerOptions",
     recipe="dubcli.models.iptalker.stages:RECIPE",
+    stages={"geometry": (), "render": _LOSSES, "joint": _LOSSES},
 )

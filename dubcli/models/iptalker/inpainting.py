@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.common.layers import ResidualBlock, SPADEBlock, SPADELayer, conv
+from dubcli.models.common.layers import (
+    ResidualBlock,
+    SPADEBlock,
+    SPADELayer,
+    concatenated,
+    conv,
+)
 from dubcli.models.common.mouth_map import NUM_CHANNELS
 from dubcli.models.iptalker.config import IPTalkerConfig
 
@@ -56,14 +62,14 @@ class InpaintingDecoder(nn.Module):
             warped: Mixed warped references. Shape (T, 3, h, w).
             maps: Mouth maps at 1/2 and 1/4, or empty.
         """
-        both = torch.cat([f_w, f_s], 1)
-        x = self.spade_quarter(both, torch.cat([both, *maps[1:]], 1))
+        both = concatenated([f_w, f_s])
+        x = self.spade_quarter(both, concatenated([both, *maps[1:]]))
         x = functional.interpolate(self.widen(x), scale_factor=2, mode="nearest")
-        pictures = source if warped is None else torch.cat([source, warped], 1)
-        condition = torch.cat([x, functional.avg_pool2d(pictures, 2), *maps[:1]], 1)
+        pictures = source if warped is None else concatenated([source, warped])
+        condition = concatenated([x, functional.avg_pool2d(pictures, 2), *maps[:1]])
         x = self.spade_half(x, condition)
         x = self.shuffle(self.to_full(functional.silu(x)))
-        x = functional.silu(self.refine(torch.cat([x, pictures], 1)))
+        x = functional.silu(self.refine(concatenated([x, pictures])))
         rgb, gate = self.out(x).split((3, 1), 1)
         return torch.sigmoid(rgb), torch.sigmoid(gate)
 

@@ -32,8 +32,6 @@ LOSS_PRESETS: dict[str, LossWeights] = {
     "no-gan": LossWeights(picture=1.0, ssim=0.15, warp=0.5, painted=0.5, geometry=1.0),
     # IPTalker eq. 13, and nothing else.
     "paper": LossWeights(perceptual=10.0, gan=1.0, sync=0.1),
-    # Section 3.2.3 of Lip-and-Identity.
-    "lip-identity": LossWeights(perceptual=4.0, warp=2.5, style=1000.0, gan=0.25, matching=2.5),
 }
 
 

@@ -52,7 +52,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,7 +68,7 @@ from dubcli.models.api import (
     Subject,
 )
 from dubcli.models.common.encoders import PictureEncoder
-from dubcli.models.common.layers import conv
+from dubcli.models.common.layers import concatenated, conv
 from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import (
@@ -286,11 +286,13 @@ class IPTalker(nn.Module):
         """
         width, step = self.config.audio_width, self.config.audio_smoothing
         weights = audio.new_tensor([math.exp(-0.5 * shift**2) for shift in _SHIFTS])
-        total = audio.new_zeros(len(audio), self.config.num_coefficients)
-        for shift, weight in zip(_SHIFTS, weights / weights.sum(), strict=True):
-            start = self._margin + shift * step
-            part = audio[:, start : start + width]
-            total = total + weight * self.alignment.to_coefficients(self.alignment(part, tokens))
+        starts = [self._margin + shift * step for shift in _SHIFTS]
+        parts = torch.cat([audio[:, start : start + width] for start in starts])
+        # Embeddings of each frame's own are the same for all shifts.
+        heard = tokens if tokens.ndim == 2 else tokens.repeat(len(starts), 1, 1)
+        each = self.alignment.to_coefficients(self.alignment(parts, heard))
+        each = each.unflatten(0, (len(starts), len(audio)))
+        total = (each * (weights / weights.sum())[:, None, None]).sum(0)
         return self.options.articulation * total
 
     def warp_and_inpaint(
@@ -367,7 +369,7 @@ class IPTalker(nn.Module):
             unlike = shape_distance(speaking, state.points, unit)
             prior = -_SHAPE_SHARPNESS * unlike[..., None, None]
         aligned = rearrange(self._warp_features(state, first), "t n c h w -> t (n c) h w")
-        fused = torch.cat([f_s, aligned, *maps[1:]], 1)
+        fused = concatenated([f_s, aligned, *maps[1:]])
         rest, logits = self.warping(fused, code)
         return first + rest * unit, logits + prior
 
@@ -387,8 +389,10 @@ class IPTalker(nn.Module):
         """F_w of eq. 7, one map of N: channel-wise selection, or a convolution."""
         if self.config.fusion == "plain":
             return self.fuse(rearrange(warped, "t n c h w -> t (n c) h w"))
-        num = warped.shape[1]
-        pairs = torch.cat([warped, repeat(f_s, "t c h w -> t n c h w", n=num)], 2)
-        scores = self.select(rearrange(pairs, "t n c h w -> (t n) c h w"))
-        share = rearrange(scores, "(t n) c h w -> t n c h w", n=num).softmax(1)
-        return (share * warped).sum(1)
+        # One convolution of both, taken apart: its half of F_S is the same for all references.
+        other, own = self.select.weight.split(warped.shape[2], 1)
+        flat = concatenated([warped.flatten(0, 1)])
+        scores = functional.conv2d(flat, other).unflatten(0, warped.shape[:2])
+        scores = scores + functional.conv2d(f_s, own, self.select.bias)[:, None]
+        mixed = flat.unflatten(0, warped.shape[:2]) * scores.softmax(1)
+        return mixed.sum(1)

@@ -8,4 +8,5 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.lip_identity.config:LipIdentityConfig",
     options="dubcli.models.lip_identity.options:LipIdentityOptions",
     recipe="dubcli.models.lip_identity.stages:RECIPE",
+    stages={"landmarks": (), "flow": (), "render": ("default", "sharp", "paper")},
 )

@@ -92,8 +92,8 @@ _LOG = logging.getLogger(__name__)
 # The only role that references play.
 ROLE = "references"
 _LIP_POINTS = slice(OUTER.start, INNER.stop)
-# Exponent that widens the gate when generating: texture 0.7 to 0.9 for 0.4 dB (docs).
-SHARP_GATE = 0.1
+# Exponent that widens the gate when generating (docs).
+SHARP_GATE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)

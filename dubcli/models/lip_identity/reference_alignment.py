@@ -25,7 +25,7 @@ from dubcli.models.lip_identity.person_state import PersonState
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 400.0
 # Exponent that sharpens the shares of the references when generating.
-_SHARP_MIXING = 4.0
+SHARP_MIXING = 12.0
 # Flow of the head's unit output, inter-ocular distances.
 _FLOW_UNIT = 0.1
 
@@ -92,7 +92,7 @@ class ReferenceAlignment(nn.Module):
         height, width = occluded.shape[-2:]
         size = (4 * height, 4 * width)
         if sharp:
-            scores = scores * _SHARP_MIXING
+            scores = scores * SHARP_MIXING
         fine = functional.interpolate(scores, size, mode="bilinear", align_corners=False)
         grid = self._look_up(resize_grid(displacement, *size), 1, self.config.top)
         shares = fine.softmax(1)

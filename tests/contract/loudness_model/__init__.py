@@ -8,4 +8,5 @@ ARCHITECTURE = Architecture(
     config="loudness_model.config:LoudnessConfig",
     options="loudness_model.options:LoudnessOptions",
     recipe="loudness_model.stages:RECIPE",
+    stages={"motion": (), "picture": ()},
 )
