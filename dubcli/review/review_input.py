@@ -34,7 +34,7 @@ class DubResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRow:
+class ResultLine:
     """One row of a batch.
 
     Attributes:
@@ -63,7 +63,7 @@ class BatchResults:
     """The last result of every row of a batch, by number."""
 
     path: Path
-    rows: tuple[BatchRow, ...]
+    rows: tuple[ResultLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def _found(name: str, folder: Path) -> Path | None:
 
 
 def _batch(path: Path, text: str) -> BatchResults:
-    rows: dict[int, BatchRow] = {}
+    rows: dict[int, ResultLine] = {}
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -189,9 +189,9 @@ def _batch(path: Path, text: str) -> BatchResults:
     return BatchResults(path=path, rows=tuple(rows[number] for number in sorted(rows)))
 
 
-def _row(entry: dict[str, Any], folder: Path) -> BatchRow:
+def _row(entry: dict[str, Any], folder: Path) -> ResultLine:
     report = entry.get("report")
-    return BatchRow(
+    return ResultLine(
         row=entry["row"],
         command=str(entry.get("command") or "dub"),
         status=str(entry.get("status") or "?"),

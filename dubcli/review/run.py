@@ -21,7 +21,7 @@ from dubcli.review.preview_pairs import Preview, make_preview
 from dubcli.review.result_page import result_page
 from dubcli.review.review_input import (
     BatchResults,
-    BatchRow,
+    ResultLine,
     DubResult,
     ScoreSet,
     read_input,
@@ -208,9 +208,9 @@ def _batch(
     return _MadePage(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
 
 
-def _worth_a_page(rows: Sequence[BatchRow]) -> list[BatchRow]:
+def _worth_a_page(rows: Sequence[ResultLine]) -> list[ResultLine]:
     """Rows of dubs with a report, those with the most warnings first."""
-    counted: list[tuple[int, BatchRow]] = []
+    counted: list[tuple[int, ResultLine]] = []
     for row in rows:
         if row.report is None or row.command != "dub":
             continue
