@@ -21,8 +21,8 @@ from dubcli.review.preview_pairs import Preview, make_preview
 from dubcli.review.result_page import result_page
 from dubcli.review.review_input import (
     BatchResults,
-    ResultLine,
     DubResult,
+    ResultLine,
     ScoreSet,
     read_input,
     read_report,
