@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 from dubcli.audio.log_mel import log_mel
-from dubcli.audio.speech_encoder import SpeechEncoder, speech_features
+from dubcli.audio.speech_encoder import Recogniser, SpeechEncoder, recogniser_features
+from dubcli.audio.whisper_layer import WhisperLayer
+from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import FEATURE_SIZES, AudioFeatures, Waveform
+from dubcli.core.types import AudioFeatures, Waveform
+
+# Recognisers by the kind of features that they are heard for.
+Recognisers = Mapping[str, Recogniser]
+# Part of the weights, and what runs it, of each kind that needs a recogniser.
+RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
+    "speech": ("speech-encoder", SpeechEncoder),
+    "whisper": ("whisper-layer", WhisperLayer),
+}
 
 
 def extract_features(
-    waveform: Waveform, kind: str, encoder: SpeechEncoder | None = None
+    waveform: Waveform, kind: str, recognisers: Recognisers | None = None
 ) -> AudioFeatures:
-    """Features of the named kind of `core.types.FEATURE_SIZES`.
+    """Features of the named kind of `core.choices.FEATURE_SIZES`.
 
     Args:
         waveform: Mono audio at 16 kHz.
-        kind: `mel` or `speech`.
-        encoder: The speech encoder; only `speech` needs it.
+        kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel) or `whisper` (the second layer
+            of Whisper base and log-mel).
+        recognisers: What the kinds of `RECOGNISERS` need.
 
     Raises:
-        ConfigError: Unknown kind, or no encoder where one is needed.
+        ConfigError: Unknown kind, or no recogniser where one is needed.
     """
     if kind == "mel":
         return log_mel(waveform)
-    if kind != "speech":
+    if kind not in RECOGNISERS:
         raise ConfigError(
             f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."
         )
-    if encoder is None:
-        raise ConfigError("Speech features need the speech encoder.", "Install dubcli again.")
-    return speech_features(waveform, encoder)
+    if kind not in (recognisers or {}):
+        part = RECOGNISERS[kind][0]
+        raise ConfigError(f"Features '{kind}' need the part '{part}'.", "Install dubcli again.")
+    assert recognisers is not None
+    return recogniser_features(waveform, kind, recognisers[kind])

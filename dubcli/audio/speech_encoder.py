@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class SpeechEncoder:
     Raises:
         WeightsError: The file is no such model.
     """
+
+    hop = _TOKEN_HOP
 
     def __init__(self, path: Path) -> None:
         self._session = open_session(path, "the speech encoder")
@@ -75,15 +78,34 @@ class SpeechEncoder:
         return np.asarray(self._session.run(None, inputs)[0], np.float32)[0]
 
 
-def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures:
+class Recogniser(Protocol):
+    """The frozen encoder of a speech recogniser."""
+
+    @property
+    def hop(self) -> int:
+        """Samples at 16 kHz from one token to the next."""
+        ...
+
+    @cached_property
+    def silence(self) -> F32:
+        """What it hears in silence. Shape (D,)."""
+        ...
+
+    def tokens(self, samples: F32) -> F32:
+        """Encode 16 kHz samples (S,); token k belongs to sample `hop` k. Shape (K, D)."""
+        ...
+
+
+def recogniser_features(waveform: Waveform, kind: str, encoder: Recogniser) -> AudioFeatures:
     """Recogniser's tokens and log-mel side by side, 80 steps a second.
 
     Args:
         waveform: Mono audio at 16 kHz.
+        kind: What these features are called, a key of `core.choices.FEATURE_SIZES`.
         encoder: Hears it.
 
     Returns:
-        Values of shape (A, 368), float16: the first 288 are tokens, interpolated in time.
+        Values of shape (A, D + 80), float16: the first D are tokens, interpolated in time.
 
     Raises:
         ConfigError: Another sample rate.
@@ -92,15 +114,16 @@ def speech_features(waveform: Waveform, encoder: SpeechEncoder) -> AudioFeatures
     samples = waveform.samples.astype(np.float32)
     rms = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
     tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
-    values = np.empty((len(mel.values), NUM_SPEECH), np.float16)
-    values[:, :NUM_TOKENS] = rows_at(
-        tokens, np.arange(len(values), dtype=np.float64) * (HOP / _TOKEN_HOP)
+    num = tokens.shape[1]
+    values = np.empty((len(mel.values), num + NUM_MELS), np.float16)
+    values[:, :num] = rows_at(
+        tokens, np.arange(len(values), dtype=np.float64) * (HOP / encoder.hop)
     )
-    values[:, NUM_TOKENS:] = mel.values
+    values[:, num:] = mel.values
     return AudioFeatures(
         values=values,
         rate_hz=mel.rate_hz,
-        kind="speech",
+        kind=kind,
         start_s=mel.start_s,
         fill=np.concatenate([encoder.silence, mel.fill]).astype(np.float32),
     )

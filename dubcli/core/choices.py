@@ -6,4 +6,4 @@ from __future__ import annotations
 DETECTORS = ("onnx", "mediapipe")
 
 # Kinds of audio features and how many values a step has.
-FEATURE_SIZES = {"mel": 80, "speech": 368}
+FEATURE_SIZES = {"mel": 80, "speech": 368, "whisper": 592}

@@ -200,7 +200,7 @@ class AudioFeatures:
     """Feature sequence of a waveform.
 
     Attributes:
-        values: Shape (A, D), float32 or, for `speech`, float16.
+        values: Shape (A, D), float32 or, with a recogniser's, float16.
         rate_hz: Feature steps per second.
         kind: A key of `FEATURE_SIZES`.
         start_s: Time of the first step's centre, seconds on the video clock.

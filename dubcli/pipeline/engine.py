@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
 
-from dubcli.audio.features import extract_features
+from dubcli.audio.features import RECOGNISERS, Recognisers, extract_features
 from dubcli.audio.speech_detector import SpeechDetector
-from dubcli.audio.speech_encoder import SpeechEncoder
+from dubcli.audio.speech_encoder import Recogniser
 from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
@@ -173,24 +174,32 @@ class Engine(Closeable):
 
         Args:
             waveform: Mono audio at 16 kHz.
-            kind: A key of `core.types.FEATURE_SIZES`.
+            kind: A key of `core.choices.FEATURE_SIZES`.
 
         Raises:
             ConfigError: Unknown kind.
-            WeightsError: The speech encoder is missing or damaged.
+            WeightsError: The recogniser is missing or damaged.
         """
-        encoder = self.speech_encoder() if kind == "speech" else None
-        return extract_features(waveform, kind, encoder)
+        return extract_features(waveform, kind, self.recognisers([kind]))
 
-    def speech_encoder(self) -> SpeechEncoder:
-        """The speech recogniser's encoder.
+    def recognisers(self, kinds: Iterable[str]) -> Recognisers:
+        """Encoders of the speech recognisers that kinds of features need, by kind.
+
+        Args:
+            kinds: Keys of `core.choices.FEATURE_SIZES`; others are left out.
 
         Raises:
-            WeightsError: It is missing or damaged.
+            WeightsError: One is missing or damaged.
         """
-        return self._once(
-            "speech encoder", lambda: SpeechEncoder(part_path("speech-encoder", self.manifest))
-        )
+        return {
+            kind: self._once(("recogniser of", kind), partial(self._open_recogniser, kind))
+            for kind in kinds
+            if kind in RECOGNISERS
+        }
+
+    def _open_recogniser(self, kind: str) -> Recogniser:
+        part, opened = RECOGNISERS[kind]
+        return opened(part_path(part, self.manifest))
 
     def speech_detector(self) -> SpeechDetector:
         """The network that tells speech from all else that is heard.

@@ -1,6 +1,7 @@
 """The encoder of multilingual Whisper base, read from a CTranslate2 file.
 
-Radford et al. 2022, arXiv:2212.04356; MIT licence. For screening only: the package does not use it.
+Radford et al. 2022, arXiv:2212.04356; MIT licence. For screening layers, and as the
+measure of `dubcli/audio/whisper_layer.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dubcli.audio.whisper_layer import whisper_filters
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import F32
 
-RATE, HOP, N_FFT, NUM_MELS = 16_000, 160, 400, 80
+HOP, N_FFT, NUM_MELS = 160, 400, 80
 # Samples from one output step to the next.
 STEP = 2 * HOP
 WIDTH, HEADS, LAYERS = 512, 8, 6
@@ -89,7 +91,7 @@ class WhisperEncoder:
             for name, values in found.items()
             if name.startswith("encoder/") and values.ndim
         }
-        self._filters = torch.from_numpy(mel_filters())
+        self._filters = torch.from_numpy(whisper_filters())
 
     @torch.no_grad()
     def layers(self, samples: F32) -> dict[int, F32]:
@@ -101,7 +103,7 @@ class WhisperEncoder:
         num = -(-len(samples) // STEP)
         padded = np.pad(samples.astype(np.float32), (0, (num + _AFTER) * STEP - len(samples)))
         parts = [
-            self._part(torch.from_numpy(padded[start * STEP : (start + _MOST + _AFTER) * STEP]))
+            self.part(torch.from_numpy(padded[start * STEP : (start + _MOST + _AFTER) * STEP]))
             for start in range(0, num, _MOST)
         ]
         return {
@@ -109,7 +111,9 @@ class WhisperEncoder:
             for layer in range(1, LAYERS + 1)
         }
 
-    def _part(self, samples: Tensor) -> dict[int, Tensor]:
+    @torch.no_grad()
+    def part(self, samples: Tensor) -> dict[int, Tensor]:
+        """The same of samples (S,) heard at once, nothing after them."""
         get = self._weights.__getitem__
         x = self._log_mel(samples)[None]
         x = functional.gelu(functional.conv1d(x, get("conv1/weight"), get("conv1/bias"), padding=1))
@@ -152,22 +156,3 @@ class WhisperEncoder:
         power = self._filters @ (spectrum[:, :-1].abs() ** 2)
         levels = power.clamp(min=1e-10).log10()
         return (levels.clamp(min=float(levels.max()) - 8) + 4) / 4
-
-
-def mel_filters() -> F32:
-    """Triangles of equal area on Slaney's mel scale, 0 to 8 kHz. Shape (80, 201)."""
-    edges = _hertz(np.linspace(0, _mel(RATE / 2), NUM_MELS + 2))
-    places = np.linspace(0, RATE / 2, N_FFT // 2 + 1)
-    rising = (places - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - places) / (edges[2:] - edges[1:-1])[:, None]
-    area = 2 / (edges[2:] - edges[:-2])
-    return (np.clip(np.minimum(rising, falling), 0, None) * area[:, None]).astype(np.float32)
-
-
-def _mel(hertz: float) -> float:
-    """Linear below 1 kHz, logarithmic above."""
-    return 15 + 27 * np.log(hertz / 1000) / np.log(6.4) if hertz > 1000 else hertz * 3 / 200
-
-
-def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))

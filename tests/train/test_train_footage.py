@@ -258,10 +258,10 @@ def test_a_stretch_at_the_end_of_a_half_hears_nothing_of_the_other(tmp_path: Pat
             )
         )
     lengths: list[int] = []
-    encoder = SpeechEncoder(part_path("speech-encoder"))
+    recognisers = {"speech": SpeechEncoder(part_path("speech-encoder"))}
     for part in parts:
         ((steps, heard),), without = hear_parts(
-            [part], encoder, whole=False, progress=lambda *step: None
+            [part], recognisers, whole=False, progress=lambda *step: None
         )
         assert without == {}
         assert abs(int(steps[0]) - 80) <= 2

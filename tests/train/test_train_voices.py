@@ -28,9 +28,9 @@ def _tones(seconds: float) -> F32:
 
 def test_copies_keep_the_clock_of_the_recording() -> None:
     """Where the recording is loud, so is each copy that has no pause."""
-    encoder = SpeechEncoder(part_path("speech-encoder"))
+    recognisers = {"speech": SpeechEncoder(part_path("speech-encoder"))}
     wave = Waveform(samples=_tones(3), sample_rate=SAMPLE_RATE)
-    versions = hear_versions(wave, hear_clean(wave, encoder), encoder, 0)
+    versions = hear_versions(wave, hear_clean(wave, recognisers), recognisers, 0)
     speech, mel = versions.sounds["speech"].versions, versions.sounds["mel"].versions
     assert speech.shape == (NUM_VERSIONS, 240, NUM_SPEECH)
     # Log-mel stands at the end of the speech features, rounded once more in changed copies.
@@ -45,10 +45,10 @@ def test_copies_keep_the_clock_of_the_recording() -> None:
 
 
 def test_half_of_the_copies_have_pauses_and_equal_seeds_equal_copies() -> None:
-    encoder = SpeechEncoder(part_path("speech-encoder"))
+    recognisers = {"speech": SpeechEncoder(part_path("speech-encoder"))}
     wave = Waveform(samples=_tones(1), sample_rate=SAMPLE_RATE)
-    clean = hear_clean(wave, encoder)
-    first, again, other = (hear_versions(wave, clean, encoder, seed) for seed in (3, 3, 4))
+    clean = hear_clean(wave, recognisers)
+    first, again, other = (hear_versions(wave, clean, recognisers, seed) for seed in (3, 3, 4))
     assert [bool((row < 1).any()) for row in first.heard] == [
         version > 0 and version % 2 == 0 for version in range(NUM_VERSIONS)
     ]

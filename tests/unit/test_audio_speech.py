@@ -10,9 +10,10 @@ import pytest
 
 from dubcli.audio.features import extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE, log_mel
-from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, speech_features
+from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, recogniser_features
+from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError, WeightsError
-from dubcli.core.types import F32, FEATURE_SIZES, Waveform
+from dubcli.core.types import F32, Waveform
 from dubcli.weights.resolve import part_path
 
 
@@ -39,7 +40,7 @@ def _wave(samples: F32) -> Waveform:
 @pytest.mark.parametrize("num", [0, 1, HOP, 5000, 3 * SAMPLE_RATE + 17])
 def test_there_is_a_step_for_each_mel_step(encoder: SpeechEncoder, num: int) -> None:
     wave = _wave(_babble(4)[:num])
-    features, mel = speech_features(wave, encoder), log_mel(wave)
+    features, mel = recogniser_features(wave, "speech", encoder), log_mel(wave)
     assert features.values.shape == (len(mel.values), NUM_SPEECH) == (len(mel.values), 368)
     assert features.fill.shape == (FEATURE_SIZES["speech"],)
     assert (features.rate_hz, features.start_s) == (mel.rate_hz, mel.start_s)
@@ -50,8 +51,8 @@ def test_there_is_a_step_for_each_mel_step(encoder: SpeechEncoder, num: int) -> 
 def test_later_sound_gives_equally_later_features(encoder: SpeechEncoder) -> None:
     samples = _babble(3)
     late = np.concatenate([np.zeros(SAMPLE_RATE, np.float32), samples])
-    here = np.asarray(speech_features(_wave(samples), encoder).values, np.float32)
-    there = np.asarray(speech_features(_wave(late), encoder).values, np.float32)
+    here = np.asarray(recogniser_features(_wave(samples), "speech", encoder).values, np.float32)
+    there = np.asarray(recogniser_features(_wave(late), "speech", encoder).values, np.float32)
     here, there = here[40:-40, :NUM_TOKENS], there[:, :NUM_TOKENS]
     gaps = {
         shift: float(np.abs(there[shift + 40 : shift + 40 + len(here)] - here).mean())
@@ -77,9 +78,9 @@ def test_long_recordings_are_heard_in_parts_without_a_jump(encoder: SpeechEncode
 
 def test_loudness_of_the_recording_hardly_matters(encoder: SpeechEncoder) -> None:
     samples = _babble(2)
-    loud = np.asarray(speech_features(_wave(samples * 4), encoder).values, np.float32)
+    loud = np.asarray(recogniser_features(_wave(samples * 4), "speech", encoder).values, np.float32)
     soft = np.asarray(
-        speech_features(_wave(samples * np.float32(0.25)), encoder).values, np.float32
+        recogniser_features(_wave(samples * np.float32(0.25)), "speech", encoder).values, np.float32
     )
     np.testing.assert_allclose(loud[:, :NUM_TOKENS], soft[:, :NUM_TOKENS], atol=0.02)
 
@@ -95,7 +96,7 @@ def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
 
 def test_kinds_are_checked(encoder: SpeechEncoder) -> None:
     wave = _wave(_babble(0.5))
-    with pytest.raises(ConfigError, match="speech encoder"):
+    with pytest.raises(ConfigError, match="speech-encoder"):
         extract_features(wave, "speech")
-    found = extract_features(wave, "speech", encoder)
+    found = extract_features(wave, "speech", {"speech": encoder})
     assert found.kind == "speech"

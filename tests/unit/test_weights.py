@@ -88,7 +88,9 @@ def test_the_shipped_manifest_is_whole() -> None:
             path = weights.weight_path(entry)
             assert path.stat().st_size == entry.num_bytes
             # Networks of others that ONNX Runtime runs; all else cannot hold code.
-            onnx = dict.fromkeys((*FACE_NETWORKS, "recogniser", "speech-activity"), ".onnx")
+            onnx = dict.fromkeys(
+                (*FACE_NETWORKS, "recogniser", "speech-activity", "whisper-layer"), ".onnx"
+            )
             runs = {"speech-encoder": ".ort", **onnx}
             assert path.suffix == runs.get(entry.architecture, ".safetensors")
         for source in entry.sources:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass, replace
 from typing import Literal, get_args
 
+from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.masks import MaskKind
 
@@ -238,17 +238,19 @@ _TINY = IPTalkerConfig(
     num_heads=2,
     num_coefficients=4,
 )
+_SOUND_ALONE = replace(
+    _DEFAULT,
+    alignment="audio",
+    audio_encoder="dilated",
+    audio_width=92,
+    audio_dropout=0.4,
+    audio_smoothing=2,
+)
 NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
     "default": _DEFAULT,
     "few-people": replace(_DEFAULT, alignment="audio"),
-    "sound-alone": replace(
-        _DEFAULT,
-        alignment="audio",
-        audio_encoder="dilated",
-        audio_width=92,
-        audio_dropout=0.4,
-        audio_smoothing=2,
-    ),
+    "sound-alone": _SOUND_ALONE,
+    "whisper": replace(_SOUND_ALONE, audio_kind="whisper"),
     "tiny": _TINY,
     "paper": PAPER,
     "small-paper": replace(

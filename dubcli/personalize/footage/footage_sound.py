@@ -11,8 +11,8 @@ from math import ceil
 
 import numpy as np
 
+from dubcli.audio.features import Recognisers
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE
-from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.windows import frame_steps
 from dubcli.core.errors import DecodeError, MediaError
 from dubcli.core.progress import Progress
@@ -20,6 +20,7 @@ from dubcli.core.types import Int, Waveform
 from dubcli.media.sound.waveform import is_silent, read_waveform
 from dubcli.personalize.footage.footage_analysis import FootagePart
 from dubcli.training.data.sound_variants import (
+    DEFAULT_KINDS,
     HeardVersions,
     hear_clean,
     hear_versions,
@@ -33,7 +34,12 @@ _MARGIN_S = 1
 
 
 def hear_parts(
-    parts: Sequence[FootagePart], encoder: SpeechEncoder, *, whole: bool, progress: Progress
+    parts: Sequence[FootagePart],
+    recognisers: Recognisers,
+    *,
+    kinds: tuple[str, ...] = DEFAULT_KINDS,
+    whole: bool,
+    progress: Progress,
 ) -> tuple[list[PartSound], dict[str, str]]:
     """Sound of each stretch in several versions; nothing from where its video is cut off on.
 
@@ -41,7 +47,8 @@ def hear_parts(
 
     Args:
         parts: By video and time.
-        encoder: Hears them.
+        recognisers: What these kinds need.
+        kinds: Of features, keys of `core.choices.FEATURE_SIZES`.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
         progress: Called after each video, stage `hear`.
 
@@ -52,17 +59,17 @@ def hear_parts(
     without: dict[str, str] = {}
     for _, group in groupby(parts, key=lambda part: part.video.number):
         of_video = list(group)
-        heard = _hear_video(of_video, whole, encoder)
+        heard = _hear_video(of_video, whole, recognisers, kinds)
         if isinstance(heard, str):
             without[str(of_video[0].video.path)] = heard
-            heard = [_nothing(part) for part in of_video]
+            heard = [_nothing(part, kinds) for part in of_video]
         sounds += heard
         progress("hear", len(sounds), len(parts))
     return sounds, without
 
 
 def _hear_video(
-    parts: list[FootagePart], whole: bool, encoder: SpeechEncoder
+    parts: list[FootagePart], whole: bool, recognisers: Recognisers, kinds: tuple[str, ...]
 ) -> list[PartSound] | str:
     """Sound of the parts of one video, or why there is none."""
     video = parts[0].video
@@ -76,8 +83,8 @@ def _hear_video(
     joined = Waveform(samples=samples, sample_rate=SAMPLE_RATE)
     if is_silent(joined):
         return "silent throughout"
-    clean = hear_clean(joined, encoder)
-    versions = hear_versions(joined, clean, encoder, zlib.crc32(str(video.path.name).encode()))
+    clean = hear_clean(joined, recognisers, kinds)
+    versions = hear_versions(joined, clean, recognisers, zlib.crc32(str(video.path.name).encode()))
     features = next(iter(clean.values()))
     ends = accumulate(-(-len(piece.samples) // HOP) for piece in pieces)
     sounds: list[PartSound] = []
@@ -89,7 +96,7 @@ def _hear_video(
             steps = frame_steps(times.pts, times.time_base, own, Fraction(0))
             sounds.append((steps, versions.part(begin, end)))
         else:
-            sounds.append(_nothing(part))
+            sounds.append(_nothing(part, kinds))
         begin = end
     return sounds
 
@@ -123,5 +130,5 @@ def _between(waveform: Waveform, begin_s: Fraction | None, end_s: Fraction | Non
     )
 
 
-def _nothing(part: FootagePart) -> PartSound:
-    return np.zeros(len(part.numbers), np.int64), no_sound()
+def _nothing(part: FootagePart, kinds: tuple[str, ...]) -> PartSound:
+    return np.zeros(len(part.numbers), np.int64), no_sound(kinds)

@@ -48,6 +48,7 @@ from dubcli.pipeline.analysis import choose_face
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.training.data.prepare import MIN_USABLE, assemble_clip, cut_picture, stored_matrices
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
+from dubcli.training.data.sound_variants import DEFAULT_KINDS
 
 LEAST_SECONDS = Fraction(4)
 # Of a half, which is learned for a measurement, not for use.
@@ -71,6 +72,7 @@ class FootageRequest:
         limit_s: More than this is sampled, seconds.
         threads: Decoder threads; 0 lets libav choose.
         detector: What finds faces, one of `DETECTORS`.
+        features: Kinds of sound features, keys of `core.choices.FEATURE_SIZES`.
 
     Raises:
         ConfigError: No video, or a number out of range.
@@ -83,6 +85,7 @@ class FootageRequest:
     limit_s: float = 90.0
     threads: int = 0
     detector: str = DETECTORS[0]
+    features: tuple[str, ...] = DEFAULT_KINDS
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -202,9 +205,12 @@ def _gather(
     people, shown = _find_person(request, videos, sampled, left_out, search, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
     pictures = _cut_pictures(shown, num_references, request.size, progress)
-    parts = [item.part for item in shown]
     sounds, without_sound = hear_parts(
-        parts, engine.speech_encoder(), whole=not sampled, progress=progress
+        [item.part for item in shown],
+        engine.recognisers(request.features),
+        kinds=request.features,
+        whole=not sampled,
+        progress=progress,
     )
     clips = tuple(
         PersonClip(

@@ -367,10 +367,10 @@ def _own_sound(
     if not source.has_own_audio or info.audio is None:
         return np.zeros(len(times.pts), np.int64), no_sound(kinds)
     waveform = read_waveform(source.path, SAMPLE_RATE)
-    encoder = engine.speech_encoder() if "speech" in kinds else None
-    clean = hear_clean(waveform, encoder, kinds)
+    recognisers = engine.recognisers(kinds)
+    clean = hear_clean(waveform, recognisers, kinds)
     steps = frame_steps(times.pts, times.time_base, clean[kinds[0]], Fraction(0))
-    return steps, hear_versions(waveform, clean, encoder, zlib.crc32(source.clip_id.encode()))
+    return steps, hear_versions(waveform, clean, recognisers, zlib.crc32(source.clip_id.encode()))
 
 
 def _write_index(path: Path, rows: Iterable[dict[str, str]]) -> None:

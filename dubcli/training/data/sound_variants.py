@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dubcli.audio.features import extract_features
+from dubcli.audio.features import Recognisers, extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE
-from dubcli.audio.speech_encoder import SpeechEncoder, rows_at
-from dubcli.core.types import F32, FEATURE_SIZES, AudioFeatures, Waveform
+from dubcli.audio.speech_encoder import rows_at
+from dubcli.core.choices import FEATURE_SIZES
+from dubcli.core.types import F32, AudioFeatures, Waveform
 from dubcli.training.data.prepared_clip import F16, ClipSound
 
 # Kinds of features that are heard where nothing else is asked for.
@@ -62,16 +63,16 @@ def no_sound(kinds: Iterable[str] = DEFAULT_KINDS) -> HeardVersions:
 
 
 def hear_clean(
-    waveform: Waveform, encoder: SpeechEncoder | None, kinds: Iterable[str] = DEFAULT_KINDS
+    waveform: Waveform, recognisers: Recognisers, kinds: Iterable[str] = DEFAULT_KINDS
 ) -> dict[str, AudioFeatures]:
-    """Features of a recording by kind; only `speech` needs the encoder."""
-    return {kind: extract_features(waveform, kind, encoder) for kind in kinds}
+    """Features of a recording by kind, with the recognisers that these kinds need."""
+    return {kind: extract_features(waveform, kind, recognisers) for kind in kinds}
 
 
 def hear_versions(
     waveform: Waveform,
     clean: Mapping[str, AudioFeatures],
-    encoder: SpeechEncoder | None,
+    recognisers: Recognisers,
     seed: int,
 ) -> HeardVersions:
     """Features of a recording and of changed copies; half of the copies have pauses.
@@ -79,7 +80,7 @@ def hear_versions(
     Args:
         waveform: Mono audio at 16 kHz.
         clean: Its features by kind, at 80 steps a second.
-        encoder: Hears the copies.
+        recognisers: Hear the copies.
         seed: Of all changes.
     """
     num = len(next(iter(clean.values())).values)
@@ -97,7 +98,7 @@ def hear_versions(
             start_s=waveform.start_s,
         )
         rows = np.arange(num) / speed
-        for kind, features in hear_clean(changed, encoder, clean).items():
+        for kind, features in hear_clean(changed, recognisers, clean).items():
             values = rows_at(np.asarray(features.values, np.float32), rows)
             versions[kind].append(values.astype(np.float16))
         heard.append(present.astype(np.float16))
