@@ -24,7 +24,7 @@ RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
 def extract_features(
     waveform: Waveform, kind: str, recognisers: Recognisers | None = None
 ) -> AudioFeatures:
-    """Features of the named kind of `core.choices.FEATURE_SIZES`.
+    """Features of the named kind of `core.types.FEATURE_SIZES`.
 
     Args:
         waveform: Mono audio at 16 kHz.

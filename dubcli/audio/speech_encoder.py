@@ -101,7 +101,7 @@ def recogniser_features(waveform: Waveform, kind: str, encoder: Recogniser) -> A
 
     Args:
         waveform: Mono audio at 16 kHz.
-        kind: What these features are called, a key of `core.choices.FEATURE_SIZES`.
+        kind: What these features are called, a key of `core.types.FEATURE_SIZES`.
         encoder: Hears it.
 
     Returns:

@@ -84,8 +84,8 @@ def log_spectrum(samples: F32) -> F32:
         )[::HOP]
         power = np.abs(np.fft.rfft(view * window, axis=-1)).astype(np.float32) ** 2
         levels[:, start:stop] = np.log10(np.maximum(whisper_filters() @ power.T, _FLOOR))
-    least = levels.max(initial=np.log10(_FLOOR)) - _DECADES
-    return (np.maximum(levels, least) + 4) / 4
+    least = float(levels.max(initial=np.log10(_FLOOR))) - _DECADES
+    return (np.maximum(levels, np.float32(least)) + np.float32(4)) / np.float32(4)
 
 
 @cache

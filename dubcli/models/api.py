@@ -41,7 +41,7 @@ class AudioSpec:
     """The sound that a model hears.
 
     Attributes:
-        kind: Feature kind of `core.choices.FEATURE_SIZES`.
+        kind: Feature kind of `core.types.FEATURE_SIZES`.
         width: Feature steps around each frame, the frame's own at `width // 2`; 80 a second.
     """
 

@@ -39,7 +39,6 @@ from dubcli.personalize.validation import Validation
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.stored_identity import require_one_role
 from dubcli.training.checkpoint import TrainState
-from dubcli.training.data.sound_variants import DEFAULT_KINDS
 from dubcli.training.loop import TIME_IS_OVER, Loop, LoopSettings
 from dubcli.training.recipes import find_adapter
 from dubcli.training.run import use_bfloat16
@@ -279,8 +278,7 @@ def _footage(
         size=spec.crop.size,
         threads=config.threads,
         detector=config.detector,
-        # The sync expert hears the usual kinds.
-        features=tuple(dict.fromkeys((*DEFAULT_KINDS, spec.audio.kind))),
+        audio_kind=spec.audio.kind,
     )
     return gather_footage(request, references.count, progress, engine=engine)
 

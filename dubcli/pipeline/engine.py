@@ -174,7 +174,7 @@ class Engine(Closeable):
 
         Args:
             waveform: Mono audio at 16 kHz.
-            kind: A key of `core.choices.FEATURE_SIZES`.
+            kind: A key of `core.types.FEATURE_SIZES`.
 
         Raises:
             ConfigError: Unknown kind.
@@ -186,7 +186,7 @@ class Engine(Closeable):
         """Encoders of the speech recognisers that kinds of features need, by kind.
 
         Args:
-            kinds: Keys of `core.choices.FEATURE_SIZES`; others are left out.
+            kinds: Keys of `core.types.FEATURE_SIZES`; others are left out.
 
         Raises:
             WeightsError: One is missing or damaged.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.core.choices import FEATURE_SIZES
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.mouth_map import JAW
 
 # Mouth samples a second.
@@ -35,7 +35,7 @@ class SyncConfig:
 
     Attributes:
         window: Mouth samples that a moment is judged by: odd, 9 or more.
-        audio_kind: A key of `core.choices.FEATURE_SIZES`.
+        audio_kind: A key of `core.types.FEATURE_SIZES`.
         audio_width: Audio steps that a moment is judged by: 29 and a multiple of 4.
         num_components: Principal components of the mouth's shape that are looked at.
         channels: Width of the encoders.

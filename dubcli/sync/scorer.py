@@ -150,7 +150,7 @@ class SyncScorer:
 
     @property
     def audio_kind(self) -> str:
-        """Features that the expert listens to, a key of `core.choices.FEATURE_SIZES`."""
+        """Features that the expert listens to, a key of `core.types.FEATURE_SIZES`."""
         return self.expert.config.audio_kind
 
     def score(self, mouths: MouthClip, features: AudioFeatures) -> SyncScore:

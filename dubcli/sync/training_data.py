@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dubcli.core.choices import FEATURE_SIZES
-from dubcli.core.types import F32, Bool, Int
+from dubcli.core.types import F32, FEATURE_SIZES, Bool, Int
 from dubcli.face.landmarks import SPEAKING, mirror_order
 from dubcli.sync.network import NUM_USED, SYNC_RATE_HZ, SyncConfig, SyncExpert
 from dubcli.sync.scorer import (

@@ -91,7 +91,7 @@ class DataNeeds:
     Attributes:
         size: Height and width of its crops, px; a set of another size is resized.
         template: How its crops are aligned, as `CropSpec` names it.
-        features: Kinds of sound features, keys of `core.choices.FEATURE_SIZES`.
+        features: Kinds of sound features, keys of `core.types.FEATURE_SIZES`.
         has_sound: Clips without sound of their own are of no use.
         in_a_row: `--frames-per-clip` usable frames of one shot follow each other; a clip without
             such a run is of no use.

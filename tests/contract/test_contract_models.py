@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError, IdentityError
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.api import (
     FaceGeometry,
     LipSyncModel,

@@ -11,9 +11,8 @@ import pytest
 from dubcli.audio.features import extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE, log_mel
 from dubcli.audio.speech_encoder import NUM_SPEECH, NUM_TOKENS, SpeechEncoder, recogniser_features
-from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError, WeightsError
-from dubcli.core.types import F32, Waveform
+from dubcli.core.types import F32, FEATURE_SIZES, Waveform
 from dubcli.weights.resolve import part_path
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from dubcli.audio.speech_encoder import NUM_SPEECH
-from dubcli.core.choices import FEATURE_SIZES
-from dubcli.core.types import F32
+from dubcli.core.types import F32, FEATURE_SIZES
 from dubcli.face.landmarks import LIPS_INNER, LIPS_OUTER, SPEAKING, mirror_order, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.face.pose import mean_face

@@ -41,7 +41,7 @@ class CropConfig(Protocol):
 
     @property
     def audio_kind(self) -> str:
-        """A key of `core.choices.FEATURE_SIZES`."""
+        """A key of `core.types.FEATURE_SIZES`."""
         ...
 
 

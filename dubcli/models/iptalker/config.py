@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass, replace
 from typing import Literal, get_args
 
-from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import ConfigError
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.masks import MaskKind
 

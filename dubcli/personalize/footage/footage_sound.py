@@ -48,7 +48,7 @@ def hear_parts(
     Args:
         parts: By video and time.
         recognisers: What these kinds need.
-        kinds: Of features, keys of `core.choices.FEATURE_SIZES`.
+        kinds: Of features, keys of `core.types.FEATURE_SIZES`.
         whole: Each part is all of its video that may be used: all the sound belongs to it.
         progress: Called after each video, stage `hear`.
 

@@ -72,7 +72,8 @@ class FootageRequest:
         limit_s: More than this is sampled, seconds.
         threads: Decoder threads; 0 lets libav choose.
         detector: What finds faces, one of `DETECTORS`.
-        features: Kinds of sound features, keys of `core.choices.FEATURE_SIZES`.
+        audio_kind: What the model hears, a key of `core.types.FEATURE_SIZES`; the kinds that sync
+            experts hear are heard too.
 
     Raises:
         ConfigError: No video, or a number out of range.
@@ -85,7 +86,7 @@ class FootageRequest:
     limit_s: float = 90.0
     threads: int = 0
     detector: str = DETECTORS[0]
-    features: tuple[str, ...] = DEFAULT_KINDS
+    audio_kind: str = "speech"
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -205,10 +206,11 @@ def _gather(
     people, shown = _find_person(request, videos, sampled, left_out, search, progress)
     used = _check_length(shown, LEAST_HALF_SECONDS if request.half else LEAST_SECONDS)
     pictures = _cut_pictures(shown, num_references, request.size, progress)
+    kinds = tuple(dict.fromkeys((*DEFAULT_KINDS, request.audio_kind)))
     sounds, without_sound = hear_parts(
         [item.part for item in shown],
-        engine.recognisers(request.features),
-        kinds=request.features,
+        engine.recognisers(kinds),
+        kinds=kinds,
         whole=not sampled,
         progress=progress,
     )

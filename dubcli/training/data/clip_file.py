@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from dubcli.core.atomic_io import replacing
-from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import TrainingError
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.training.data.mapped_array import mapped_members
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, ClipSound, PreparedClip
 

@@ -63,7 +63,7 @@ class PreparedClip:
         valid: The frame may be used. Shape (T,).
         shot: Shot of each frame. Shape (T,).
         steps: Audio step of each frame. Shape (T,).
-        sounds: Features by kind, a key of `core.choices.FEATURE_SIZES`.
+        sounds: Features by kind, a key of `core.types.FEATURE_SIZES`.
         heard: Share of the words that a version leaves in, at each step. Shape (V, A), float16.
         size: Height and width of its crops without their margin, px.
         template: How crops are aligned, as `models.api.CropSpec` names it.

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from dubcli.audio.features import Recognisers, extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE
 from dubcli.audio.speech_encoder import rows_at
-from dubcli.core.choices import FEATURE_SIZES
-from dubcli.core.types import F32, AudioFeatures, Waveform
+from dubcli.core.types import F32, FEATURE_SIZES, AudioFeatures, Waveform
 from dubcli.training.data.prepared_clip import F16, ClipSound
 
 # Kinds of features that are heard where nothing else is asked for.

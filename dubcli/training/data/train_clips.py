@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from dubcli.audio.windows import gather_windows
-from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.errors import TrainingError
-from dubcli.core.types import F32, F64, Int
+from dubcli.core.types import F32, F64, FEATURE_SIZES, Int
 from dubcli.face.landmarks import SPEAKING, mouth_open
 from dubcli.face.neutral import rest_shape
 from dubcli.training.data.clip_file import load_clip
@@ -286,7 +285,7 @@ def audio_windows(
         frames: Frame numbers. Shape (T,).
         width: Steps in a window.
         shift: Steps to look ahead of the frames.
-        kind: A key of `core.choices.FEATURE_SIZES`.
+        kind: A key of `core.types.FEATURE_SIZES`.
         version: Which changed copy of the sound; 0 is the recording itself.
 
     Returns:
@@ -313,7 +312,7 @@ def audio_stretch(
         frame: Frame number.
         length: Steps.
         before: Steps before the frame's own.
-        kind: A key of `core.choices.FEATURE_SIZES`.
+        kind: A key of `core.types.FEATURE_SIZES`.
         version: Which changed copy of the sound; 0 is the recording itself.
 
     Returns:
