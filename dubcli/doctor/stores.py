@@ -18,6 +18,8 @@ LITTLE_DISK_BYTES = 1 << 30
 # The main job writes its parts before it knows that there is no room: so little is none.
 _NO_DISK_BYTES = 16 << 20
 _HUB_S = 3.0
+# Recognisers that the default model and the sync expert hear by.
+_ITS_PARTS = ("speech-encoder", "whisper-layer")
 
 
 def weights() -> Check:
@@ -36,7 +38,8 @@ def weights() -> Check:
             "Install dubcli again.",
         ) from error
     verify(entry)
-    verify(resolve("speech-encoder", role="part"))
+    for part in _ITS_PARTS:
+        verify(resolve(part, role="part"))
     return Check(name="weights", value=f"{entry.name}, {size_in_words(entry)}, verified")
 
 
@@ -50,7 +53,7 @@ def other_weights() -> Check:
     others = [
         entry
         for entry in manifest.weights.values()
-        if entry.needs_weights and entry.name not in (default, "speech-encoder")
+        if entry.needs_weights and entry.name != default and entry.architecture not in _ITS_PARTS
     ]
     here = [entry for entry in others if local_path(entry) is not None]
     damaged = [entry.name for entry in here if not is_whole(entry)]
