@@ -37,7 +37,7 @@ class G4GConfig:
         deform_size: Hidden width of what predicts the affines.
         wide: Width of the decoder at H/2.
         fine: Width of the decoder at H.
-        blend_channels: Widths of the blend net's three levels.
+        blend_width: Width of the blend net at H; twice and three times as much below.
         audio_kind: Features of the sound.
         sound_encoder: E_a: `dilated` convolutions, or `strided` ones over the paper's window.
         audio_width: Feature steps that E_a hears.
@@ -79,7 +79,7 @@ class G4GConfig:
     deform_size: int = 256
     wide: int = 48
     fine: int = 24
-    blend_channels: tuple[int, int, int] = (16, 32, 48)
+    blend_width: int = 16
     audio_kind: str = "speech"
     sound_encoder: SoundEncoderKind = "dilated"
     audio_width: int = 92
@@ -99,8 +99,6 @@ class G4GConfig:
     paste: Literal["lower-face", "face"] = "lower-face"
 
     def __post_init__(self) -> None:
-        # Stored as JSON with the weights, which has lists alone.
-        object.__setattr__(self, "blend_channels", tuple(self.blend_channels))
         _check_values(self)
 
     @property
@@ -197,7 +195,7 @@ _TINY = G4GConfig(
     deform_size=8,
     wide=8,
     fine=4,
-    blend_channels=(8, 8, 8),
+    blend_width=8,
     audio_kind="mel",
     num_coefficients=4,
     mouth_frames=3,

@@ -1,4 +1,4 @@
-"""Stage contrast: E_a and E_m by the diagonal of their matrix, and the mouth that the sound draws."""
+"""Stage contrast: E_a and E_m by their matrix's diagonal, and the mouth that the sound draws."""
 
 from __future__ import annotations
 

@@ -7,30 +7,31 @@ docs/g4g.md.
 Deviations of the default configuration, each with its reason. The preset `paper` has those alone
 that are marked with a star:
 
-* E_s and E_r give maps and E_l and E_a vectors: AdaIN's mean and deviation and the warps need maps,
+* E_s and E_r give maps, E_l and E_a vectors: AdaIN's mean and deviation and the warps need maps,
   though the paper writes all four as vectors. (*)
 * `drawn_mouth`: the landmark picture shows the mouth that a head on E_a predicts, under the frame's
-  own pose. The sound alone, through AdaIN and affines of whole channels, moves no lips on an hour of
-  data. Without it the picture shows the person's mouth at rest: the current lips would tell the
-  network the answer. (* the second) The picture has three soft maps (lips, opening, jaw), not one of
-  lines (*); E_s and the decoder see it, too.
+  own pose. The sound alone, through AdaIN and affines of whole channels, moves no lips on an hour
+  of data. E_s and the decoder see the picture, too. Without it the picture shows the person's
+  mouth at rest (*): the current lips would tell the network the answer. It has three soft maps
+  (lips, opening, jaw), not one of lines (*).
 * v itself stands for the aligned feature in L_v: a head of its own would be trained by nothing
   else. (*)
 * v comes of a hidden mouth, so a matrix of v against sound has nothing to find but leakage. The
-  diagonal is taught on real mouths, five grey frames through E_m, which shares g_v; made mouths are
-  held to it once it is frozen, relative to the real ones' own score, against adversarial lips.
-  (* up to the last) No momentum encoders: a batch of vectors is cheap here. (*)
-* Half of a row's negatives are the same clip at other moments, else people are told apart. (*)
-* E_a is dilated convolutions over a recogniser's features beside log-mel, 1.15 s around a frame, and
-  coefficients are averaged over small shifts; a head on it gives mouth coefficients, a loss on which
-  keeps a few hundred people from being learned by heart.
+  diagonal is taught on real mouths, five grey frames through E_m, which shares g_v (*); made mouths
+  are held to the frozen encoders, relative to the real ones' own score, against adversarial lips.
+  There are no momentum encoders: a batch of vectors is cheap here. (*)
+* Half of a row's negatives are the same clip at other moments: else people are told apart. (*)
+* E_a is dilated convolutions over a recogniser's features beside log-mel, 1.15 s around a frame,
+  and coefficients are averaged over small shifts; a loss on the head's mouths keeps a few hundred
+  people from being learned by heart.
 * Two half-planes of the map have affines of their own: 64 channels are few to vote on local motion.
-* The number of a sample's mask is embedded and added to p; sizes of the masks are this project's. (*)
+* The number of a sample's mask is embedded and added to p; sizes of the masks are this
+  project's. (*)
 * Sampling grids are those of `align_corners=False`, and begin at no deformation. (*)
 * The blend net's layers are this project's; its last convolution begins as a copy of the composite.
-  (*) The source that it sees is hidden inside the mask. (*)
-* Only the lips and their surroundings are taken from the result; around them the frame's own skin is
-  deformed to the new jaw, and fine detail is lent by references under their landmarks. The paper
+  The source that it sees is hidden inside the mask. (*)
+* Only the lips and their surroundings are taken from the result; around them the frame's own skin
+  is deformed to the new jaw, and references lend fine detail under their landmarks. The paper
   pastes the face.
 * 208 x 160 px and widths for one core of a processor.
 """
@@ -136,7 +137,7 @@ class G4G(nn.Module):
         self.alignment = IntraModalAlignment(config)
         self.deformation = ChannelDeformation(config)
         self.decoder = StackDecoder(config)
-        self.blend = BlendNet(config.blend_channels) if config.has_blend else None
+        self.blend = BlendNet(config.blend_width) if config.has_blend else None
 
     @property
     def spec(self) -> ModelSpec:

@@ -55,9 +55,9 @@ class BlendNet(nn.Module):
     Its last convolution begins as a copy of the composite, which it sees beside the features.
     """
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        first, second, third = widths
+        first, second, third = width, 2 * width, 3 * width
         self.in1, self.in2 = conv(7, first), conv(first, first)
         self.down1, self.mid1 = conv(first, second, stride=2), conv(second, second)
         self.down2, self.mid2 = conv(second, third, stride=2), conv(third, third)

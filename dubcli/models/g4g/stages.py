@@ -1,4 +1,4 @@
-"""How G4G is trained: sound against mouths, pictures, blend net and discriminators; how it ships."""
+"""How G4G is trained: sound against mouths, pictures, blend net and discriminators."""
 
 from __future__ import annotations
 
