@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from train_runs import interrupt_at, rows, same_bits
 
 from dubcli.config import TrainConfig
@@ -21,13 +24,14 @@ from dubcli.models.g4g.contrast_task import APART, ContrastBatches, stored_mouth
 from dubcli.models.g4g.g4g_render_task import StackBatches, StackRenderTask, set_stack_scene
 from dubcli.models.g4g.losses import LOSS_PRESETS
 from dubcli.models.g4g.network import G4G
+from dubcli.models.g4g.stages import assemble
 from dubcli.training.batches import BatchSize, as_batch
-from dubcli.training.checkpoint import load_weights
+from dubcli.training.checkpoint import load_weights, read_state
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE
-from dubcli.training.data.train_clips import load_clips
+from dubcli.training.data.train_clips import TrainClip, load_clips
 from dubcli.training.run import Overrides, train
 from dubcli.training.schedule import CosineSchedule
-from dubcli.training.stage import PersonSetup
+from dubcli.training.stage import PersonSetup, Trained
 
 MODEL = {"model": "g4g"}
 TINY = NAMED_CONFIGS["tiny"]
@@ -96,6 +100,24 @@ def test_a_preset_without_a_blend_net_has_no_stage_for_it(
         train(configured(**MODEL, stage="blend"))
 
 
+def _read(path: Path) -> Trained:
+    return Trained(path=path, state=read_state(path), tensors=load_weights(path, True))
+
+
+def test_a_longer_run_of_sound_joins_pictures(configured: Callable[..., TrainConfig]) -> None:
+    start = train(configured("start", **MODEL, stage="contrast", steps=1))
+    pictures = train(configured("pictures", **MODEL, init=start, steps=1))
+    longer = train(configured("longer", **MODEL, stage="contrast", init=start, steps=1))
+    one, two = _read(pictures).tensors, _read(longer).tensors
+    joined = assemble([_read(longer), _read(pictures)])
+    for name, value in joined.tensors.items():
+        is_sound = name.startswith(("sound.", "matcher."))
+        assert torch.equal(value, (two if is_sound else one)[name])
+    assert assemble([_read(pictures)]).tensors.keys() == one.keys()
+    with pytest.raises(TrainingError, match="one of stage render or blend"):
+        assemble([_read(longer)])
+
+
 def test_half_of_a_rows_negatives_are_other_moments_of_the_same_clip(
     configured: Callable[..., TrainConfig],
 ) -> None:
@@ -142,7 +164,7 @@ def test_one_sample_of_a_batch_shows_frames_in_a_row(
     assert scene.heard.shape == (6, TINY.code)
 
 
-def _frames(batch: dict[str, np.ndarray], clips: list, sample: int) -> list[int]:  # type: ignore[type-arg]
+def _frames(batch: Any, clips: list[TrainClip], sample: int) -> list[int]:
     """Frame numbers of a sample, by their mouths, which mirroring and jitter leave apart."""
     found = []
     for offset in batch["mouth_offset"][sample]:
@@ -182,10 +204,12 @@ def test_a_person_is_learned_by_pictures_and_in_closed_form(
     assert bool(losses["loss"].isfinite())
     head = model.sound.to_coefficients
     assert head is not None
-    before = head[-1].weight.clone()
+    last = head[-1]
+    assert isinstance(last, nn.Linear)
+    before = last.weight.clone()
     assert adapter.set_mouth(model, clips)
     adapter.widen_mouth(model, clips, 0.5)
-    assert not torch.equal(before, head[-1].weight)
+    assert not torch.equal(before, last.weight)
     learned = {name.split(".")[0] for name in adapter.learned_names(task)}
     assert {"decoder", "blend", "deformation"} <= learned
     assert "matcher" not in learned

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, U8, Int
@@ -99,7 +100,7 @@ def stored_mouths(clip: TrainClip) -> U8:
 
 
 class MouthStore:
-    """Mouths of clips, cut once, and the frames that stand in the middle of a run.
+    """Mouths of clips, cut when first asked for, and the frames in the middle of a run.
 
     Args:
         clips: With sound.
@@ -107,8 +108,8 @@ class MouthStore:
     """
 
     def __init__(self, clips: list[TrainClip], reach: int) -> None:
-        self._reach = reach
-        self._mouths = [stored_mouths(clip) for clip in clips]
+        self._reach, self._clips = reach, clips
+        self._mouths = dict[int, U8]()
         self.middles = [_middles(clip, reach) for clip in clips]
 
     def windows(self, number: int, frames: Int, rng: np.random.Generator | None) -> U8:
@@ -125,6 +126,8 @@ class MouthStore:
         around = frames[:, None] + np.arange(-self._reach, self._reach + 1)
         y, x = (_MARGIN, _MARGIN) if rng is None else rng.integers(0, 2 * _MARGIN + 1, 2)
         height, width = MOUTH_SIZE
+        if number not in self._mouths:
+            self._mouths[number] = stored_mouths(self._clips[number])
         return self._mouths[number][around, y : y + height, x : x + width]
 
 
@@ -182,17 +185,21 @@ class ContrastBatches(Dataset[Batch]):
         there are too few, more people join, and then people come again.
 
         Returns:
-            `mouths` (R, frames, 48, 80), uint8, and `heard` (R, A, D).
+            `mouths` (R, frames, 48, 80), uint8; `heard` (R, A, D); `shape`, speaking points of the
+            middle frames minus neutral, (R, S, 3).
         """
         share = rows // 2 if self._config.negatives == "hard" else 1
-        mouths, heard, left, seen = list[U8](), list[F32](), rows, set[str]()
+        mouths, heard, shape = list[U8](), list[F32](), list[F32]()
+        left, seen = rows, set[str]()
         while left:
             number = self._next(rng, seen)
             frames = _apart(self._store.middles[number], min(share, left), rng)
             mouths.append(self._store.windows(number, frames, rng if is_augmented else None))
             heard.append(self._windows(self._clips[number], frames, rng, is_augmented))
+            shape.append(self._clips[number].mouth_offset[frames])
             left -= len(frames)
-        return {"mouths": np.concatenate(mouths), "heard": np.concatenate(heard)}
+        drawn = {"mouths": mouths, "heard": heard, "shape": shape}
+        return {name: np.concatenate(parts) for name, parts in drawn.items()}
 
     def _next(self, rng: np.random.Generator, seen: set[str]) -> int:
         """A clip of a person who is not in the matrix yet, while there are any."""
@@ -260,16 +267,24 @@ class ContrastTask:
         self.batches = ContrastBatches(clips, model.config, size)
 
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
-        """L_con (eq. 10), and point, velocity, correlation and spread losses of drawn mouths."""
+        """L_con (eq. 10), and point, velocity, correlation and spread losses of drawn mouths.
+
+        One head reads mouths off both vectors, so that they mean the same to begin with: by L_con
+        alone the matrix stayed at chance on this amount of data.
+        """
         model, run = self._model, batch["run"]
         heard = model.sound.at_places(run["audio"], run["places"])
         made = self._head(heard.flatten(0, 1)).float().unflatten(0, tuple(heard.shape[:2]))
         mouths = _lit(batch["mouths"].float() / 255)
-        seen = model.matcher.see(mouths)
+        looked = model.matcher.mouth_encoder(mouths)
+        shape = self._head(looked).float()
+        seen = functional.normalize(model.matcher.g_v(looked).float(), dim=-1)
         matched = model.matcher.listen(model.sound(batch["heard"].float()))
         # Correlations need more digits than mixed precision has.
         with torch.autocast(made.device.type, enabled=False):
             losses = self._drawing_losses(made, run)
+            true = coefficients_of(batch["shape"], model.sound.basis)
+            losses["seen"] = point_loss(shape - true, model.sound.basis)
             losses["contrast"] = contrastive_loss(seen, matched, model.matcher.temperature)
         with torch.no_grad():
             best = (seen @ matched.T).argmax(1)
@@ -279,6 +294,7 @@ class ContrastTask:
             + losses["velocity"]
             + 0.6 * losses["r"]
             + 0.3 * losses["spread"]
+            + losses["seen"]
             + losses["contrast"]
         )
         losses["top1"] = hits.float().mean()
@@ -300,9 +316,7 @@ class ContrastTask:
 
 
 def _lit(mouths: Tensor) -> Tensor:
-    """Mouths (N, frames, y, x) under other gamma, with noise, some mirrored."""
+    """Mouths (N, frames, y, x) under other gamma, with noise."""
     num = len(mouths)
     gamma = (0.4 * (torch.rand(num, 1, 1, 1, device=mouths.device) - 0.5)).exp()
-    lit = mouths.clamp_min(1e-3) ** gamma + 0.02 * torch.randn_like(mouths)
-    is_mirrored = torch.rand(num, 1, 1, 1, device=mouths.device) < 0.5
-    return torch.where(is_mirrored, lit.flip(-1), lit)
+    return mouths.clamp_min(1e-3) ** gamma + 0.02 * torch.randn_like(mouths)

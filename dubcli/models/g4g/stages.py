@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from dubcli.core.errors import ConfigError
+from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
@@ -16,6 +16,8 @@ from dubcli.models.common.stage_parts import (
     loss_weights,
     mouth_critic,
     perceptual_network,
+    require_same_basis,
+    require_same_network,
 )
 from dubcli.models.g4g.adapt import G4GAdapter
 from dubcli.models.g4g.config import NAMED_CONFIGS, G4GConfig
@@ -27,6 +29,7 @@ from dubcli.training.device_utils import device_of
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import (
     RATE_SHARE,
+    Assembled,
     DataNeeds,
     Optimization,
     Recipe,
@@ -34,9 +37,11 @@ from dubcli.training.stage import (
     StageConfig,
     StageSetup,
     Task,
+    Trained,
 )
 
 _CRITIC_BETA = 0.999
+_HEARING, _BASIS = ("sound.", "matcher."), "sound.basis"
 # Of the generator's rate while the blend net learns.
 _BESIDE_BLEND = 0.1
 
@@ -90,6 +95,36 @@ def _beside_blend(model: G4G, generator: list[nn.Parameter], rate: float) -> Opt
     return Optimization(optimizer=optimizer, schedule=CosineSchedule(peak=rate))
 
 
+def assemble(checkpoints: Sequence[Trained]) -> Assembled:
+    """The pictures of one checkpoint, with a longer run of stage contrast where there is one.
+
+    The generator hears a: what is joined should be trained on by stage blend.
+
+    Args:
+        checkpoints: One of stage render or blend, and at most one of stage contrast.
+
+    Raises:
+        TrainingError: They are not parts of one model.
+    """
+    pictures = [one for one in checkpoints if one.state.stage != "contrast"]
+    sounds = [one for one in checkpoints if one.state.stage == "contrast"]
+    if len(pictures) != 1 or len(sounds) > 1:
+        raise TrainingError(
+            "One checkpoint of stage render or blend, with at most one of contrast, is a model.",
+            "Name one of stage render or blend.",
+        )
+    (picture,) = pictures
+    tensors = picture.tensors
+    for sound in sounds:
+        require_same_network(picture, sound)
+        require_same_basis(picture, sound, _BASIS)
+        tensors = {
+            name: sound.tensors[name] if name.startswith(_HEARING) else value
+            for name, value in tensors.items()
+        }
+    return Assembled(tensors=tensors, config=picture.state.model_config)
+
+
 def _needs(config: G4GConfig) -> DataNeeds:
     """Without a drawn mouth the pictures are learned from the sound."""
     return DataNeeds(
@@ -127,5 +162,6 @@ RECIPE = Recipe(
     network=G4G,
     check=_check,
     half_size=half_size,
+    assemble=assemble,
     adapter=G4GAdapter(),
 )
