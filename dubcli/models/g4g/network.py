@@ -1,7 +1,7 @@
 """G4G: fine-grained intra-modal alignment for talking faces.
 
 Paper: Zhang et al. 2024, arXiv:2402.18122. What it shares with DINet (AAAI 2023), whose layers it
-builds on, is taken from there. Original code: none published. Weights: this project's own, see
+builds on, is taken from there. Original code: none published. Weights: none that ship, see
 docs/g4g.md.
 
 Deviations of the default configuration, each with its reason. The preset `paper` has those alone
@@ -90,7 +90,7 @@ from dubcli.models.g4g.stack_state import StackState
 ROLE = "references"
 # How strongly a reference's detail is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 1600.0
-# Chance is 1 of 17; real mouths' ranges lie above three times that (docs/g4g.md).
+# Twice what chance would give, 1 of 17.
 _LOW_ALIGNMENT = 0.12
 
 
