@@ -207,16 +207,18 @@ def test_without_alignment_no_landmarks_are_looked_at_but_by_the_drawn_mouth() -
 
 def test_the_models_own_score_is_a_share_among_shifts() -> None:
     matcher = InterModalAlignment(TINY).eval()
-    mouths, heard = torch.rand(4, 3, 48, 80), torch.randn(4, 5, 8)
+    mouths, heard = torch.rand(16, 3, 48, 80), torch.randn(16, 5, 8)
     with torch.no_grad():
         share, rank = matcher.scores(mouths, heard)
         seen, listened = matcher.see(mouths), matcher.listen(heard)
         cosines = (seen[:, None] * listened).sum(-1)
         p = (cosines / matcher.temperature).exp()
     torch.testing.assert_close(share, p[:, 2] / p.sum(1))
-    best = cosines.argmax(1) == 2
-    assert torch.equal(rank == 1, best)
     assert bool(((rank >= 1) & (rank <= 5)).all())
+    is_apart = ((cosines - cosines[:, 2:3]).abs() > 0.05).sum(1) == 4
+    places = 1.0 + (cosines > cosines[:, 2:3]).sum(1)
+    assert is_apart.any()
+    torch.testing.assert_close(rank[is_apart], places[is_apart], atol=1e-2, rtol=0)
 
 
 def test_mouths_are_cut_around_the_mouth_at_rest() -> None:

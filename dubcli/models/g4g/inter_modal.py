@@ -19,6 +19,8 @@ _LUMA = (0.299, 0.587, 0.114)
 _WIDTHS = (32, 64, 96, 128)
 _FIRST_TEMPERATURE, _LEAST_TEMPERATURE = 0.07, 0.01
 _DROPOUT = 0.2
+# Difference of cosines that tells two ranks apart.
+_SAME = 0.005
 
 
 class MouthEncoder2d(nn.Module):
@@ -79,13 +81,15 @@ class InterModalAlignment(nn.Module):
 
         Returns:
             The share p (eq. 8) of the own moment among the shifts, and its rank among them, 1 the
-            best. Shapes (N,).
+            best; what scores the same to within some thousandths counts in part, so that the rank
+            does not jump. Shapes (N,).
         """
         similarity = torch.einsum("ne,nse->ns", self.see(mouths), self.listen(heard))
         middle = similarity.shape[1] // 2
         share = (similarity / self.temperature).softmax(1)[:, middle]
-        is_better = similarity > similarity[:, middle : middle + 1]
-        return share, 1 + is_better.sum(1).float()
+        above = (similarity - similarity[:, middle : middle + 1]) / _SAME
+        # The own moment is as good as itself.
+        return share, 0.5 + torch.sigmoid(above).sum(1)
 
 
 def contrastive_loss(seen: Tensor, heard: Tensor, temperature: Tensor) -> Tensor:
