@@ -40,7 +40,7 @@ def _model(config: G4GConfig = TINY) -> G4G:
 
 def _paint(model: G4G, crops: Tensor, background: Tensor, shown: Tensor) -> Painted:
     torch.manual_seed(5)
-    features = torch.randn(1, model.config.channels, 16, 20)
+    features = torch.randn(1, model.config.reference_channels, 16, 20)
     heard, scales = torch.randn(FRAMES, model.config.code), torch.full((FRAMES,), 2)
     with torch.no_grad():
         return model.paint(crops, background, shown, heard, features, scales)
@@ -96,12 +96,12 @@ def test_channels_move_by_the_affine_of_equation_11() -> None:
 
 def test_each_channel_and_half_plane_has_an_affine_of_its_own() -> None:
     part = ChannelDeformation(replace(TINY, num_after=0)).eval()
-    features, v, heard = torch.rand(1, 16, 8, 6), torch.zeros(1, 8), torch.zeros(1, 8)
+    features, v, heard = torch.rand(1, 22, 8, 6), torch.zeros(1, 8), torch.zeros(1, 8)
     scales = torch.zeros(1, dtype=torch.int64)
     with torch.no_grad():
         torch.testing.assert_close(part(features, v, heard, scales), features)
         # t_x of channel 3 in the lower part alone.
-        bias = part.out.bias.view(2, 16, 4)
+        bias = part.out.bias.view(2, 22, 4)
         bias[1, 3, 2] = 1.0
         moved = part(features, v, heard, scales)
     changed = (moved - features).abs().amax((0, 3)) > 1e-4

@@ -117,6 +117,11 @@ class G4GConfig:
         return 0.28 * self.height
 
     @property
+    def reference_channels(self) -> int:
+        """Channels that are deformed: features, and the colours of each reference."""
+        return self.channels + 3 * self.num_references
+
+    @property
     def reach(self) -> int:
         """Frames on either side that E_m sees."""
         return self.mouth_frames // 2

@@ -21,12 +21,12 @@ class ChannelDeformation(nn.Module):
     def __init__(self, config: G4GConfig) -> None:
         super().__init__()
         size, channels = config.deform_size, config.channels
-        self.halves = config.halves
+        self.halves, self._channels = config.halves, channels
         self.before = nn.Sequential(*(ResidualBlock(channels) for _ in range(config.num_before)))
         self.after = nn.Sequential(*(ResidualBlock(channels) for _ in range(config.num_after)))
         self.enter = nn.Linear(2 * config.code, size)
         self.scale = nn.Embedding(len(SCALES), size)
-        self.out = nn.Linear(size, config.halves * channels * 4)
+        self.out = nn.Linear(size, config.halves * config.reference_channels * 4)
         # No deformation to begin with.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -41,7 +41,7 @@ class ChannelDeformation(nn.Module):
 
         Returns:
             Scale in (0, 2), angle in (-π, π), shifts in (-1, 1) of the normalised grid.
-            Shape (T, parts, C, 4).
+            Shape (T, parts, C + 3 N, 4).
         """
         hidden = functional.silu(self.enter(torch.cat([v, heard.to(v.dtype)], 1)))
         p = self.out(hidden + self.scale(scales)).float()
@@ -50,13 +50,22 @@ class ChannelDeformation(nn.Module):
         return torch.cat([size, angle, torch.tanh(p[..., 2:])], -1)
 
     def forward(self, reference: Tensor, v: Tensor, heard: Tensor, scales: Tensor) -> Tensor:
-        """F_d (T, C, y, x) of F_ref, (1, C, y, x) or that of each frame, after `before`."""
+        """F_d of F_ref and the pictures' colours, (1, C + 3 N, y, x) or those of each frame.
+
+        Residual blocks work on the features alone: normalisation would take the colours away.
+
+        Returns:
+            Shape (T, C + 3 N, y, x).
+        """
         features = reference.float()
         p = self.coefficients(v, heard, scales)
         parts = [deform(features, p[:, part]) for part in range(self.halves)]
         shares = _part_shares(self.halves, features.shape[-2]).to(features)
-        moved = sum(share[:, None] * part for share, part in zip(shares, parts, strict=True))
-        return self.after(moved)
+        moved = torch.stack(
+            [share[:, None] * part for share, part in zip(shares, parts, strict=True)]
+        ).sum(0)
+        deformed, colours = moved[:, : self._channels], moved[:, self._channels :]
+        return torch.cat([self.after(deformed), colours.to(deformed.dtype)], 1)
 
 
 def deform(features: Tensor, p: Tensor) -> Tensor:

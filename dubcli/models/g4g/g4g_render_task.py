@@ -52,7 +52,7 @@ class StackScene:
         resting: Resting speaking points under each pose, crop px. Shape (T, S, 2).
         shown: Speaking points that L_r shows, crop px. Shape (T, S, 2).
         heard: a; zeros where there is no sound. Shape (T, d).
-        features: F_ref of each frame. Shape (T, C, h/4, w/4).
+        features: F_ref of each frame, with colours. Shape (T, C + 3 N, h/4, w/4).
         scales: Number of each frame's mask. Shape (T,), int64.
     """
 

@@ -53,7 +53,7 @@ class IntraModalAlignment(nn.Module):
     def __init__(self, config: G4GConfig) -> None:
         super().__init__()
         channels, has_code = config.channels, config.alignment == "full"
-        self.enter = conv(2 * channels, channels, 1)
+        self.enter = conv(channels + config.reference_channels, channels, 1)
         self.landmark_encoder = LandmarkEncoder(config.code) if has_code else None
         self.blocks = nn.ModuleList(
             AlignedBlock(channels, config.code) if has_code else ResidualBlock(channels)
@@ -70,7 +70,7 @@ class IntraModalAlignment(nn.Module):
 
         Args:
             source: F_s. Shape (T, C, h/4, w/4).
-            reference: F_ref of each frame. Shape (T, C, h/4, w/4).
+            reference: F_ref of each frame, with colours. Shape (T, C + 3 N, h/4, w/4).
             drawn: L_r at H/2. Shape (T, 3, h/2, w/2).
         """
         code = None if self.landmark_encoder is None else self.landmark_encoder(drawn)

@@ -25,6 +25,9 @@ that are marked with a star:
   and coefficients are averaged over small shifts; a loss on the head's mouths keeps a few hundred
   people from being learned by heart.
 * Two half-planes of the map have affines of their own: 64 channels are few to vote on local motion.
+* The references' own colours at H/4 are deformed beside the features, and the decoder sees them and
+  those of the source: normalisation takes colours away, and 500 steps without them painted every
+  person in one skin. (*)
 * The number of a sample's mask is embedded and added to p; sizes of the masks are this
   project's. (*)
 * Sampling grids are those of `align_corners=False`, and begin at no deformation. (*)
@@ -43,6 +46,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dubcli.models.api import (
     AudioSpec,
@@ -186,13 +190,14 @@ class G4G(nn.Module):
             points: Their speaking points. Shape (B, N, S, 2).
 
         Returns:
-            Shape (B, C, h/4, w/4).
+            With each picture's colours. Shape (B, C + 3 N, h/4, w/4).
         """
         gap = points[:, :, INNER_BOTTOM] - points[:, :, INNER_TOP]
         order = gap.square().sum(-1).argsort(dim=1, stable=True)
         rows = torch.arange(len(pictures), device=pictures.device)[:, None]
         stack = pictures[rows, order][..., self.config.top :, :].flatten(1, 2)
-        return self.deformation.before(self.reference_encoder(stack, None))
+        features = self.deformation.before(self.reference_encoder(stack, None))
+        return torch.cat([features, functional.avg_pool2d(stack, 4).to(features.dtype)], 1)
 
     def state_tensors(self, state: StackState) -> dict[str, Tensor]:
         """The encoded stack and the points of its pictures."""
@@ -201,7 +206,7 @@ class G4G(nn.Module):
     def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> StackState:
         """The state of stored tensors and the references that they belong to."""
         pictures = subject.references[ROLE].crops
-        return StackState.from_tensors(tensors, pictures, self.config.channels)
+        return StackState.from_tensors(tensors, pictures, self.config.reference_channels)
 
     def facts(self, state: StackState) -> Mapping[str, object]:
         """How many different references there were."""
@@ -313,7 +318,7 @@ class G4G(nn.Module):
             background: What the result is composited over. Shape (T, 3, H, W).
             shown: Speaking points that L_r shows, crop px. Shape (T, S, 2).
             heard: a. Shape (T, d).
-            features: F_ref, (1, C, h/4, w/4) or that of each frame.
+            features: F_ref with colours, (1, C + 3 N, h/4, w/4) or that of each frame.
             scales: Number of each frame's mask. Shape (T,), int64.
             has_blend: The blend net takes part, where there is one.
         """
@@ -328,7 +333,7 @@ class G4G(nn.Module):
         source = self.source_encoder(hidden, drawn if self.config.drawn_mouth else None)
         v, code = self.alignment(source, features.expand(len(crops), -1, -1, -1), drawn)
         deformed = self.deformation(features, v, heard, scales)
-        made = self.decoder(source, deformed, drawn)
+        made = self.decoder(source, hidden, deformed, drawn)
         behind = background[:, :, top:]
         painted = composite_of(made, behind, soft)
         rgb = painted

@@ -24,7 +24,8 @@ class StackDecoder(nn.Module):
     def __init__(self, config: G4GConfig) -> None:
         super().__init__()
         channels, wide, fine = config.channels, config.wide, config.fine
-        self.enter = conv(2 * channels, channels)
+        # F_s, colours of what is shown and the mask, F_d with the references' colours.
+        self.enter = conv(channels + 4 + config.reference_channels, channels)
         self.to_half = conv(channels, 4 * wide)
         self.shuffle = nn.PixelShuffle(2)
         self.join = conv(wide + NUM_CHANNELS, wide) if config.drawn_mouth else None
@@ -32,16 +33,19 @@ class StackDecoder(nn.Module):
         self.to_full = conv(wide, 4 * fine)
         self.out = conv(fine, 3, 7)
 
-    def forward(self, source: Tensor, deformed: Tensor, drawn: Tensor) -> Tensor:
+    def forward(self, source: Tensor, hidden: Tensor, deformed: Tensor, drawn: Tensor) -> Tensor:
         """Î (T, 3, h, w), [0, 1].
 
         Args:
             source: F_s. Shape (T, C, h/4, w/4).
-            deformed: F_d. Shape (T, C, h/4, w/4).
+            hidden: The source where it is not hidden, and the mask. Shape (T, 4, h, w).
+            deformed: F_d with colours. Shape (T, C + 3 N, h/4, w/4).
             drawn: The mouth, drawn at H/2; not looked at without a drawn mouth.
                 Shape (T, 3, h/2, w/2).
         """
-        x = functional.silu(self.enter(torch.cat([source, deformed.to(source.dtype)], 1)))
+        shown = functional.avg_pool2d(hidden, 4).to(source.dtype)
+        joined = torch.cat([source, shown, deformed.to(source.dtype)], 1)
+        x = functional.silu(self.enter(joined))
         x = self.shuffle(self.to_half(x))
         if self.join is not None:
             x = self.join(torch.cat([x, drawn.to(x.dtype)], 1))

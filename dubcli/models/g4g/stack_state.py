@@ -16,7 +16,8 @@ class StackState:
     """References, encoded together. In training the features are those of each frame.
 
     Attributes:
-        features: F_ref of the stack from closed to open. Shape (1, C, h/4, w/4).
+        features: F_ref of the stack from closed to open, with colours.
+            Shape (1, C + 3 N, h/4, w/4).
         points: Speaking points of each picture, in the pipeline's order, crop px. Shape (N, S, 2).
     """
 
