@@ -9,7 +9,11 @@ Every row is scored on the clips of `--dev` with sound of their own:
 * in the pictures that it makes of the clip's sound, and once more with another clip's sound while
   the drawn mouth stays: what is lost is what the alignment of sound and picture gives;
 * by its diagonal: how often the own sound wins among 64, half of them of the same clip at other
-  moments, and among 64 of as many people as there are. Chance is 1 of 64.
+  moments, and among 64 of as many people as there are. Chance is 1 of 64;
+* by what the sound half draws: r of the mouth opening with landmarks, and its spread; and by the
+  model's own share and rank of real mouths' own sound among shifts, means and lowest clip.
+
+`--hearing` leaves the pictures out, for runs of stage contrast.
 """
 
 from __future__ import annotations
@@ -33,10 +37,11 @@ from dubcli.core.errors import DubError
 from dubcli.core.types import Int
 from dubcli.face.landmarks import SPEAKING
 from dubcli.models.api import FaceGeometry
+from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
 from dubcli.models.common.stage_parts import half_size
 from dubcli.models.conversion import to_images, to_tensor
 from dubcli.models.g4g.config import G4GConfig
-from dubcli.models.g4g.contrast_task import NUM_ROWS, ContrastBatches
+from dubcli.models.g4g.contrast_task import NUM_ROWS, ContrastBatches, MouthStore
 from dubcli.models.g4g.network import G4G
 from dubcli.training.batches import BatchSize, resize_pictures
 from dubcli.training.checkpoint import load_into, read_state
@@ -46,7 +51,7 @@ from dubcli.training.run import Overrides, train
 from dubcli.weights.load import load_model
 
 Scores = dict[str, float]
-TIMED_STEPS, NUM_MATRICES, DRAW_SEED = 6, 40, 5
+TIMED_STEPS, NUM_MATRICES, DRAW_SEED, MOST_FRAMES = 6, 40, 5, 400
 FULL = half_size(G4GConfig())
 
 
@@ -78,17 +83,18 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=[], help="models, or runs, as they are")
     parser.add_argument("--minutes", type=float, default=20.0, help="processor time of each row")
     parser.add_argument("--only", nargs="+", help="names of the rows")
+    parser.add_argument("--hearing", action="store_true", help="score no pictures")
     parser.add_argument("--out", type=Path, help="file for all scores as JSON")
     job = parser.parse_args()
     torch.set_num_threads(1)
     dev, found = with_sound(load_clips(job.dev)), dict[str, dict[str, Any]]()
     for name in job.weights:
         model: Any = load_model(name, "cpu")[0]
-        found[name] = scores_of(model, dev)
+        found[name] = scores_of(model, dev, has_pictures=not job.hearing)
         _show(name, found[name])
     for name, row in ROWS.items():
         if job.train is not None and (job.only is None or name in job.only):
-            found[name] = scores_of(_trained(job, row), dev)
+            found[name] = scores_of(_trained(job, row), dev, has_pictures=not job.hearing)
             _show(name, found[name])
     if job.out is not None:
         job.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
@@ -98,12 +104,15 @@ def _show(name: str, scores: Mapping[str, Any]) -> None:
     """A row of the table: means over the clips where they are known."""
     cells: list[str] = []
     for group in ("own", "swapped"):
-        clips: Mapping[str, Scores] = scores[group]
+        clips: Mapping[str, Scores] = scores.get(group, {})
+        if not clips:
+            continue
         for key in next(iter(clips.values())):
             values = np.array([one[key] for one in clips.values()])
             known = values[np.isfinite(values)]
             cells.append(f"{group} {key} {known.mean() if len(known) else np.nan:.4f}")
-    cells += [f"{key} {value:.3f}" for key, value in scores["diagonal"].items()]
+    for group in ("diagonal", "hearing"):
+        cells += [f"{key} {value:.3f}" for key, value in scores[group].items()]
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -145,15 +154,18 @@ def _trained(job: argparse.Namespace, row: Row) -> G4G:
 
 
 @torch.no_grad()
-def scores_of(model: G4G, dev: list[TrainClip]) -> dict[str, Any]:
-    """Pictures by own and by swapped sound, clip by clip, and the diagonal of all."""
+def scores_of(model: G4G, dev: list[TrainClip], *, has_pictures: bool) -> dict[str, Any]:
+    """Pictures by own and by swapped sound, clip by clip; the diagonal; what is drawn."""
     with evaluating(model):
+        found: dict[str, Any] = {"diagonal": diagonal(model, dev), "hearing": hearing(model, dev)}
+        if not has_pictures:
+            return found
         own, swapped = dict[str, Scores](), dict[str, Scores]()
         for number, clip in enumerate(dev):
             other = dev[(number + 1) % len(dev)]
             own[clip.clip_id] = score_pictures(model, clip, clip)
             swapped[clip.clip_id] = score_pictures(model, clip, other)
-        return {"own": own, "swapped": swapped, "diagonal": diagonal(model, dev)}
+        return {"own": own, "swapped": swapped, **found}
 
 
 def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
@@ -212,6 +224,39 @@ def diagonal(model: G4G, dev: list[TrainClip]) -> Scores:
             hits.append(float((best == torch.arange(len(best))).float().mean()))
         found[f"top1_{kind}"] = float(np.mean(hits))
     return found
+
+
+def hearing(model: G4G, dev: list[TrainClip]) -> Scores:
+    """The drawn mouth's opening beside the true one, and own scores of real mouths; means."""
+    store, drawn, own = (
+        MouthStore(dev, model.config.reach),
+        list[list[float]](),
+        list[list[float]](),
+    )
+    gap = opening_basis(model.sound.basis)
+    for number, clip in enumerate(dev):
+        frames, middles = clip.frames[:MOST_FRAMES], store.middles[number][: MOST_FRAMES // 2 : 2]
+        if model.config.drawn_mouth:
+            offset = torch.from_numpy(np.asarray(clip.mouth_offset[frames], np.float32))
+            true = (coefficients_of(offset, model.sound.basis) @ gap).numpy()
+            made = model.options.articulation * model.sound.smoothed(_audio(model, clip, frames))
+            opening = (made @ gap).numpy()
+            r = float(np.corrcoef(opening, true)[0, 1])
+            drawn.append([r, float(opening.std() / true.std())])
+        if len(middles):
+            mouths = torch.from_numpy(store.windows(number, middles, None)).float() / 255
+            heard = model.sound.shifted(_audio(model, clip, middles), model.config.shifts)
+            share, rank = model.matcher.scores(mouths, heard)
+            own.append([float(share.mean()), float(rank.mean())])
+    r, spread = np.mean(drawn, 0).tolist() if drawn else (np.nan, np.nan)
+    shares, ranks = np.array(own).T
+    return {
+        "r": r,
+        "spread": spread,
+        "share": float(shares.mean()),
+        "least_share": float(shares.min()),
+        "rank": float(ranks.mean()),
+    }
 
 
 if __name__ == "__main__":
