@@ -8,4 +8,9 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.g4g.config:G4GConfig",
     options="dubcli.models.g4g.options:G4GOptions",
     recipe="dubcli.models.g4g.stages:RECIPE",
+    stages={
+        "contrast": (),
+        "render": ("default", "sharp", "paper", "no-contrast"),
+        "blend": ("default", "sharp", "paper", "no-contrast"),
+    },
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.common.layers import AdaINBlock, ResidualBlock, conv
+from dubcli.models.common.layers import AdaINBlock, ResidualBlock, concatenated, conv
 from dubcli.models.common.mouth_map import NUM_CHANNELS
 from dubcli.models.g4g.config import G4GConfig
 
@@ -74,7 +73,7 @@ class IntraModalAlignment(nn.Module):
             drawn: L_r at H/2. Shape (T, 3, h/2, w/2).
         """
         code = None if self.landmark_encoder is None else self.landmark_encoder(drawn)
-        x = self.enter(torch.cat([source, reference.to(source.dtype)], 1))
+        x = self.enter(concatenated([source, reference]))
         for block in self.blocks:
             x = block(x) if code is None else block(x, code)
         x = functional.silu(self.down2(functional.silu(self.down1(functional.silu(x)))))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.common.layers import ResidualBlock, conv
+from dubcli.models.common.layers import ResidualBlock, concatenated, conv
 from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_map import NUM_CHANNELS
 from dubcli.models.g4g.config import SCALES, G4GConfig
@@ -43,12 +43,12 @@ class StackDecoder(nn.Module):
             drawn: The mouth, drawn at H/2; not looked at without a drawn mouth.
                 Shape (T, 3, h/2, w/2).
         """
-        shown = functional.avg_pool2d(hidden, 4).to(source.dtype)
-        joined = torch.cat([source, shown, deformed.to(source.dtype)], 1)
+        shown = functional.avg_pool2d(hidden, 4)
+        joined = concatenated([source, shown, deformed])
         x = functional.silu(self.enter(joined))
         x = self.shuffle(self.to_half(x))
         if self.join is not None:
-            x = self.join(torch.cat([x, drawn.to(x.dtype)], 1))
+            x = self.join(concatenated([x, drawn]))
         x = self.shuffle(self.to_full(functional.silu(self.block(x))))
         return torch.sigmoid(self.out(functional.silu(x)).float())
 
@@ -82,13 +82,13 @@ class BlendNet(nn.Module):
             outside: The source, hidden inside the soft mask. Shape (T, 3, h, w).
             soft: Shape (T, 1, h, w).
         """
-        seen = torch.cat([composite, outside, soft], 1)
+        seen = concatenated([composite, outside, soft])
         full = functional.silu(self.in2(functional.silu(self.in1(seen))))
         half = functional.silu(self.mid1(functional.silu(self.down1(full))))
         x = functional.silu(self.mid2(functional.silu(self.down2(half))))
-        x = functional.silu(self.up1(torch.cat([_twice(x), half], 1)))
-        x = functional.silu(self.up2(torch.cat([_twice(x), full], 1)))
-        return self.out(torch.cat([x, composite.to(x.dtype)], 1)).float()
+        x = functional.silu(self.up1(concatenated([_twice(x), half])))
+        x = functional.silu(self.up2(concatenated([_twice(x), full])))
+        return self.out(concatenated([x, composite])).float()
 
 
 def _twice(x: Tensor) -> Tensor:
