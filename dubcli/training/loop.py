@@ -26,7 +26,7 @@ from dubcli.training.checkpoint import (
 from dubcli.training.device_utils import device_of
 from dubcli.training.parallel import as_the_first, is_first, joined
 from dubcli.training.run_folder import append_row, drop_rows_after, save_picture
-from dubcli.training.stage import MODEL, Batch, Task
+from dubcli.training.stage import MODEL, RATE_SHARE, Batch, Task
 from dubcli.training.weight_average import averaged_weights, restore_average, running_average
 
 # Called after an update with the updates made, their losses, and whether it is the last one; a
@@ -198,7 +198,8 @@ class Loop:
                 raise self._fail(f"{whose} gradient is {norm}", self.step + 1)
         for part in optimizers.values():
             for group in part.optimizer.param_groups:
-                group["lr"] = part.schedule.rate(self.step, share)
+                rate = part.schedule.rate(self.step, share)
+                group["lr"] = rate * group.get(RATE_SHARE, 1.0)
             part.optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1

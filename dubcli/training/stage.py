@@ -24,6 +24,8 @@ from dubcli.training.schedule import CosineSchedule
 
 # The module whose weights ship and are averaged; also the name of its optimizer.
 MODEL = "model"
+# Key of an optimizer's parameter group: the share of the learning rate that the group moves at.
+RATE_SHARE = "rate_share"
 # Tensors by name, nested at will; the loop moves them to the device.
 Batch = Mapping[str, Any]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dubcli.core.errors import ConfigError, WeightsError
 from dubcli.core.progress import Progress
+from dubcli.models.registry import model_names
 from dubcli.weights import local_files as files
 from dubcli.weights import manifest as manifests
 from dubcli.weights.entry import WeightEntry
@@ -50,6 +51,12 @@ def resolve(name: str, manifest: Manifest | None = None, role: str | None = "mod
     tags = (f"{short}.{tag}" for short, tag in manifest.default.items())
     short_names = (tag.split(".")[0] for tag in tags if tag in entries)
     known = sorted({*entries, *short_names})
+    if name in model_names():
+        raise ConfigError(
+            f"No weights of '{name}' ship with this version.",
+            f"Train some with 'dub train {name}' and name the run's folder, or choose another "
+            f"model. Known: {', '.join(known)}.",
+        )
     close = get_close_matches(name, known, n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise ConfigError(f"Unknown model '{name}'.", f"{hint}Known: {', '.join(known)}.")

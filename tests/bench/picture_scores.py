@@ -1,4 +1,4 @@
-"""Scores of pictures that a network without the mouth map makes of a prepared clip's own sound."""
+"""Scores of pictures that a network makes of a prepared clip's own sound."""
 
 from __future__ import annotations
 
@@ -50,8 +50,16 @@ def score_dubbed(model: IPTalker, clip: TrainClip) -> dict[str, float]:
     """
     num = min(NUM_FRAMES, len(clip.frames))
     frames = clip.frames[np.linspace(0, len(clip.frames) - 1, num).round().astype(np.int64)]
-    made, real = _painted(model, clip, frames)
-    box = mouth_box((model.config.height, model.config.width))
+    return score_crops(clip, frames, *_painted(model, clip, frames))
+
+
+def score_crops(clip: TrainClip, frames: Int, made: U8, real: U8) -> dict[str, float]:
+    """Made crops of some frames of a clip beside the real ones, both (T, H, W, 3).
+
+    Returns:
+        The columns of `PICTURE_COLUMNS`; NaN where LPIPS is not at hand or no face is seen.
+    """
+    box = mouth_box((made.shape[1], made.shape[2]))
     both = list(zip(made, real, strict=True))
     detector = open_detector()
     try:
@@ -72,7 +80,7 @@ def score_dubbed(model: IPTalker, clip: TrainClip) -> dict[str, float]:
 def _painted(model: IPTalker, clip: TrainClip, frames: Int) -> tuple[U8, U8]:
     """Made and real crops at the model's size. Shapes (T, H, W, 3)."""
     config, device = model.config, device_of(model)
-    shown = np.concatenate([frames, _references(clip, config.num_references)])
+    shown = np.concatenate([frames, spread_references(clip, config.num_references)])
     crops = np.stack([clip.clip.crop(int(i)) for i in shown])
     factor = config.height / crops.shape[1]
     pictures = resize_pictures(to_tensor(crops, device), factor)
@@ -88,7 +96,7 @@ def _painted(model: IPTalker, clip: TrainClip, frames: Int) -> tuple[U8, U8]:
     return to_images(made), to_images(source)
 
 
-def _references(clip: TrainClip, num: int) -> Int:
+def spread_references(clip: TrainClip, num: int) -> Int:
     """Frames from the most closed to the widest mouth, evenly by rank."""
     order = clip.frames[np.argsort(clip.opening[clip.frames], kind="stable")]
     return order[np.linspace(0, len(order) - 1, num).round().astype(np.int64)]

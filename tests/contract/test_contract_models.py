@@ -23,6 +23,7 @@ from dubcli.models.api import (
     TrackMotion,
 )
 from dubcli.models.architecture import load_part
+from dubcli.models.g4g.config import NAMED_CONFIGS as G4G_CONFIGS
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.lip_identity.config import NAMED_CONFIGS as LIP_CONFIGS
 from dubcli.models.registry import ARCHITECTURES, create_model, find_architecture, model_names
@@ -35,11 +36,23 @@ LIP_TINY_PAPER = replace(
     first_guess=False, is_residual=False, mixes_warped=False, own_skin=False,
     lip_height=1.0, lip_width=1.0, audio_smoothing=0,
 )  # fmt: skip
+G4G_TINY = G4G_CONFIGS["tiny"]
+G4G_TINY_PAPER = replace(
+    G4G_TINY, box_top=0.0, halves=1, sound_encoder="strided", audio_width=16,
+    audio_smoothing=0, drawn_mouth=False, own_skin=False,
+)  # fmt: skip
 # Tiny settings of each registered model; a new model is added here.
 CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
     "lip-identity": {"tiny": asdict(LIP_TINY), "paper's variant": asdict(LIP_TINY_PAPER)},
+    "g4g": {
+        "tiny": asdict(G4G_TINY),
+        "paper's variant": asdict(G4G_TINY_PAPER),
+        "no alignment, no blend net": asdict(
+            replace(G4G_TINY, alignment="none", has_blend=False, own_skin=False)
+        ),
+    },
 }
 # A model over time, in two stages, with everything that the contract has.
 CONFIGS["loudness"] = {"tiny": {"height": 104, "width": 80}}
@@ -173,7 +186,7 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
 
 def test_every_registered_model_is_held_to_the_contract() -> None:
     assert set(CONFIGS) == set(model_names())
-    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker", "lip-identity"}
+    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker", "lip-identity", "g4g"}
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
@@ -246,7 +259,9 @@ def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> N
     patches = _generate(model, window, subject)
     if not list(model.parameters()):
         return
-    (patches.rgb - torch.rand_like(patches.rgb)).abs().sum().backward()
+    cost = (patches.rgb - torch.rand_like(patches.rgb)).abs().sum()
+    # What a model states of its own frames has parameters, too.
+    (cost + sum(value.sum() for value in patches.figures.values())).backward()
     missing = [
         key
         for key, value in model.named_parameters()

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from dubcli.weights import resolve as weights
 from dubcli.weights.external import describe, is_external
 from dubcli.weights.load import load_model
 from dubcli.weights.lock import accept
+from dubcli.weights.manifest import load_manifest
 
 ASSETS = Path(dubcli.__file__).parent / "assets"
 ACCEPT = "--accept-licence"
@@ -268,6 +270,17 @@ def test_a_plain_word_stays_a_name_of_the_manifest(content: bytes, tmp_path: Pat
     assert weights.resolve("./iptalker").path is not None
     with pytest.raises(ConfigError, match="Unknown model 'lips'"):
         weights.resolve("lips")
+
+
+def test_a_model_without_weights_says_how_to_train_some() -> None:
+    shipped = load_manifest()
+    others = {name: entry for name, entry in shipped.weights.items() if entry.architecture != "g4g"}
+    without = replace(shipped, weights=others, default={})
+    with pytest.raises(ConfigError, match=r"No weights of 'g4g' ship.*dub train g4g") as refused:
+        weights.resolve("g4g", without)
+    assert refused.value.exit_code == 2
+    with pytest.raises(ConfigError, match="Unknown model 'g4h'"):
+        weights.resolve("g4h", without)
 
 
 def test_an_identity_learned_on_such_a_checkpoint_finds_it_again(

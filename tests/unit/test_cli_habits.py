@@ -159,7 +159,7 @@ PANELS = [
     "Output",
     "Marks",
     "How it runs",
-    "Options of iptalker, lip-identity",
+    "Options of iptalker, lip-identity, g4g",
     "Options of iptalker",
     "Other",
 ]

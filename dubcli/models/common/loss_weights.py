@@ -23,6 +23,11 @@ class LossWeights:
         geometry: Error of the predicted landmarks, stage `joint`.
         sync: L_sync (IPTalker eq. 12), stage `joint`; needs a sync expert and a mouth map.
         sync_to_real: `relative_sync_loss`, like `sync`.
+        attribute: L_v of the aligned feature (G4G eq. 12).
+        reconstruction: L_r under masks of several sizes (G4G eq. 15).
+        contrast: L_con of made mouths among other sounds (G4G eq. 16).
+        contrast_to_real: How far made mouths score below real ones, by the same frozen encoders.
+        gan_pairs: L_G of a second discriminator, on consecutive frames.
         is_summed: Losses on features are sums over layers and sizes, as Lip-and-Identity writes
             them, not means.
     """
@@ -39,4 +44,9 @@ class LossWeights:
     geometry: float = 0.0
     sync: float = 0.0
     sync_to_real: float = 0.0
+    attribute: float = 0.0
+    reconstruction: float = 0.0
+    contrast: float = 0.0
+    contrast_to_real: float = 0.0
+    gan_pairs: float = 0.0
     is_summed: bool = False

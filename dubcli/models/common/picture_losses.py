@@ -37,7 +37,7 @@ _LIPS = slice(OUTER.start, INNER.stop)
 
 def total_loss(weights: LossWeights, losses: Mapping[str, Tensor], step: int) -> Tensor:
     """Losses weighted by their λ; what a discriminator says comes in slowly."""
-    share = {"gan": ramp(step), "matching": ramp(step)}
+    share = {"gan": ramp(step), "gan_pairs": ramp(step), "matching": ramp(step)}
     terms = [
         getattr(weights, name) * share.get(name, 1.0) * value for name, value in losses.items()
     ]

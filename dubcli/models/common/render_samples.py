@@ -15,7 +15,13 @@ import numpy as np
 from dubcli.core.types import F32, F64, U8, Int, References
 from dubcli.face.landmarks import SPEAKING, mirror_order
 from dubcli.training.data.prepared_clip import PreparedClip, margin_of
-from dubcli.training.data.train_clips import TrainClip, audio_windows, hide_audio, identity_weights
+from dubcli.training.data.train_clips import (
+    TrainClip,
+    audio_windows,
+    hide_audio,
+    identity_weights,
+    run_starts,
+)
 
 # Height of a crop for which random shifts are told in px.
 _SHIFT_HEIGHT = 208
@@ -91,6 +97,7 @@ class RenderSamples:
         seed: With the sample number, all randomness.
         variation: How samples differ from the footage.
         reach: k, frames on either side whose mouths are told, too.
+        in_a_row: The frames of a sample follow each other, where the clip has so many in a row.
     """
 
     def __init__(
@@ -104,8 +111,9 @@ class RenderSamples:
         seed: int,
         variation: Variation | None = None,
         reach: int = 0,
+        in_a_row: bool = False,
     ) -> None:
-        self._clips, self._reach = clips, reach
+        self._clips, self._reach, self._in_a_row = clips, reach, in_a_row
         self._variation = Variation() if variation is None else variation
         self._chances = identity_weights(clips)
         self._num_frames = num_frames
@@ -118,7 +126,7 @@ class RenderSamples:
         """Sample number `index`; every number, however large, is a sample."""
         rng = np.random.default_rng((self._seed, index))
         clip = self._clips[rng.choice(len(self._clips), p=self._chances)]
-        frames = np.sort(_draw(clip.frames, self._num_frames, rng))
+        frames = self._draw_frames(clip, rng)
         fixed = self._variation.references
         drawn = self._draw_references(clip, frames, rng) if fixed is None else frames[:0]
         backgrounds = _shifted(clip, frames, rng)
@@ -161,6 +169,12 @@ class RenderSamples:
             audio=self._audio(clip, frames, rng),
             has_audio=clip.has_audio,
         )
+
+    def _draw_frames(self, clip: TrainClip, rng: np.random.Generator) -> Int:
+        starts = run_starts(clip, self._num_frames) if self._in_a_row else clip.frames[:0]
+        if len(starts):
+            return int(rng.choice(starts)) + np.arange(self._num_frames)
+        return np.sort(_draw(clip.frames, self._num_frames, rng))
 
     def _audio(self, clip: TrainClip, frames: Int, rng: np.random.Generator) -> F32:
         kind = self._audio_kind

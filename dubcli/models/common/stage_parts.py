@@ -88,10 +88,10 @@ def adam_w(parameters: list[nn.Parameter], config: TrainConfig) -> Optimization:
 
 
 def mouth_critic(
-    config: TrainConfig, device: torch.device, second_beta: float
+    config: TrainConfig, device: torch.device, second_beta: float, frames: int = 1
 ) -> tuple[MouthDiscriminator, Optimization]:
     """A discriminator of mouths, and its optimizer: Adam with β1 = 0.5 and this β2."""
-    net = MouthDiscriminator().to(device)
+    net = MouthDiscriminator(frames).to(device)
     optimizer = torch.optim.Adam(
         net.parameters(), lr=config.learning_rate, betas=(0.5, second_beta)
     )

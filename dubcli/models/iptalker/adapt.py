@@ -13,11 +13,11 @@ from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, Int
 from dubcli.models.api import Motion
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.models.common.own_mouth import fold_mapping, mouth_mapping
 from dubcli.models.common.person_learning import person_variation, true_coefficients, widening
 from dubcli.models.iptalker.losses import PERSON_LOSSES
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
-from dubcli.models.iptalker.speaker_style import mouth_mapping
 from dubcli.sync.network import SyncExpert
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.prepared_clip import STEPS_HZ
@@ -131,11 +131,9 @@ def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
 
 def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
     """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
-    last, articulation = model.alignment.to_coefficients[-1], model.options.articulation
+    last = model.alignment.to_coefficients[-1]
     assert isinstance(last, nn.Linear)
-    with torch.no_grad():
-        last.weight.mul_(gain)
-        last.bias.mul_(gain).add_(torch.from_numpy(shift / articulation).to(last.bias))
+    fold_mapping(last, gain, shift, model.options.articulation)
 
 
 @torch.inference_mode()

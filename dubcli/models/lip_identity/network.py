@@ -76,6 +76,7 @@ from dubcli.models.common.mouth_map import (
     pixel_grid,
 )
 from dubcli.models.common.own_skin import own_background, within_own_skin
+from dubcli.models.common.window_rows import middle_steps, rows_around
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.landmark_generator import LandmarkGenerator
 from dubcli.models.lip_identity.lip_rendering import (
@@ -229,7 +230,7 @@ class LipIdentity(nn.Module):
     def predict_motion(self, window: ModelWindow, state: PersonState) -> Motion:
         """The mouths that the window's sound asks for."""
         width, rows = self.landmarks.width, window.emit
-        audio = _middle(window.audio[rows], width)
+        audio = middle_steps(window.audio[rows], width)
         made = self.landmarks.smoothed(audio, window.geometry.rotation[rows], state.sets)
         return self.motion_of(self.options.articulation * made, window.geometry.neutral)
 
@@ -247,12 +248,12 @@ class LipIdentity(nn.Module):
         crops, landmarks = window.shown()[rows], window.landmarks[rows]
         geometry = window.geometry.rows(rows)
         with torch.autocast(crops.device.type, enabled=False):
-            near = _rows_around(window, config.reach)
+            near = rows_around(window, config.reach)
             placed = [geometry.place(motion.points[near[:, at]]) for at in range(near.shape[1])]
             around = torch.stack(placed, 1)
             speaking = around[:, config.reach]
             field, background = own_background(crops, landmarks, speaking, config.unit_px)
-        audio = _middle(window.audio[rows], config.attention_width)
+        audio = middle_steps(window.audio[rows], config.attention_width)
         out = self.align_and_render(crops, landmarks, around, audio, state, sharp=True)
         # Bicubic sampling overshoots.
         out = replace(out, rgb=out.rgb.clamp(0, 1))
@@ -386,28 +387,3 @@ def even_steps(available: int, num: int) -> Tensor:
     Some repeat where there are fewer.
     """
     return torch.linspace(0, available - 1, num).round().long()
-
-
-def _middle(audio: Tensor, width: int) -> Tensor:
-    """The middle steps of windows (T, A, D): each frame's own step stays at half the width."""
-    start = audio.shape[1] // 2 - width // 2
-    return audio[:, start : start + width]
-
-
-def _rows_around(window: ModelWindow, reach: int) -> Tensor:
-    """Rows of the frames around each wanted one; past a gap the last one before it stays.
-
-    Shape (E, 2 k + 1), int64.
-    """
-    own = torch.arange(window.emit.start, window.emit.stop, device=window.positions.device)
-    found = {0: own}
-    for side in (-1, 1):
-        last = own
-        for far in range(1, reach + 1):
-            wanted = own + side * far
-            inside = wanted.clamp(0, len(window) - 1)
-            apart = window.positions[inside] - window.positions[own]
-            follows = (apart == side * far) & (inside == wanted) & (last == wanted - side)
-            last = torch.where(follows, wanted, last)
-            found[side * far] = last
-    return torch.stack([found[at] for at in range(-reach, reach + 1)], 1)

@@ -33,14 +33,18 @@ class PatchDiscriminator(nn.Module):
     It sees RGB, and beside it the finest band of a Laplacian pyramid of luma, raised. Source of
     the normalisation: arXiv:1802.05957. It bounds how steep the scores are, which keeps a
     discriminator of few pictures from learning them by heart.
+
+    Args:
+        frames: Consecutive pictures that are judged together, as channels.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int = 1) -> None:
         super().__init__()
         first, second, third = _CHANNELS
+        self._frames = frames
         self.layers = nn.ModuleList(
             [
-                spectral_norm(nn.Conv2d(4, first, 4, 2, 1)),
+                spectral_norm(nn.Conv2d(4 * frames, first, 4, 2, 1)),
                 spectral_norm(nn.Conv2d(first, second, 4, 2, 1)),
                 spectral_norm(nn.Conv2d(second, third, 3, 1, 1)),
             ]
@@ -49,7 +53,9 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Scores (B, 1, H/4, W/4), near 1 where real, and the layers' activations."""
-        x = torch.cat([2 * pictures - 1, _DETAIL_GAIN * finest_band(luma(pictures))], 1)
+        shown = pictures.chunk(self._frames, 1)
+        detail = [_DETAIL_GAIN * finest_band(luma(one)) for one in shown]
+        x = torch.cat([2 * pictures - 1, *detail], 1)
         features: list[Tensor] = []
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), 0.2)
@@ -58,14 +64,18 @@ class PatchDiscriminator(nn.Module):
 
 
 class MouthDiscriminator(nn.Module):
-    """`PatchDiscriminator`s at full and half size (pix2pixHD, arXiv:1711.11585)."""
+    """`PatchDiscriminator`s at full and half size (pix2pixHD, arXiv:1711.11585).
 
-    def __init__(self) -> None:
+    Args:
+        frames: Consecutive pictures that are judged together, as channels.
+    """
+
+    def __init__(self, frames: int = 1) -> None:
         super().__init__()
-        self.sizes = nn.ModuleList(PatchDiscriminator() for _ in range(_NUM_SIZES))
+        self.sizes = nn.ModuleList(PatchDiscriminator(frames) for _ in range(_NUM_SIZES))
 
     def forward(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Scores of each size and all activations of pictures (B, 3, H, W) in [0, 1]."""
+        """Scores of each size and all activations of pictures (B, 3 frames, H, W) in [0, 1]."""
         scores: list[Tensor] = []
         features: list[Tensor] = []
         for number, part in enumerate(self.sizes):
@@ -95,8 +105,8 @@ class Adversary:
         """What made pictures cost their generator; they are kept for `critic_loss`.
 
         Args:
-            made: Shape (B, 3, H, W), [0, 1].
-            real: Shape (B, 3, H, W), [0, 1].
+            made: Shape (B, 3 frames, H, W), [0, 1].
+            real: Shape (B, 3 frames, H, W), [0, 1].
 
         Returns:
             `gan` (L_G) and `matching` (L_f).

@@ -1,0 +1,209 @@
+"""Sizes and variants of G4G, and the named ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dubcli.core.errors import ConfigError
+from dubcli.core.types import FEATURE_SIZES
+from dubcli.models.common.encoders import DilatedAudioEncoder
+
+SoundEncoderKind = Literal["dilated", "strided"]
+AlignmentUse = Literal["full", "none"]
+MaskScales = Literal["several", "one"]
+MaskScale = Literal["mouth", "mouth-square", "lower-face"]
+NegativeKind = Literal["hard", "people"]
+# The masks in the order of their numbers, the smallest first.
+SCALES: tuple[MaskScale, ...] = get_args(MaskScale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class G4GConfig:
+    """Sizes and variants. The repainted box is a multiple of 8 px high and wide.
+
+    Attributes:
+        height: Of the crop, px.
+        width: Of the crop, px.
+        box_top: First repainted row, share of the height.
+        num_references: Reference pictures, stacked as channels from closed to open.
+        channels: C, of the features at H/4.
+        code: d, size of the vectors a, l_r and v.
+        embedding: Size of what g_v and g_a give.
+        num_blocks: AdaIN residual blocks of the intra-modal alignment.
+        num_before: Residual blocks before the deformation.
+        num_after: Residual blocks after it.
+        halves: Parts of the map, one above the other, that have affines of their own.
+        deform_size: Hidden width of what predicts the affines.
+        wide: Width of the decoder at H/2.
+        fine: Width of the decoder at H.
+        blend_width: Width of the blend net at H; twice and three times as much below.
+        audio_kind: Features of the sound.
+        sound_encoder: E_a: `dilated` convolutions, or `strided` ones over the paper's window.
+        audio_width: Feature steps that E_a hears.
+        audio_dropout: Of E_a.
+        audio_smoothing: Coefficients are averaged over shifts of the sound, Gaussian with this
+            spread, feature steps; 0 for none.
+        num_coefficients: Of the mouth that the sound half draws.
+        drawn_mouth: The landmark picture shows the mouth that the sound half predicts; without it
+            the person's mouth at rest, and the sound reaches the picture by the affines alone.
+        alignment: `full`; `none`: convolutions in place of AdaIN, no landmark picture.
+        mask_scales: Of training: `several` masks, one drawn for each sample, or `one`.
+        mask_scale: The mask in use, and the one of training where there is one.
+        has_blend: A blend net repaints the composite.
+        negatives: What a row of the diagonal matrix is told apart from: `hard` is the same clip at
+            other moments, and other people; `people` are other people alone.
+        mouth_frames: Consecutive frames that E_m sees; odd.
+        shift_steps: Feature steps from one shift of the sound to the next, for the model's own
+            score.
+        num_shifts: Shifts on either side that the score is a share of.
+        own_skin: Around the lips the frame's own skin is kept, deformed to the new jaw; only with
+            `drawn_mouth`.
+        paste: Hull by which the result is laid over the frame.
+
+    Raises:
+        ConfigError: An unknown word, or sizes that exclude each other.
+    """
+
+    height: int = 208
+    width: int = 160
+    box_top: float = 80 / 208
+    num_references: int = 5
+    channels: int = 64
+    code: int = 192
+    embedding: int = 128
+    num_blocks: int = 2
+    num_before: int = 1
+    num_after: int = 2
+    halves: int = 2
+    deform_size: int = 256
+    wide: int = 48
+    fine: int = 24
+    blend_width: int = 16
+    audio_kind: str = "speech"
+    sound_encoder: SoundEncoderKind = "dilated"
+    audio_width: int = 92
+    audio_dropout: float = 0.4
+    audio_smoothing: int = 2
+    num_coefficients: int = 32
+    drawn_mouth: bool = True
+    alignment: AlignmentUse = "full"
+    mask_scales: MaskScales = "several"
+    mask_scale: MaskScale = "lower-face"
+    has_blend: bool = True
+    negatives: NegativeKind = "hard"
+    mouth_frames: int = 5
+    shift_steps: int = 4
+    num_shifts: int = 8
+    own_skin: bool = True
+    paste: Literal["lower-face", "face"] = "lower-face"
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+
+    @property
+    def audio_size(self) -> int:
+        """Values of one audio step."""
+        return FEATURE_SIZES[self.audio_kind]
+
+    @property
+    def top(self) -> int:
+        """First repainted row, px."""
+        return round(self.box_top * self.height)
+
+    @property
+    def unit_px(self) -> float:
+        """One inter-ocular distance of the crop template, px."""
+        return 0.28 * self.height
+
+    @property
+    def reference_channels(self) -> int:
+        """Channels that are deformed: features, and the colours of each reference."""
+        return self.channels + 3 * self.num_references
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that E_m sees."""
+        return self.mouth_frames // 2
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Shifts of the sound, feature steps, that the model's own score is a share of."""
+        num = self.num_shifts
+        return tuple(self.shift_steps * place for place in range(-num, num + 1))
+
+    @property
+    def scale_number(self) -> int:
+        """Number of the mask in use."""
+        return SCALES.index(self.mask_scale)
+
+
+def _check_values(config: G4GConfig) -> None:
+    words = {
+        "sound_encoder": SoundEncoderKind,
+        "alignment": AlignmentUse,
+        "mask_scales": MaskScales,
+        "mask_scale": MaskScale,
+        "negatives": NegativeKind,
+    }
+    for name, kind in words.items():
+        value, known = getattr(config, name), get_args(kind)
+        if value not in known:
+            raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
+    if config.audio_kind not in FEATURE_SIZES:
+        known = ", ".join(FEATURE_SIZES)
+        raise ConfigError(f"audio_kind = {config.audio_kind!r} is unknown.", f"Known: {known}.")
+    if config.mouth_frames % 2 == 0:
+        raise ConfigError(
+            f"mouth_frames = {config.mouth_frames} has no middle.", "Choose an odd number."
+        )
+    least = DilatedAudioEncoder.LEAST_WIDTH
+    if config.sound_encoder == "dilated" and config.audio_width < least:
+        raise ConfigError(
+            f"sound_encoder = 'dilated' wants {least} steps, audio_width = {config.audio_width} "
+            "has fewer.",
+            "Make audio_width larger.",
+        )
+
+
+PAPER = G4GConfig(
+    height=416,
+    width=320,
+    box_top=0.0,
+    channels=256,
+    code=128,
+    num_before=4,
+    num_after=4,
+    halves=1,
+    wide=128,
+    fine=64,
+    audio_kind="mel",
+    sound_encoder="strided",
+    audio_width=16,
+    audio_dropout=0.0,
+    audio_smoothing=0,
+    drawn_mouth=False,
+    own_skin=False,
+    paste="face",
+)
+_DEFAULT = G4GConfig()
+# For tests: a network that runs and learns in milliseconds, with every block of the default.
+_TINY = G4GConfig(
+    height=104,
+    width=80,
+    num_references=2,
+    channels=16,
+    code=8,
+    embedding=8,
+    num_blocks=1,
+    num_after=1,
+    deform_size=8,
+    wide=8,
+    fine=4,
+    blend_width=8,
+    audio_kind="mel",
+    num_coefficients=4,
+    mouth_frames=3,
+    num_shifts=1,
+)
+NAMED_CONFIGS: dict[str, G4GConfig] = {"default": _DEFAULT, "tiny": _TINY, "paper": PAPER}

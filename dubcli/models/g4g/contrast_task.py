@@ -1,0 +1,322 @@
+"""Stage contrast: E_a and E_m by their matrix's diagonal, and the mouth that the sound draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from dubcli.core.types import F32, U8, Int
+from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
+from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
+from dubcli.models.g4g.config import G4GConfig
+from dubcli.models.g4g.inter_modal import MOUTH_HEIGHT, MOUTH_SIZE, contrastive_loss
+from dubcli.models.g4g.network import G4G
+from dubcli.models.g4g.options import G4GOptions
+from dubcli.models.g4g.sound_half import coefficient_head
+from dubcli.training.batches import BatchSize, stacked
+from dubcli.training.data.prepared_clip import STEPS_HZ
+from dubcli.training.data.train_clips import (
+    TrainClip,
+    audio_stretch,
+    audio_windows,
+    frames_of_run,
+    heard_share,
+    hide_audio,
+    hide_stretch,
+    identity_weights,
+)
+from dubcli.training.device_utils import device_of
+from dubcli.training.losses.pictures import correlation_loss, spread_loss
+from dubcli.training.stage import MODEL, Batch, Optimization
+
+# Rows of the matrix, and how far two of one clip are apart at least, frames.
+NUM_ROWS, APART = 64, 3
+# Stored mouths have a margin for random shifts, px on each side.
+_MARGIN = 4
+# Where a mouth lies in a crop: the eye distance of the crop's template, share of its height.
+_UNIT = 0.28
+_JITTER_STEPS = 1
+_LEAST_FPS = 25
+_ARTICULATION = G4GOptions().articulation
+_LIPS = slice(0, 40)
+# The head on E_a where the model has none.
+HEAD = "head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundRun:
+    """Consecutive frames of one clip.
+
+    Attributes:
+        audio: Augmented steps of all windows, one after the other. Shape (L + A - 1, D).
+        places: First step of each frame's window. Shape (F,), int64.
+        mouth_offset: True speaking points minus neutral, canonical units, as far as the words are
+            heard. Shape (F, S, 3).
+    """
+
+    audio: F32
+    places: Int
+    mouth_offset: F32
+
+
+def prepare_model(model: G4G, clips: list[TrainClip]) -> None:
+    """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
+    fit_audio_range([model.sound.audio_encoder], clips, model.config.audio_kind)
+    fit_mouth_basis(model.sound.basis, clips)
+
+
+def stored_mouths(clip: TrainClip) -> U8:
+    """Grey mouths of a clip's frames with their margin; those of unusable frames are black.
+
+    Returns:
+        Shape (T, 56, 88), uint8.
+    """
+    height, width = (side + 2 * _MARGIN for side in MOUTH_SIZE)
+    pixel = MOUTH_HEIGHT * _UNIT * clip.clip.size[0] / MOUTH_SIZE[0]
+    out = np.zeros((len(clip.clip), height, width), np.uint8)
+    lips = clip.neutral[_LIPS].mean(0).astype(np.float64)
+    for frame in clip.frames.tolist():
+        turned = clip.clip.rotation[frame] @ lips
+        centre = clip.clip.scale[frame] * turned + clip.clip.translation[frame]
+        start = centre[:2] - pixel * (np.array([width, height]) - 1) / 2
+        matrix = np.array([[pixel, 0, start[0]], [0, pixel, start[1]]])
+        grey = cv2.cvtColor(clip.clip.picture(frame), cv2.COLOR_RGB2GRAY)
+        out[frame] = cv2.warpAffine(
+            grey,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    return out
+
+
+class MouthStore:
+    """Mouths of clips, cut when first asked for, and the frames in the middle of a run.
+
+    Args:
+        clips: With sound.
+        reach: Frames on either side of a middle.
+    """
+
+    def __init__(self, clips: list[TrainClip], reach: int) -> None:
+        self._reach, self._clips = reach, clips
+        self._mouths = dict[int, U8]()
+        self.middles = [_middles(clip, reach) for clip in clips]
+
+    def windows(self, number: int, frames: Int, rng: np.random.Generator | None) -> U8:
+        """Mouths around some frames of a clip.
+
+        Args:
+            number: Of the clip.
+            frames: Middles. Shape (W,).
+            rng: Draws a shift, the same for all; None: none.
+
+        Returns:
+            Shape (W, frames, 48, 80), uint8.
+        """
+        around = frames[:, None] + np.arange(-self._reach, self._reach + 1)
+        y, x = (_MARGIN, _MARGIN) if rng is None else rng.integers(0, 2 * _MARGIN + 1, 2)
+        height, width = MOUTH_SIZE
+        if number not in self._mouths:
+            self._mouths[number] = stored_mouths(self._clips[number])
+        return self._mouths[number][around, y : y + height, x : x + width]
+
+
+def _middles(clip: TrainClip, reach: int) -> Int:
+    """Usable frames whose neighbours within reach are usable and of the same shot."""
+    runs = [np.arange(first + reach, end - reach) for first, end in clip.clip.runs.tolist()]
+    return np.concatenate([np.zeros(0, np.int64), *runs])
+
+
+class ContrastBatches(Dataset[Batch]):
+    """`run`: `SoundRun`s with a leading dimension (B, ...); `mouths` and `heard`: the matrix.
+
+    Args:
+        clips: With sound.
+        config: Of the network.
+        size: Of the runs in a batch.
+    """
+
+    def __init__(self, clips: list[TrainClip], config: G4GConfig, size: BatchSize) -> None:
+        self._clips, self._config, self._size = clips, config, size
+        self._chances = identity_weights(clips)
+        self._store = MouthStore(clips, config.reach)
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng((self._size.seed, index, 6))
+        chosen = rng.choice(len(self._clips), self._size.clips, p=self._chances)
+        runs = [self._run(self._clips[int(number)], rng) for number in chosen]
+        return {"run": stacked(runs), **self.matrix(rng)}
+
+    def _run(self, clip: TrainClip, rng: np.random.Generator) -> SoundRun:
+        config, num = self._config, self._size.frames
+        length = round(num * float(STEPS_HZ) / _LEAST_FPS)
+        start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
+        frames, places = frames_of_run(clip, start, num, length)
+        version = int(rng.integers(clip.clip.num_versions))
+        shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
+        kind = config.audio_kind
+        audio = audio_stretch(
+            clip, frames[0], length + config.audio_width - 1, config.audio_width // 2 - shift,
+            kind=kind, version=version,
+        )  # fmt: skip
+        heard = heard_share(clip, frames, version)
+        return SoundRun(
+            audio=hide_stretch(audio, rng, kind=kind),
+            places=places,
+            mouth_offset=clip.mouth_offset[frames] * heard[:, None, None],
+        )
+
+    def matrix(
+        self, rng: np.random.Generator, *, is_augmented: bool = True, rows: int = NUM_ROWS
+    ) -> dict[str, Any]:
+        """Mouths and sounds of the same moments, in the same order.
+
+        With hard negatives half of them are of one person, with other people each of another; where
+        there are too few, more people join, and then people come again.
+
+        Returns:
+            `mouths` (R, frames, 48, 80), uint8; `heard` (R, A, D); `shape`, speaking points of the
+            middle frames minus neutral, (R, S, 3).
+        """
+        share = rows // 2 if self._config.negatives == "hard" else 1
+        mouths, heard, shape = list[U8](), list[F32](), list[F32]()
+        left, seen = rows, set[str]()
+        while left:
+            number = self._next(rng, seen)
+            frames = _apart(self._store.middles[number], min(share, left), rng)
+            mouths.append(self._store.windows(number, frames, rng if is_augmented else None))
+            heard.append(self._windows(self._clips[number], frames, rng, is_augmented))
+            shape.append(self._clips[number].mouth_offset[frames])
+            left -= len(frames)
+        drawn = {"mouths": mouths, "heard": heard, "shape": shape}
+        return {name: np.concatenate(parts) for name, parts in drawn.items()}
+
+    def _next(self, rng: np.random.Generator, seen: set[str]) -> int:
+        """A clip of a person who is not in the matrix yet, while there are any."""
+        able = np.array([len(middles) > 0 for middles in self._store.middles])
+        fresh = np.array([clip.identity not in seen for clip in self._clips])
+        if not (able & fresh).any():
+            seen.clear()
+            fresh[:] = True
+        chances = self._chances * (able & fresh)
+        number = int(rng.choice(len(self._clips), p=chances / chances.sum()))
+        seen.add(self._clips[number].identity)
+        return number
+
+    def _windows(
+        self, clip: TrainClip, frames: Int, rng: np.random.Generator, is_augmented: bool
+    ) -> F32:
+        kind, width = self._config.audio_kind, self._config.audio_width
+        audio = audio_windows(clip, frames, width, kind=kind).astype(np.float32)
+        return hide_audio(audio, rng, kind=kind) if is_augmented else audio
+
+
+def _apart(middles: Int, most: int, rng: np.random.Generator) -> Int:
+    """Up to so many of a clip's middles, at least three frames from one another."""
+    chosen: list[int] = []
+    taken = np.zeros(int(middles.max()) + 2 * APART, bool)
+    for frame in rng.permutation(middles).tolist():
+        if len(chosen) == most:
+            break
+        if not taken[frame]:
+            chosen.append(frame)
+            taken[max(0, frame - APART + 1) : frame + APART] = True
+    return np.array(chosen)
+
+
+class ContrastTask:
+    """E_a with its head, E_m, g_v, g_a and τ.
+
+    Args:
+        model: What is trained, on its device.
+        clips: With sound.
+        size: Of the runs in a batch; two frames or more, since neighbours are compared.
+        make: Makes the optimizer of some parameters.
+    """
+
+    def __init__(
+        self,
+        model: G4G,
+        clips: list[TrainClip],
+        size: BatchSize,
+        make: Any,
+    ) -> None:
+        prepare_model(model, clips)
+        self._model = model
+        self._head: nn.Module = (
+            model.sound.to_coefficients
+            if model.sound.to_coefficients is not None
+            else coefficient_head(model.config).to(device_of(model))
+        )
+        self.modules: Mapping[str, nn.Module] = {MODEL: model}
+        parameters = [*model.sound.parameters(), *model.matcher.parameters()]
+        if model.sound.to_coefficients is None:
+            self.modules = {**self.modules, HEAD: self._head}
+            parameters += list(self._head.parameters())
+        self.optimizers: Mapping[str, Optimization] = {MODEL: make(parameters)}
+        self.batches = ContrastBatches(clips, model.config, size)
+
+    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
+        """L_con (eq. 10), and point, velocity, correlation and spread losses of drawn mouths.
+
+        One head reads mouths off both vectors, so that they mean the same to begin with: by L_con
+        alone the matrix stayed at chance on this amount of data.
+        """
+        model, run = self._model, batch["run"]
+        heard = model.sound.at_places(run["audio"], run["places"])
+        made = self._head(heard.flatten(0, 1)).float().unflatten(0, tuple(heard.shape[:2]))
+        mouths = _lit(batch["mouths"].float() / 255)
+        looked = model.matcher.mouth_encoder(mouths)
+        shape = self._head(looked).float()
+        seen = functional.normalize(model.matcher.g_v(looked).float(), dim=-1)
+        matched = model.matcher.listen(model.sound(batch["heard"].float()))
+        # Correlations need more digits than mixed precision has.
+        with torch.autocast(made.device.type, enabled=False):
+            losses = self._drawing_losses(made, run)
+            true = coefficients_of(batch["shape"], model.sound.basis)
+            losses["seen"] = point_loss(shape - true, model.sound.basis)
+            losses["contrast"] = contrastive_loss(seen, matched, model.matcher.temperature)
+        with torch.no_grad():
+            best = (seen @ matched.T).argmax(1)
+            hits = best == torch.arange(len(best), device=best.device)
+        losses["loss"] = (
+            losses["points"]
+            + losses["velocity"]
+            + 0.6 * losses["r"]
+            + 0.3 * losses["spread"]
+            + losses["seen"]
+            + losses["contrast"]
+        )
+        losses["top1"] = hits.float().mean()
+        return losses
+
+    def _drawing_losses(self, made: Tensor, run: Batch) -> dict[str, Tensor]:
+        basis = self._model.sound.basis
+        wanted = coefficients_of(run["mouth_offset"], basis)
+        error, gap = made - wanted, opening_basis(basis)
+        return {
+            "points": point_loss(error.flatten(0, 1), basis),
+            "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
+            "r": correlation_loss(made @ gap, wanted @ gap),
+            "spread": spread_loss(_ARTICULATION * (made @ gap), wanted @ gap),
+        }
+
+    def preview(self) -> None:
+        """Nothing to look at."""
+
+
+def _lit(mouths: Tensor) -> Tensor:
+    """Mouths (N, frames, y, x) under other gamma, with noise."""
+    num = len(mouths)
+    gamma = (0.4 * (torch.rand(num, 1, 1, 1, device=mouths.device) - 0.5)).exp()
+    return mouths.clamp_min(1e-3) ** gamma + 0.02 * torch.randn_like(mouths)

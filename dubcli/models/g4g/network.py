@@ -1,0 +1,342 @@
+"""G4G: fine-grained intra-modal alignment for talking faces.
+
+Paper: Zhang et al. 2024, arXiv:2402.18122. What it shares with DINet (AAAI 2023), whose layers it
+builds on, is taken from there. Original code: none published. Weights: none that ship, see
+docs/g4g.md.
+
+Deviations of the default configuration, each with its reason. The preset `paper` has those alone
+that are marked with a star:
+
+* E_s and E_r give maps, E_l and E_a vectors: AdaIN's mean and deviation and the warps need maps,
+  though the paper writes all four as vectors. (*)
+* `drawn_mouth`: the landmark picture shows the mouth that a head on E_a predicts, under the frame's
+  own pose. The sound alone, through AdaIN and affines of whole channels, moves no lips on an hour
+  of data. E_s and the decoder see the picture, too. Without it the picture shows the person's
+  mouth at rest (*): the current lips would tell the network the answer. It has three soft maps
+  (lips, opening, jaw), not one of lines (*).
+* v itself stands for the aligned feature in L_v: a head of its own would be trained by nothing
+  else. (*)
+* v comes of a hidden mouth, so a matrix of v against sound has nothing to find but leakage. The
+  diagonal is taught on real mouths, five grey frames through E_m, which shares g_v (*); made mouths
+  are held to the frozen encoders, relative to the real ones' own score, against adversarial lips.
+  There are no momentum encoders: a batch of vectors is cheap here. (*)
+* Half of a row's negatives are the same clip at other moments: else people are told apart. (*)
+* E_a is dilated convolutions over a recogniser's features beside log-mel, 1.15 s around a frame,
+  and coefficients are averaged over small shifts; a loss on the head's mouths keeps a few hundred
+  people from being learned by heart.
+* Two half-planes of the map have affines of their own: 64 channels are few to vote on local motion.
+* The references' own colours at H/4 are deformed beside the features, and the decoder sees them and
+  those of the source: normalisation takes colours away, and 500 steps without them painted every
+  person in one skin. (*)
+* The number of a sample's mask is embedded and added to p; sizes of the masks are this
+  project's. (*)
+* Sampling grids are those of `align_corners=False`, and begin at no deformation. (*)
+* The blend net's layers are this project's; its last convolution begins as a copy of the composite.
+  The source that it sees is hidden inside the mask. (*)
+* Only the lips and their surroundings are taken from the result; around them the frame's own skin
+  is deformed to the new jaw, and references lend fine detail under their landmarks. The paper
+  pastes the face.
+* 208 x 160 px and widths for one core of a processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dubcli.models.api import (
+    AudioSpec,
+    CropSpec,
+    FigureSpec,
+    ModelSpec,
+    ModelWindow,
+    Motion,
+    Patches,
+    ReferencePolicy,
+    Subject,
+)
+from dubcli.models.common.encoders import PictureEncoder
+from dubcli.models.common.mouth_map import (
+    INNER_BOTTOM,
+    INNER_TOP,
+    NUM_CHANNELS,
+    closed_not_crossed,
+    draw_mouth,
+    keep_lip_thickness,
+    landmark_displacement,
+    normalised,
+    pixel_grid,
+    resize_grid,
+    shape_distance,
+)
+from dubcli.models.common.own_skin import own_background, within_own_skin
+from dubcli.models.common.window_rows import rows_around
+from dubcli.models.g4g.config import G4GConfig
+from dubcli.models.g4g.deformation import ChannelDeformation
+from dubcli.models.g4g.inter_modal import InterModalAlignment, grey_mouths, resting_centres
+from dubcli.models.g4g.intra_modal import IntraModalAlignment
+from dubcli.models.g4g.options import G4GOptions
+from dubcli.models.g4g.painting import (
+    BlendNet,
+    StackDecoder,
+    composite_of,
+    scale_masks,
+    soft_mask,
+)
+from dubcli.models.g4g.sound_half import SoundHalf
+from dubcli.models.g4g.stack_state import StackState
+
+# The only role that references play.
+ROLE = "references"
+# How strongly a reference's detail is preferred whose lips already have the wanted shape.
+_SHAPE_SHARPNESS = 1600.0
+# Twice what chance would give, 1 of 17.
+_LOW_ALIGNMENT = 0.12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """What the network makes of the box.
+
+    Attributes:
+        rgb: After the blend net, or the composite where it is left out. Shape (T, 3, h, w).
+        painted: The composite before it. Shape (T, 3, h, w).
+        warped: Î, what the decoder gives. Shape (T, 3, h, w).
+        v: The aligned feature. Shape (T, d).
+        code: l_r; None without alignment. Shape (T, d).
+    """
+
+    rgb: Tensor
+    painted: Tensor
+    warped: Tensor
+    v: Tensor
+    code: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LentDetail:
+    """The result, and where references lend it fine detail; for `within_own_skin`."""
+
+    rgb: Tensor
+    grid: Tensor
+    weights: Tensor
+
+
+class G4G(nn.Module):
+    """Sound half, both alignments, deformation and painting, behind the model contract."""
+
+    def __init__(self, config: G4GConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or G4GConfig()
+        self.options = G4GOptions()
+        self.sound = SoundHalf(config)
+        self.matcher = InterModalAlignment(config)
+        maps = NUM_CHANNELS if config.drawn_mouth else 0
+        self.source_encoder = PictureEncoder(4, maps, config.channels)
+        self.reference_encoder = PictureEncoder(3 * config.num_references, 0, config.channels)
+        self.alignment = IntraModalAlignment(config)
+        self.deformation = ChannelDeformation(config)
+        self.decoder = StackDecoder(config)
+        self.blend = BlendNet(config.blend_width) if config.has_blend else None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the pipeline must supply."""
+        config = self.config
+        margin = max(self.sound.margin, config.shifts[-1])
+        chance = f"1 of {len(config.shifts)}"
+        return ModelSpec(
+            name="g4g",
+            crop=CropSpec(size=(config.height, config.width)),
+            audio=AudioSpec(kind=config.audio_kind, width=config.audio_width + 2 * margin),
+            context=config.reach,
+            references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
+            needs=frozenset({"landmarks"}),
+            gives_motion=config.drawn_mouth,
+            takes_motion=config.drawn_mouth,
+            paste=config.paste,
+            figures={
+                "alignment": FigureSpec(
+                    help="the model's own opinion, no metric: share that it gives a frame's own "
+                    f"sound for the mouth it made, among shifts of it; {chance} is chance",
+                    low_below=_LOW_ALIGNMENT,
+                ),
+                "alignment_rank": FigureSpec(
+                    help="the model's own opinion, no metric: place of a frame's own sound among "
+                    f"{len(config.shifts)} shifts of it, 1 the best",
+                ),
+            },
+        )
+
+    def configure(self, options: G4GOptions | None) -> None:
+        """How the next dubs are made; None: as by default."""
+        self.options = options or G4GOptions()
+
+    def prepare(self, subject: Subject) -> StackState:
+        """The person's references, encoded as one stack."""
+        references = subject.references[ROLE]
+        features = self.encode_references(references.crops[None], references.points[None])
+        return StackState(features=features, points=references.points)
+
+    def encode_references(self, pictures: Tensor, points: Tensor) -> Tensor:
+        """F_ref of stacks, sorted from closed to open.
+
+        Args:
+            pictures: Shape (B, N, 3, H, W).
+            points: Their speaking points. Shape (B, N, S, 2).
+
+        Returns:
+            With each picture's colours. Shape (B, C + 3 N, h/4, w/4).
+        """
+        gap = points[:, :, INNER_BOTTOM] - points[:, :, INNER_TOP]
+        order = gap.square().sum(-1).argsort(dim=1, stable=True)
+        rows = torch.arange(len(pictures), device=pictures.device)[:, None]
+        stack = pictures[rows, order][..., self.config.top :, :].flatten(1, 2)
+        features = self.deformation.before(self.reference_encoder(stack, None))
+        return torch.cat([features, functional.avg_pool2d(stack, 4).to(features.dtype)], 1)
+
+    def state_tensors(self, state: StackState) -> dict[str, Tensor]:
+        """The encoded stack and the points of its pictures."""
+        return state.tensors()
+
+    def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> StackState:
+        """The state of stored tensors and the references that they belong to."""
+        pictures = subject.references[ROLE].crops
+        return StackState.from_tensors(tensors, pictures, self.config.reference_channels)
+
+    def facts(self, state: StackState) -> Mapping[str, object]:
+        """How many different references there were."""
+        return {"references": len(state.points.unique(dim=0))}
+
+    def predict_motion(self, window: ModelWindow, state: StackState) -> Motion | None:
+        """The mouths that the window's sound asks for; None without a drawn mouth."""
+        if not self.config.drawn_mouth:
+            return None
+        made = self.sound.smoothed(window.audio[window.emit])
+        return self.motion_of(self.options.articulation * made, window.geometry.neutral)
+
+    def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:
+        """Mouths of coefficients (T, P) of a person at rest (S, 3)."""
+        # Sub-pixel positions need more digits than mixed precision has.
+        with torch.autocast(coefficients.device.type, enabled=False):
+            asked = self.sound.speaking_points(coefficients.float(), neutral)
+            points = keep_lip_thickness(closed_not_crossed(asked), neutral)
+        return Motion(points=points, confidence=points.new_ones(len(points)), source=self.spec.name)
+
+    def render(self, window: ModelWindow, motion: Motion | None, state: StackState) -> Patches:
+        """Pictures of mouths and what the model thinks of them.
+
+        Frames of the context are painted, too: E_m looks at several mouths.
+        """
+        config, crops = self.config, window.shown()
+        heard = self.sound.shifted(window.audio, config.shifts)
+        own, frames = heard[:, len(config.shifts) // 2], len(crops)
+        scales = torch.full((frames,), config.scale_number, device=crops.device)
+        with torch.autocast(crops.device.type, enabled=False):
+            resting = window.geometry.place(window.geometry.neutral.expand(frames, -1, -1))
+        if motion is None or not config.drawn_mouth:
+            out = self.paint(crops, crops, resting, own, state.features, scales)
+            rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
+            patches = Patches(rgb=rgb[window.emit])
+        else:
+            with torch.autocast(crops.device.type, enabled=False):
+                speaking = window.geometry.place(motion.points)
+            rgb, patches = self._with_drawn_mouth(window, speaking, own, scales, state)
+        centres = resting_centres(resting)
+        grey = grey_mouths(rgb, centres, config.unit_px)
+        mouths = grey[rows_around(window, config.reach)]
+        share, rank = self.matcher.scores(mouths, heard[window.emit])
+        return replace(patches, figures={"alignment": share, "alignment_rank": rank})
+
+    def _with_drawn_mouth(
+        self,
+        window: ModelWindow,
+        speaking: Tensor,
+        heard: Tensor,
+        scales: Tensor,
+        state: StackState,
+    ) -> tuple[Tensor, Patches]:
+        """All frames' crops with wanted mouths (T, S, 2), and the patches of those wanted."""
+        config, crops, emit = self.config, window.shown(), window.emit
+        top, unit = config.top, config.unit_px
+        with torch.autocast(crops.device.type, enabled=False):
+            field, background = own_background(crops, window.landmarks, speaking, unit)
+        out = self.paint(crops, background, speaking, heard, state.features, scales)
+        rgb = out.rgb.clamp(0, 1)
+        if not config.own_skin:
+            whole = torch.cat([crops[:, :, :top], rgb], 2)
+            return whole, Patches(rgb=whole[emit], points=speaking[emit])
+        with torch.autocast(crops.device.type, enabled=False):
+            grid, weights = self._lent(speaking[emit], state.points)
+        patches = within_own_skin(
+            LentDetail(rgb=rgb[emit], grid=grid, weights=weights),
+            crops[emit],
+            background[emit],
+            speaking[emit],
+            field[emit],
+            top=top,
+            unit_px=unit,
+        )
+        # Around the lips the context's frames are as they were generated.
+        whole = torch.cat([crops[:, :, :top], rgb], 2)
+        return whole, patches
+
+    def _lent(self, speaking: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each reference (N, S, 2) shows what wanted mouths (T, S, 2) show, and its share.
+
+        Returns:
+            Grids (T, N, h, w, 2) over whole crops, normalised, and shares (T, N, h, w).
+        """
+        config, unit = self.config, self.config.unit_px
+        height, width = config.height - config.top, config.width
+        cells = pixel_grid(height // 4, width // 4, 4, (config.top, 0))
+        moved = resize_grid(landmark_displacement(speaking, points, cells, unit), height, width)
+        pixels = pixel_grid(height, width, 1, (config.top, 0)).to(moved)
+        shares = (-_SHAPE_SHARPNESS * shape_distance(speaking, points, unit)).softmax(1)
+        grid = normalised(pixels + moved, (config.height, width))
+        return grid, shares[..., None, None].expand(-1, -1, height, width)
+
+    def paint(
+        self,
+        crops: Tensor,
+        background: Tensor,
+        shown: Tensor,
+        heard: Tensor,
+        features: Tensor,
+        scales: Tensor,
+        *,
+        has_blend: bool = True,
+    ) -> Painted:
+        """Alignment, deformation, decoder, composite and blend net, on the box.
+
+        Args:
+            crops: Source crops; what the mask hides is not read. Shape (T, 3, H, W).
+            background: What the result is composited over. Shape (T, 3, H, W).
+            shown: Speaking points that L_r shows, crop px. Shape (T, S, 2).
+            heard: a. Shape (T, d).
+            features: F_ref with colours, (1, C + 3 N, h/4, w/4) or that of each frame.
+            scales: Number of each frame's mask. Shape (T,), int64.
+            has_blend: The blend net takes part, where there is one.
+        """
+        top = self.config.top
+        mask = scale_masks(crops)[:, :, top:][scales]
+        height, width = mask.shape[-2:]
+        with torch.autocast(crops.device.type, enabled=False):
+            grid = pixel_grid(height // 4, width // 4, 4, (top, 0))
+            drawn = draw_mouth(shown, grid, 0.035 * self.config.unit_px)
+            soft = soft_mask(mask.float(), self.config.unit_px)
+        hidden = torch.cat([crops[:, :, top:] * (1 - mask), mask], 1)
+        source = self.source_encoder(hidden, drawn if self.config.drawn_mouth else None)
+        v, code = self.alignment(source, features.expand(len(crops), -1, -1, -1), drawn)
+        deformed = self.deformation(features, v, heard, scales)
+        made = self.decoder(source, hidden, deformed, drawn)
+        behind = background[:, :, top:]
+        painted = composite_of(made, behind, soft)
+        rgb = painted
+        if self.blend is not None and has_blend:
+            rgb = self.blend(painted, behind * (1 - mask), soft)
+        return Painted(rgb=rgb, painted=painted, warped=made, v=v, code=code)
