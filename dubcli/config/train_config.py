@@ -41,7 +41,7 @@ class TrainConfig:
         default=None,
         metadata=about(
             "Named loss weights of a stage; iptalker: default, textured, no-gan, paper, "
-            "lip-identity.",
+            "lip-identity; others: default, sharp, paper.",
             panel=Panel.LEARNING,
         ),
     )
