@@ -159,8 +159,9 @@ PANELS = [
     "Output",
     "Marks",
     "How it runs",
-    "Options of iptalker, lip-identity, g4g",
+    "Options of iptalker, lip-identity, personatalk, g4g",
     "Options of iptalker",
+    "Options of personatalk",
     "Other",
 ]
 
