@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import DubConfig
+from dubcli.core.choices import RECOGNISER_PARTS
 from dubcli.core.errors import DubError, MediaError, WeightsError
 from dubcli.doctor.check import Check
 
@@ -69,10 +70,8 @@ def other_weights() -> Check:
 
 def _recognisers(config: Mapping[str, Any]) -> set[str]:
     """Parts that the sync expert and a model of this configuration hear by."""
-    from dubcli.audio.features import RECOGNISERS
-
     kinds = {"speech", config.get("audio_kind", "speech")}
-    return {RECOGNISERS[kind][0] for kind in kinds if kind in RECOGNISERS}
+    return {RECOGNISER_PARTS[kind] for kind in kinds if kind in RECOGNISER_PARTS}
 
 
 def disk() -> Check:
