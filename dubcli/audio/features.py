@@ -8,7 +8,7 @@ from pathlib import Path
 from dubcli.audio.log_mel import log_mel
 from dubcli.audio.speech_encoder import Recogniser, SpeechEncoder, recogniser_features
 from dubcli.audio.whisper_layer import WhisperLayer
-from dubcli.core.choices import FEATURE_SIZES
+from dubcli.core.choices import FEATURE_SIZES, RECOGNISER_PARTS
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import AudioFeatures, Waveform
 
@@ -16,8 +16,8 @@ from dubcli.core.types import AudioFeatures, Waveform
 Recognisers = Mapping[str, Recogniser]
 # Part of the weights, and what runs it, of each kind that needs a recogniser.
 RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
-    "speech": ("speech-encoder", SpeechEncoder),
-    "whisper": ("whisper-layer", WhisperLayer),
+    "speech": (RECOGNISER_PARTS["speech"], SpeechEncoder),
+    "whisper": (RECOGNISER_PARTS["whisper"], WhisperLayer),
 }
 
 

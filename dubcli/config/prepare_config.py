@@ -29,7 +29,7 @@ class PrepareConfig:
     features: str = field(
         default="mel,speech",
         metadata=about(
-            "Kinds of sound features, separated by commas: mel, speech.", panel=Panel.SOUND
+            "Kinds of sound features, separated by commas: mel, speech, whisper.", panel=Panel.SOUND
         ),
     )
     detector: str = detector_option()

@@ -7,3 +7,5 @@ DETECTORS = ("onnx", "mediapipe")
 
 # Kinds of audio features and how many values a step has.
 FEATURE_SIZES = {"mel": 80, "speech": 368, "whisper": 592}
+# Part of the weights whose recogniser a kind needs.
+RECOGNISER_PARTS = {"speech": "speech-encoder", "whisper": "whisper-layer"}

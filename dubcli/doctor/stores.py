@@ -7,10 +7,13 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from dubcli.config import DubConfig
+from dubcli.core.choices import RECOGNISER_PARTS
 from dubcli.core.errors import DubError, MediaError, WeightsError
 from dubcli.doctor.check import Check
 
@@ -18,8 +21,6 @@ LITTLE_DISK_BYTES = 1 << 30
 # The main job writes its parts before it knows that there is no room: so little is none.
 _NO_DISK_BYTES = 16 << 20
 _HUB_S = 3.0
-# Recognisers that the default model and the sync expert hear by.
-_ITS_PARTS = ("speech-encoder", "whisper-layer")
 
 
 def weights() -> Check:
@@ -38,7 +39,7 @@ def weights() -> Check:
             "Install dubcli again.",
         ) from error
     verify(entry)
-    for part in _ITS_PARTS:
+    for part in _recognisers(entry.config):
         verify(resolve(part, role="part"))
     return Check(name="weights", value=f"{entry.name}, {size_in_words(entry)}, verified")
 
@@ -50,10 +51,12 @@ def other_weights() -> Check:
 
     manifest = load_manifest()
     default = f"{DubConfig.model}.{manifest.default.get(DubConfig.model)}"
+    entry = manifest.weights.get(default)
+    its_parts = _recognisers(entry.config if entry else {})
     others = [
         entry
         for entry in manifest.weights.values()
-        if entry.needs_weights and entry.name != default and entry.architecture not in _ITS_PARTS
+        if entry.needs_weights and entry.name != default and entry.architecture not in its_parts
     ]
     here = [entry for entry in others if local_path(entry) is not None]
     damaged = [entry.name for entry in here if not is_whole(entry)]
@@ -63,6 +66,12 @@ def other_weights() -> Check:
         value=told + (f", damaged: {', '.join(damaged)}" if damaged else ", all whole"),
         fix=f"dub models pull {' '.join(damaged)}" if damaged else "",
     )
+
+
+def _recognisers(config: Mapping[str, Any]) -> set[str]:
+    """Parts that the sync expert and a model of this configuration hear by."""
+    kinds = {"speech", config.get("audio_kind", "speech")}
+    return {RECOGNISER_PARTS[kind] for kind in kinds if kind in RECOGNISER_PARTS}
 
 
 def disk() -> Check:
