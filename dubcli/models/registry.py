@@ -17,6 +17,7 @@ ARCHITECTURES: dict[str, str] = {
     "passthrough": "dubcli.models.passthrough",
     "iptalker": "dubcli.models.iptalker",
     "lip-identity": "dubcli.models.lip_identity",
+    "personatalk": "dubcli.models.personatalk",
 }
 # Networks that help models and scores: users cannot dub with these.
 PARTS: dict[str, Architecture] = {

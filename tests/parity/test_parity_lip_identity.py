@@ -11,15 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.models.api import ReferenceSet, Subject
+from dubcli.models.common.lip_windows import cut_windows, put_back, window_corners
+from dubcli.models.common.moments import moments_of_frames
 from dubcli.models.common.mouth_map import normalised, pixel_grid, warp
 from dubcli.models.lip_identity.config import NAMED_CONFIGS, PAPER, LipIdentityConfig
-from dubcli.models.lip_identity.lip_rendering import (
-    AudioAwareAttention,
-    MultiReferenceLips,
-    cut_windows,
-    put_back,
-    window_corners,
-)
+from dubcli.models.lip_identity.lip_rendering import AudioAwareAttention, MultiReferenceLips
 from dubcli.models.lip_identity.losses import LOSS_PRESETS
 from dubcli.models.lip_identity.network import LipIdentity, LipRendered
 from dubcli.models.lip_identity.person_state import PersonState
@@ -193,7 +189,8 @@ def test_steady_sound_gives_the_same_mouth_with_and_without_smoothing() -> None:
     with torch.no_grad():
         smoothed = generator.smoothed(steady, rotation, sets)
         over = generator.audio_encoder.over_sequence(steady)
-        heard = generator.at_moments(over, torch.tensor([[over.shape[1] // 2]]))[:, 0]
+        middle = torch.tensor([[over.shape[1] // 2]])
+        heard = moments_of_frames(over, middle, generator.config.moment_steps)[:, 0]
         plain = generator(heard, rotation, sets)[:, 1]
     torch.testing.assert_close(smoothed, plain, atol=1e-5, rtol=1e-4)
 

@@ -28,6 +28,7 @@ class RenderSample:
     Attributes:
         targets: Real crops. Shape (T, H, W, 3), uint8.
         backgrounds: Time-shifted crops of the same clip. Shape (T, H, W, 3), uint8.
+        background_points: Their speaking points. Shape (T, S, 2).
         landmarks: Kept points of the targets. Shape (T, K, 2).
         references: Shape (N, H, W, 3), uint8.
         reference_points: Speaking points. Shape (N, S, 2).
@@ -43,6 +44,7 @@ class RenderSample:
 
     targets: U8
     backgrounds: U8
+    background_points: F32
     landmarks: F32
     references: U8
     reference_points: F32
@@ -149,6 +151,7 @@ class RenderSamples:
         return RenderSample(
             targets=pictures(frames, same),
             backgrounds=pictures(backgrounds, same),
+            background_points=self._points(clip, backgrounds, same, mirrored)[:, SPEAKING],
             landmarks=marks,
             references=references,
             reference_points=reference_points,

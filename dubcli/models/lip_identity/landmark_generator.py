@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.common.moments import (
+    moments_of_frames,
+    shift_weights,
+    sinusoidal_positions,
+)
 from dubcli.models.lip_identity.config import LipIdentityConfig
 
 # Shifts of the sound over which coefficients are averaged, in spreads.
@@ -115,30 +118,20 @@ class LandmarkGenerator(nn.Module):
             Mouth coefficients. Shape (B, T, P).
         """
         batch, moments, size = heard.shape
-        sound = self.audio_norm(heard) + _positions(moments, size, heard) + self.kinds[1]
+        sound = self.audio_norm(heard) + sinusoidal_positions(moments, size, heard) + self.kinds[1]
         turned = rotation - torch.eye(3, device=rotation.device, dtype=rotation.dtype)
         pose = self.pose_code(4 * turned.flatten(1))[:, None] + self.kinds[2]
         tokens = [sound, pose.to(sound.dtype)]
         if self.config.has_landmark_sets:
-            shown = self.set_code(sets) + _positions(sets.shape[-2], size, heard) + self.kinds[0]
+            shown = (
+                self.set_code(sets)
+                + sinusoidal_positions(sets.shape[-2], size, heard)
+                + self.kinds[0]
+            )
             if shown.ndim == 2:
                 shown = repeat(shown, "n d -> b n d", b=batch)
             tokens.append(shown)
         return self.to_coefficients(self.encoder(torch.cat(tokens, 1))[:, :moments])
-
-    def at_moments(self, over: Tensor, places: Tensor) -> Tensor:
-        """The moments around some places of a stretch of sound.
-
-        Args:
-            over: What the audio encoder gives `over_sequence`. Shape (B, L, D).
-            places: Steps of `over`, that of the frame itself. Shape (B, F).
-
-        Returns:
-            Shape (B, F, T, D).
-        """
-        offsets = torch.tensor(self.config.moment_steps, device=places.device)
-        rows = torch.arange(len(over), device=over.device)[:, None, None]
-        return over[rows, places[:, :, None] + offsets]
 
     def smoothed(self, audio: Tensor, rotation: Tensor, sets: Tensor) -> Tensor:
         """Coefficients (F, P) of frames with sound (F, `width`, D_audio).
@@ -151,8 +144,7 @@ class LandmarkGenerator(nn.Module):
         shifts = _SHIFTS if step else (0,)
         places = torch.tensor([shift * step for shift in shifts], device=audio.device)
         places = places + over.shape[1] // 2
-        heard = self.at_moments(over, places.expand(len(audio), -1))
-        weights = audio.new_tensor([math.exp(-0.5 * shift**2) for shift in shifts])
+        heard = moments_of_frames(over, places.expand(len(audio), -1), self.config.moment_steps)
         num = len(shifts)
         made = self(
             heard.flatten(0, 1),
@@ -160,7 +152,7 @@ class LandmarkGenerator(nn.Module):
             sets if sets.ndim == 2 else sets.repeat_interleave(num, 0),
         )[:, self.config.num_moments // 2]
         return torch.einsum(
-            "fsp,s->fp", made.unflatten(0, (-1, num)).float(), weights / weights.sum()
+            "fsp,s->fp", made.unflatten(0, (-1, num)).float(), shift_weights(num, audio)
         )
 
 
@@ -168,14 +160,3 @@ def _code(inside: int, size: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inside, size), nn.SiLU(), nn.Linear(size, size), nn.LayerNorm(size)
     )
-
-
-def _positions(num: int, size: int, like: Tensor) -> Tensor:
-    """Sinusoidal positions (num, size) (arXiv:1706.03762, section 3.5)."""
-    place = torch.arange(num, device=like.device, dtype=torch.float32)[:, None]
-    rate = torch.exp(
-        torch.arange(0, size, 2, device=like.device, dtype=torch.float32)
-        * (-math.log(10_000.0) / size)
-    )
-    angles = place * rate
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1).to(like.dtype)

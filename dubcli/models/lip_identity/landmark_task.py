@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dubcli.core.types import F32, F64, Bool, Int
+from dubcli.core.types import F32, Bool, Int
+from dubcli.models.common.moments import at_known_moments, known_moments, moments_of_frames
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
 from dubcli.models.common.stage_parts import AudioRange, fit_audio_range, fit_mouth_basis
 from dubcli.models.lip_identity.config import LipIdentityConfig
@@ -112,7 +113,7 @@ class LandmarkBatches(Dataset[Batch]):
         )  # fmt: skip
         amplitude = np.float32(np.exp(rng.uniform(-_AMPLITUDE, _AMPLITUDE)))
         heard = heard_share(clip, frames, version)
-        before, share, is_known = _moments(places, np.array(config.moment_steps))
+        before, share, is_known = known_moments(places, np.array(config.moment_steps))
         return LandmarkRun(
             audio=hide_stretch(audio, rng, kind=kind),
             places=places,
@@ -135,17 +136,6 @@ class LandmarkBatches(Dataset[Batch]):
         shown = shown[np.argsort(clip.opening[shown], kind="stable")]
         shown = shown[np.linspace(0, len(shown) - 1, num).round().astype(int)]
         return clip.mouth_offset[shown]
-
-
-def _moments(places: Int, offsets: Int) -> tuple[Int, F32, Bool]:
-    """Frame before each moment (F, T), how far past it, and whether the run covers it."""
-    wanted = places[:, None] + offsets
-    before = np.searchsorted(places, wanted, side="right") - 1
-    before = before.clip(0, max(0, len(places) - 2))
-    gap: F64 = (places[before + 1] - places[before]).astype(np.float64)
-    share = np.where(gap > 0, (wanted - places[before]) / np.maximum(gap, 1), 0.0)
-    is_known = (wanted >= places[0]) & (wanted <= places[-1])
-    return before, share.clip(0, 1).astype(np.float32), is_known
 
 
 class LandmarkTask:
@@ -188,7 +178,7 @@ class LandmarkTask:
         true = coefficients_of(batch["mouth_offset"], basis)
         centre, gap = made[:, :, middle], opening_basis(basis)
         error = centre - true
-        all_errors = (made - _at_moments(true, batch))[batch["is_known"]]
+        all_errors = (made - at_known_moments(true, batch))[batch["is_known"]]
         losses = {
             "points": point_loss(error.flatten(0, 1), basis),
             "moments": point_loss(all_errors, basis),
@@ -211,7 +201,9 @@ class LandmarkTask:
         """Coefficients of all moments. Shape (B, F, T, P)."""
         landmarks, config = self._model.landmarks, self._model.config
         over = landmarks.audio_encoder.over_sequence(batch["audio"])
-        heard = landmarks.at_moments(over, batch["places"] + config.moment_steps[-1])
+        heard = moments_of_frames(
+            over, batch["places"] + config.moment_steps[-1], config.moment_steps
+        )
         runs, frames = heard.shape[:2]
         sets = coefficients_of(batch["sets"], self._model.basis)
         is_shown = (sets != 0).any(-1, keepdim=True)
@@ -222,10 +214,3 @@ class LandmarkTask:
             sets.repeat_interleave(frames, 0),
         )
         return made.float().unflatten(0, (runs, frames))
-
-
-def _at_moments(values: Tensor, batch: Batch) -> Tensor:
-    """Values of frames (B, F, P) at the moments of a batch, (B, F, T, P)."""
-    rows = torch.arange(len(values), device=values.device)[:, None, None]
-    before, share = batch["before"], batch["share"][..., None]
-    return values[rows, before] * (1 - share) + values[rows, before + 1] * share

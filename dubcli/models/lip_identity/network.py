@@ -64,6 +64,7 @@ from dubcli.models.api import (
     ReferenceSet,
     Subject,
 )
+from dubcli.models.common.lip_windows import cut_windows, put_back, window_corners
 from dubcli.models.common.masks import SPEAKING, mouth_mask
 from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import (
@@ -78,12 +79,7 @@ from dubcli.models.common.mouth_map import (
 from dubcli.models.common.own_skin import own_background, within_own_skin
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.landmark_generator import LandmarkGenerator
-from dubcli.models.lip_identity.lip_rendering import (
-    RenderingModel,
-    cut_windows,
-    put_back,
-    window_corners,
-)
+from dubcli.models.lip_identity.lip_rendering import RenderingModel
 from dubcli.models.lip_identity.options import LipIdentityOptions
 from dubcli.models.lip_identity.person_state import PersonState
 from dubcli.models.lip_identity.reference_alignment import ReferenceAlignment

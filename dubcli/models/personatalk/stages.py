@@ -1,0 +1,111 @@
+"""How PersonaTalk is trained: mouths by sound and style, pictures; and how it ships."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dubcli.core.errors import TrainingError
+from dubcli.models.common.stage_parts import (
+    adam_w,
+    batch_size,
+    half_size,
+    loss_settings,
+    loss_weights,
+    mouth_critic,
+    needs_of,
+    perceptual_network,
+    require_same_basis,
+    require_same_network,
+)
+from dubcli.models.personatalk.adapt import PersonaTalkAdapter
+from dubcli.models.personatalk.config import NAMED_CONFIGS
+from dubcli.models.personatalk.dual_render_task import DualRenderTask
+from dubcli.models.personatalk.losses import LOSS_PRESETS
+from dubcli.models.personatalk.network import PersonaTalk
+from dubcli.models.personatalk.style_task import StyleTask
+from dubcli.training.device_utils import device_of
+from dubcli.training.stage import (
+    Assembled,
+    Recipe,
+    Stage,
+    StageConfig,
+    StageSetup,
+    Task,
+    Trained,
+)
+
+_GEOMETRY, _BASIS, _FACE = "geometry.", "basis", "mean_face"
+# Of the discriminator's Adam.
+_CRITIC_BETA = 0.999
+
+
+def _geometry(setup: StageSetup) -> Task:
+    optimization = adam_w(StyleTask.trained(setup.model), setup.config)
+    return StyleTask(setup.model, setup.clips, batch_size(setup.config), optimization)
+
+
+def _render(setup: StageSetup) -> Task:
+    model, config = setup.model, setup.config
+    weights = loss_weights(setup, LOSS_PRESETS)
+    return DualRenderTask(
+        model,
+        setup.clips,
+        batch_size(config),
+        adam_w(DualRenderTask.trained(model), config),
+        weights=weights,
+        vgg=perceptual_network(setup, weights),
+        critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
+    )
+
+
+def assemble(checkpoints: Sequence[Trained]) -> Assembled:
+    """The renderer of a checkpoint of stage render with a geometry half.
+
+    Args:
+        checkpoints: One of stage render; where it has no trained geometry half of its own, one of
+            stage geometry as well.
+
+    Raises:
+        TrainingError: They are not parts of one model.
+    """
+    pictures = [one for one in checkpoints if one.state.stage == "render"]
+    mouths = [one for one in checkpoints if one.state.stage == "geometry"]
+    if len(pictures) != 1 or len(mouths) > 1:
+        raise TrainingError(
+            "Two checkpoints make this model, of the stages render and geometry.",
+            "Name one of each.",
+        )
+    (picture,) = pictures
+    if not mouths:
+        return Assembled(tensors=picture.tensors, config=picture.state.model_config)
+    (mouth,) = mouths
+    require_same_network(picture, mouth)
+    for name in (_BASIS, _FACE):
+        require_same_basis(picture, mouth, name)
+    tensors = {
+        name: mouth.tensors[name] if name.startswith(_GEOMETRY) else value
+        for name, value in picture.tensors.items()
+    }
+    return Assembled(tensors=tensors, config=picture.state.model_config)
+
+
+RECIPE = Recipe(
+    stages={
+        # Neighbours are compared.
+        "geometry": Stage(
+            task=_geometry, needs=needs_of(has_sound=True), config=StageConfig(least_frames=2)
+        ),
+        "render": Stage(
+            task=_render,
+            needs=needs_of(has_sound=False),
+            config=StageConfig(losses=tuple(LOSS_PRESETS)),
+            settings=loss_settings(LOSS_PRESETS),
+        ),
+    },
+    configs=NAMED_CONFIGS,
+    default_stage="render",
+    network=PersonaTalk,
+    half_size=half_size,
+    assemble=assemble,
+    adapter=PersonaTalkAdapter(),
+)
