@@ -30,7 +30,7 @@ from dubcli.core.types import (
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matrix
-from dubcli.face.references import finer_matrix
+from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
 from dubcli.models.api import ModelWindow, OwnSpeech, Part, Patches, Subject
@@ -319,13 +319,16 @@ class Renderer:
         return occlude(patch, segmenter(crop[None])[0], invert_matrix(to_seen))
 
     def _reference_detail(self) -> F32 | None:
-        role = self._spec.detail_role()
+        role, alignment = self._spec.detail_role(), self._face.alignment
         if role is None:
-            return None
+            # The frames' own detail alone.
+            factor = detail_factor(alignment, np.arange(len(alignment.frame_to_crop)))
+            height, width = (factor * edge for edge in alignment.crop_size)
+            return np.zeros((0, height, width, 3), np.float32) if factor > 1 else None
         references = self._face.references[role]
         if references.detail_crops.shape == references.crops.shape:
             return None
-        return fine_detail(references.detail_crops, self._face.alignment.crop_size)
+        return fine_detail(references.detail_crops, alignment.crop_size)
 
     def _with_detail(
         self, view: FrameView, image: U8, patches: Patches, number: int, mask: PasteMask

@@ -62,5 +62,11 @@ def _analysed(
         sound = context.engine.source_sound(info, device)
         own_audio = sound.windows(face.track, found.times, {"render": spec}).get("render")
         return model_subject(
-            face, face.references, spec, device, times=found.times, own_audio=own_audio
+            face,
+            face.references,
+            spec,
+            device,
+            times=found.times,
+            own_audio=own_audio,
+            own_speech=sound.speech(face, found.times, spec, device),
         )

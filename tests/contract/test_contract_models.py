@@ -17,6 +17,7 @@ from dubcli.models.api import (
     FaceGeometry,
     LipSyncModel,
     ModelWindow,
+    OwnSpeech,
     Patches,
     ReferenceSet,
     Subject,
@@ -25,6 +26,7 @@ from dubcli.models.api import (
 from dubcli.models.architecture import load_part
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.lip_identity.config import NAMED_CONFIGS as LIP_CONFIGS
+from dubcli.models.personatalk.config import NAMED_CONFIGS as PERSONA_CONFIGS
 from dubcli.models.registry import ARCHITECTURES, create_model, find_architecture, model_names
 
 TINY = NAMED_CONFIGS["tiny"]
@@ -35,11 +37,17 @@ LIP_TINY_PAPER = replace(
     first_guess=False, is_residual=False, mixes_warped=False, own_skin=False,
     lip_height=1.0, lip_width=1.0, audio_smoothing=0,
 )  # fmt: skip
+PERSONA_TINY = PERSONA_CONFIGS["tiny"]
+PERSONA_TINY_PAPER = replace(
+    PERSONA_TINY, box_top=0.0, lip_height=1.0, lip_width=1.0, geometric_sharpness=0.0,
+    own_skin=False, audio_smoothing=0, attention="single",
+)  # fmt: skip
 # Tiny settings of each registered model; a new model is added here.
 CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
     "lip-identity": {"tiny": asdict(LIP_TINY), "paper's variant": asdict(LIP_TINY_PAPER)},
+    "personatalk": {"tiny": asdict(PERSONA_TINY), "variant": asdict(PERSONA_TINY_PAPER)},
 }
 # A model over time, in two stages, with everything that the contract has.
 CONFIGS["loudness"] = {"tiny": {"height": 104, "width": 80}}
@@ -141,6 +149,11 @@ def _subject(model: LipSyncModel) -> Subject:
     )
 
 
+def _speech() -> OwnSpeech:
+    points = _neutral() + 0.1 * torch.randn(20, NUM_SPEAKING, 3)
+    return OwnSpeech(audio=torch.zeros(20, 1, 1), points=points, seconds=10.0)
+
+
 def _generate(model: LipSyncModel, window: ModelWindow, subject: Subject) -> Patches:
     """What the pipeline does with a window that holds context for both parts."""
     return _generate_from(model, window, model.prepare(subject))
@@ -173,7 +186,12 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
 
 def test_every_registered_model_is_held_to_the_contract() -> None:
     assert set(CONFIGS) == set(model_names())
-    assert set(CONFIGS) - {"loudness"} == {"passthrough", "iptalker", "lip-identity"}
+    assert set(CONFIGS) - {"loudness"} == {
+        "passthrough",
+        "iptalker",
+        "lip-identity",
+        "personatalk",
+    }
 
 
 @pytest.mark.parametrize(("name", "config"), CASES)
@@ -194,8 +212,9 @@ def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]
     if patches.detail is not None:
         top, bottom, left, right = patches.detail.box
         role = model.spec.detail_role()
-        assert role is not None
-        num, size = model.spec.references[role].count, (bottom - top, right - left)
+        # Without such a role only the frame's own detail is carried over.
+        num = 0 if role is None else model.spec.references[role].count
+        size = (bottom - top, right - left)
         assert patches.detail.grid.shape == (NUM_FRAMES, num, *size, 2)
         assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)
         assert patches.detail.source_grid.shape == (NUM_FRAMES, *size, 2)
@@ -243,10 +262,16 @@ def test_other_sound_gives_another_mouth(name: str, config: dict[str, Any]) -> N
 def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> None:
     model = _model(name, config)
     window, subject = _window(model), _subject(model)
-    patches = _generate(model, window, subject)
     if not list(model.parameters()):
         return
-    (patches.rgb - torch.rand_like(patches.rgb)).abs().sum().backward()
+    subjects = [subject]
+    if name == "personatalk":
+        # One part hears of the person, another stands in where nobody does.
+        model.person_style.zero_()
+        subjects.append(replace(subject, own_speech=_speech()))
+    for one in subjects:
+        patches = _generate(model, window, one)
+        (patches.rgb - torch.rand_like(patches.rgb)).abs().sum().backward()
     missing = [
         key
         for key, value in model.named_parameters()

@@ -159,8 +159,9 @@ PANELS = [
     "Output",
     "Marks",
     "How it runs",
-    "Options of iptalker, lip-identity",
+    "Options of iptalker, lip-identity, personatalk",
     "Options of iptalker",
+    "Options of personatalk",
     "Other",
 ]
 

@@ -58,7 +58,7 @@ def vertex_colours(mean_face: Tensor) -> Tensor:
 def draw_pncc(
     points: Tensor, mean_face: Tensor, size: tuple[int, int], stride: int, top: int
 ) -> Tensor:
-    """The mesh of each face, drawn.
+    """The mesh of each face, drawn; differentiable in the points, but for where its edges lie.
 
     Of triangles that cover each other the nearest is seen. How near a vertex is follows from the
     affine camera that best places the mean face on the points.
@@ -74,18 +74,18 @@ def draw_pncc(
         Normalised coordinates on the mean face, 0 where there is no mesh. Shape (T, 3, h, w).
     """
     height, width = size
-    points, mean_face = points.detach().float(), mean_face.float()
+    points, mean_face = points.float(), mean_face.float()
     origin = points.new_tensor([0.0, float(top)])
     cells = (points - origin + 0.5) / stride - 0.5
     corners = torch.tensor(TRIANGLES, device=points.device)
-    triangle, y, x = _candidates(cells[:, corners], height, width)
+    triangle, y, x = _candidates(cells.detach()[:, corners], height, width)
     frame, face = triangle // len(corners), triangle % len(corners)
     at = corners[face]
     share, is_inside = _barycentric(cells[frame[:, None], at], x, y)
     frame, at, share = frame[is_inside], at[is_inside], share[is_inside]
     place = (frame * height + y[is_inside]) * width + x[is_inside]
     colour = (share[..., None] * vertex_colours(mean_face)[at]).sum(1)
-    near = (share * nearness(points, mean_face)[frame[:, None], at]).sum(1)
+    near = (share.detach() * nearness(points.detach(), mean_face)[frame[:, None], at]).sum(1)
     out = points.new_zeros(len(points) * height * width, NUM_CHANNELS)
     seen = _nearest(place, near, len(out))
     out[place[seen]] = colour[seen]

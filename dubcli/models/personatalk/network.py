@@ -154,7 +154,7 @@ class PersonaTalk(nn.Module):
 
     def _style(self, subject: Subject) -> tuple[Tensor, float]:
         """S, and how much speech it was found in; the mean style where there is too little."""
-        mean = self.geometry.mean_style.detach()
+        mean = self.geometry.mean_style
         if self.options.style == "none":
             return mean, 0.0
         if subject.second is None and bool((self.person_style != 0).any()):
@@ -253,7 +253,7 @@ class PersonaTalk(nn.Module):
     def pncc(self, points: Tensor) -> Tensor:
         """PNCC of the box at H/2 of speaking points (T, S, 2), crop px."""
         height, width = self.config.cells
-        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+        with torch.autocast(points.device.type, enabled=False):
             return draw_pncc(
                 points, self.mean_face, (2 * height, 2 * width), stride=2, top=self.config.top
             )

@@ -140,8 +140,9 @@ class StyledBatches(Dataset[Batch]):
             clip = others[int(rng.integers(len(others)))]
             pool = clip.frames
         else:
-            away = (clip.frames < frames.min() - _AWAY) | (clip.frames > frames.max() + _AWAY)
-            pool = clip.frames[away] if away.any() else clip.frames
+            gap = np.maximum(frames.min() - clip.frames, clip.frames - frames.max()).clip(0)
+            pool = clip.frames[gap >= min(_AWAY, max(1, gap.max() // 2))]
+            pool = pool if len(pool) else clip.frames
         length = min(len(pool), int(rng.integers(_STYLE_FRAMES[0], _STYLE_FRAMES[1] + 1)))
         first = int(rng.integers(0, len(pool) - length + 1))
         rows = np.linspace(first, first + length - 1, _STYLE_SAMPLES).round().astype(int)

@@ -1,0 +1,108 @@
+"""PersonaTalk's geometry half: mouths by sound, in the person's style, in none, in a stranger's.
+
+Style is found in the first part of each clip, mouths are scored in the rest: r of the opening, its
+spread over the true one, and the share of clips where that lies in 0.8 to 1.25.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.core.types import Int
+from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
+from dubcli.models.personatalk.config import PersonaTalkConfig
+from dubcli.models.personatalk.network import PersonaTalk
+from dubcli.training.checkpoint import load_into, read_state
+from dubcli.training.data.train_clips import TrainClip, audio_windows, load_clips
+from dubcli.training.device_utils import evaluating
+from dubcli.weights.load import load_model
+
+Scores = dict[str, float]
+STYLE_PART, MOST_FRAMES, WITHIN = 0.4, 400, (0.8, 1.25)
+
+
+def main() -> None:
+    """Score every clip with sound, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--dev", type=Path, required=True, help="prepared set of other people")
+    parser.add_argument("--weights", help="model by name, or a checkpoint", default="personatalk")
+    parser.add_argument("--out", type=Path, help="file for all scores as JSON")
+    job = parser.parse_args()
+    torch.set_num_threads(1)
+    model = _model(job.weights)
+    clips = [clip for clip in load_clips(job.dev) if clip.has_audio]
+    with evaluating(model), torch.no_grad():
+        rows = score_styles(model, clips)
+    print("| style | r | spread | within |")
+    print("|---|---|---|---|")
+    for name, scores in rows.items():
+        spread = np.array([one["spread"] for one in scores.values()])
+        within = ((spread >= WITHIN[0]) & (spread <= WITHIN[1])).mean()
+        r = np.mean([one["r"] for one in scores.values()])
+        print(f"| {name} | {r:.3f} | {spread.mean():.2f} | {100 * within:.0f} % |")
+    if job.out is not None:
+        job.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def _model(weights: str) -> PersonaTalk:
+    if not Path(weights).is_dir():
+        loaded: Any = load_model(weights, "cpu")[0]
+        return loaded
+    model = PersonaTalk(PersonaTalkConfig(**read_state(Path(weights)).model_config))
+    load_into(model, Path(weights), averaged=True)
+    return model
+
+
+def score_styles(model: PersonaTalk, clips: list[TrainClip]) -> dict[str, dict[str, Scores]]:
+    """Scores of each clip, by style; a stranger is the person of the next clip."""
+    people = [clip.identity for clip in clips]
+    styles = [_style(model, clip) for clip in clips]
+    rows: dict[str, dict[str, Scores]] = {"own": {}, "none": {}, "stranger's": {}}
+    for at, clip in enumerate(clips):
+        others = [k % len(clips) for k in range(at + 1, at + len(clips))]
+        stranger = next((k for k in others if people[k] != people[at]), at)
+        given = (styles[at], model.geometry.mean_style, styles[stranger])
+        for name, style in zip(rows, given, strict=True):
+            rows[name][clip.clip_id] = _scored(model, clip, style)
+    return rows
+
+
+def _parts(clip: TrainClip) -> tuple[Int, Int]:
+    """Frames that the style is found in, and those that are scored."""
+    num = round(STYLE_PART * len(clip.frames))
+    return clip.frames[:num], clip.frames[num : num + MOST_FRAMES]
+
+
+def _style(model: PersonaTalk, clip: TrainClip) -> Tensor:
+    return model.geometry.style_of(torch.from_numpy(clip.mouth_offset[_parts(clip)[0]]))
+
+
+def _scored(model: PersonaTalk, clip: TrainClip, style: Tensor) -> Scores:
+    frames, gap = _parts(clip)[1], opening_basis(model.basis)
+    audio = torch.from_numpy(
+        audio_windows(clip, frames, model.geometry.width, kind=model.config.audio_kind)
+    )
+    template = torch.from_numpy(clip.neutral) - model.mean_face
+    made = torch.cat(
+        [
+            model.geometry.smoothed(audio[at : at + 64], style, template)
+            for at in range(0, len(frames), 64)
+        ]
+    )
+    true = coefficients_of(torch.from_numpy(clip.mouth_offset[frames]), model.basis) @ gap
+    opening = model.options.articulation * made @ gap
+    return {
+        "r": float(torch.corrcoef(torch.stack([opening, true]))[0, 1]),
+        "spread": float(opening.std() / true.std()),
+    }
+
+
+if __name__ == "__main__":
+    main()
