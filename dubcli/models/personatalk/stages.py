@@ -83,8 +83,8 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     for name in (_BASIS, _FACE):
         require_same_basis(picture, mouth, name)
     tensors = {
-        name: mouth.tensors[name] if name.startswith(_GEOMETRY) else value
-        for name, value in picture.tensors.items()
+        **{key: value for key, value in picture.tensors.items() if not key.startswith(_GEOMETRY)},
+        **{key: value for key, value in mouth.tensors.items() if key.startswith(_GEOMETRY)},
     }
     return Assembled(tensors=tensors, config=picture.state.model_config)
 

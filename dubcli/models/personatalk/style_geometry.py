@@ -31,7 +31,8 @@ class StyleEncoder(nn.Module):
     def __init__(self, token: int) -> None:
         super().__init__()
         self.vertices = nn.Linear(3 * NUM_SPEAKING, token)
-        self.statistics = nn.Sequential(nn.LayerNorm(2 * token), nn.Linear(2 * token, token))
+        # Not normalised: how far a person's mouth moves is the size of these numbers.
+        self.statistics = nn.Linear(2 * token, token)
 
     def forward(self, departures: Tensor) -> Tensor:
         """S (B, D) of departures from rest (B, M, S, 3), canonical units."""

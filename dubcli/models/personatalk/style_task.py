@@ -40,7 +40,7 @@ _AWAY = 25
 _STYLE_FRAMES, _STYLE_SAMPLES = (75, 250), 64
 # One factor, its logarithm up to this, moves a run's mouths and its style alike: how far a
 # person's mouth moves is then told by the style alone.
-_AMPLITUDE = 0.35
+_AMPLITUDE = 0.5
 _HAS_NO_STYLE = 0.2
 _TEMPLATE_NOISE = 0.02
 _ARTICULATION = PersonaTalkOptions().articulation
