@@ -71,8 +71,8 @@ class TextureAttention(nn.Module):
         self.query_place = nn.Linear(places, config.key_size)
         self.key_place = nn.Linear(places, config.key_size)
         self.is_geometric = config.geometric_sharpness > 0
-        start = math.log(config.geometric_sharpness) if self.is_geometric else 0.0
-        self.log_sharpness = nn.Parameter(torch.tensor(start))
+        if self.is_geometric:
+            self.log_sharpness = nn.Parameter(torch.tensor(math.log(config.geometric_sharpness)))
 
     def queries(self, features: Tensor) -> Tensor:
         """Features (T, C, y, x) to (T, d, y, x)."""
