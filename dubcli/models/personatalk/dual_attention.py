@@ -97,10 +97,11 @@ class TextureAttention(nn.Module):
             return torch.cat([scaled, 2 * root * centred, -root * torch.ones_like(square)], -3)
         return torch.cat([scaled, root * centred, root * square], -3)
 
-    def look_up(self, asking: Encoded, references: Encoded, sharpness: float = 1.0) -> Tensor:
+    def look_up(self, asking: Encoded, references: Encoded, liking: Tensor | None = None) -> Tensor:
         """Values (T, Dv, y, x) of all places of references (B, N, ..., y, x) that T frames ask.
 
-        The frames of one of the B sets follow each other.
+        The frames of one of the B sets follow each other. `liking` (T, N), if there is one set, is
+        added to the logits of all places of a reference.
         """
         height = asking.keys.shape[-2]
         q = self.extended(asking.keys, asking.coordinates, is_query=True)
@@ -110,7 +111,13 @@ class TextureAttention(nn.Module):
         v = rearrange(references.values.float(), "b n d y x -> b (n y x) d")
         q = q.unflatten(0, (len(k), -1))
         # One frame after the other: all logits together would not fit.
-        told = [torch.softmax(sharpness * (q[:, at] @ k), -1) @ v for at in range(q.shape[1])]
+        told: list[Tensor] = []
+        for at in range(q.shape[1]):
+            logits = q[:, at] @ k
+            if liking is not None:
+                cells = logits.shape[-1] // liking.shape[1]
+                logits = logits + liking[at].repeat_interleave(cells)
+            told.append(torch.softmax(logits, -1) @ v)
         return rearrange(torch.stack(told, 1), "b f (y x) d -> (b f) d y x", y=height)
 
     def look_near(self, asking: Encoded, face: Encoded, reach: int) -> Tensor:
@@ -231,7 +238,7 @@ class DualAttentionRenderer(nn.Module):
         lips: Encoded,
         face: Encoded | None,
         share: Tensor,
-        sharpness: float = 1.0,
+        liking: Tensor | None = None,
     ) -> Tensor:
         """Eq. 4: LipAttn · M^l + FaceAttn · (1 - M^l). Shape (T, C + 48 + 3, h/4, w/4).
 
@@ -242,13 +249,13 @@ class DualAttentionRenderer(nn.Module):
             lips: References of B clips, (B, N, ..., y, x).
             face: One a frame, (T, ..., h/4, w/4).
             share: M^l. Shape (T, 1, h/4, w/4).
-            sharpness: Factor on the logits of Lip-Attention.
+            liking: How much each lip reference is preferred. Shape (T, N).
         """
         cells = self.config.window_cells
         window = cut_windows(geometry, corners, cells)
         where = cut_windows(coordinates, corners, cells)
         asking = Encoded(keys=self.lips.queries(window), values=window, coordinates=where)
-        from_lips = self.lips.look_up(asking, lips, sharpness)
+        from_lips = self.lips.look_up(asking, lips, liking)
         if self.face is None or face is None:
             nothing = from_lips.new_zeros(len(geometry), from_lips.shape[1], *geometry.shape[-2:])
             return put_back(nothing, from_lips, corners)

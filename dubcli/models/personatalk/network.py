@@ -22,6 +22,8 @@ Deviations, each with its reason:
   is copied from the first step on, which learning in an hour would not reach.
 * Lip-Attention looks in windows around the mouth; Face-Attention in the neighbourhood of each place
   of one frame (the current one in use, a shifted one in training), since crops are aligned.
+* When generating, references whose lips have the wanted shape are preferred: attention over 25 that
+  learned from 5 averages teeth away.
 * M^l is undefined in the paper; here the filled outer lips of the wanted geometry, grown by 0.14
   inter-ocular distances.
 * Around the lips the frame's own skin is kept, deformed to the new jaw; the paper pastes the face.
@@ -52,7 +54,7 @@ from dubcli.models.api import (
 )
 from dubcli.models.common.lip_windows import cut_windows, window_corners
 from dubcli.models.common.masks import SPEAKING
-from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed
+from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed, shape_distance
 from dubcli.models.common.own_skin import mouth_share, own_background, within_own_skin
 from dubcli.models.personatalk.config import PersonaTalkConfig
 from dubcli.models.personatalk.dual_attention import NUM_PIXELS, DualAttentionRenderer, Encoded
@@ -66,6 +68,9 @@ _LOG = logging.getLogger(__name__)
 ROLE = "lips"
 # Seconds of speech below which a style would be a guess.
 LEAST_SPEECH_S = 4.0
+# Weight, in the logits, of the mean squared difference of lip shapes, inter-ocular distances. Only
+# when generating; training shows five references.
+SHAPE_SHARPNESS = 10_000.0
 _LIP_POINTS = slice(OUTER.start, INNER.stop)
 
 
@@ -241,7 +246,11 @@ class PersonaTalk(nn.Module):
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(rows).place(motion.points[rows])
             field, background = own_background(crops, landmarks, speaking, config.unit_px)
-        out = self.render_box(speaking, state.lips, crops, landmarks[:, SPEAKING])
+            # References whose lips have the wanted shape: the mean of all 25 has no teeth.
+            apart = shape_distance(speaking, state.points, config.unit_px)
+        out = self.render_box(
+            speaking, state.lips, crops, landmarks[:, SPEAKING], liking=-SHAPE_SHARPNESS * apart
+        )
         if not config.own_skin:
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
@@ -271,7 +280,13 @@ class PersonaTalk(nn.Module):
         )  # fmt: skip
 
     def render_box(
-        self, speaking: Tensor, lips: Encoded, faces: Tensor, face_points: Tensor
+        self,
+        speaking: Tensor,
+        lips: Encoded,
+        faces: Tensor,
+        face_points: Tensor,
+        *,
+        liking: Tensor | None = None,
     ) -> PersonaRendered:
         """The box of each frame.
 
@@ -280,6 +295,7 @@ class PersonaTalk(nn.Module):
             lips: References of B clips, (B, N, ..., y, x); T is a multiple of B.
             faces: Face reference of each frame. Shape (T, 3, H, W).
             face_points: Its speaking points. Shape (T, S, 2).
+            liking: How much each lip reference is preferred, added to logits. Shape (T, N).
         """
         config, renderer = self.config, self.renderer
         pncc = self.pncc(speaking)
@@ -295,7 +311,7 @@ class PersonaTalk(nn.Module):
         with torch.autocast(speaking.device.type, enabled=False):
             attended = renderer.attended(
                 geometry.float(), coordinates, self._corners(speaking), lips, face,
-                functional.avg_pool2d(share, 4),
+                functional.avg_pool2d(share, 4), liking,
             )  # fmt: skip
         features, pixels, found = attended.split((config.channels, NUM_PIXELS, 3), 1)
         rgb = renderer.decoder(features, pixels, geometry, pncc)
