@@ -131,7 +131,7 @@ def connect(address: str) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     _require_answer(address)
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     try:
         ray.init(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -49,9 +50,9 @@ def read_picture(path: Path, next_step: str) -> U8:
 def _is_of_bounded_size(data: bytes) -> bool:
     """Whether libav, which looks at the size before it takes memory, can decode it."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.video[0]
-            decoder = CodecContext.create(stream.codec_context.name, "r")
+            decoder: Any = CodecContext.create(stream.codec_context.name, "r")
             decoder.options = {"max_pixels": str(_MOST_PIXELS)}
             packets = [*container.demux(stream)][:2]
             return any(decoder.decode(packet) for packet in [*packets, None])

@@ -51,7 +51,7 @@ def test_a_killed_node_loses_nothing_and_a_long_video_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The long video is rendered in parts by several actors: same bytes as by one process."""
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # a busy machine would not run them at all
