@@ -87,8 +87,8 @@ def test_files_open_with_a_pyav_that_knows_no_metadata_errors(
     write_wave(path, np.zeros(1600, np.float32), 16_000)
     real: Any = av.open
 
-    def open_of_19(file: str, mode: str) -> Any:
-        return real(file, mode=mode)
+    def open_of_19(file: str, mode: str, options: dict[str, str] | None = None) -> Any:
+        return real(file, mode=mode, options=options)
 
     monkeypatch.setattr(probe.av, "open", open_of_19)
     monkeypatch.setattr(probe.av, "__version__", "19.0.0")
