@@ -54,9 +54,21 @@ def _seed() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+def _is_of_this_machine(host: str) -> bool:
+    """Ray's processes talk by the machine's own address; only such a one can be bound to."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return True
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
 def _local_only(connect: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(self: socket.socket, address: Any) -> Any:
-        is_local = self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost")
+        is_local = self.family == socket.AF_UNIX or _is_of_this_machine(str(address[0]))
         assert is_local, f"a test reached for the network: {address}"
         return connect(self, address)
 
