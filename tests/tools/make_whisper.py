@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx  # pyright: ignore[reportMissingImports]
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper  # pyright: ignore[reportMissingImports]
 from whisper_encoder import HEADS, NUM_MELS, STEP, WIDTH, WhisperEncoder, read_variables
 
 from dubcli.audio.log_mel import SAMPLE_RATE
@@ -81,9 +81,10 @@ class _Graph:
         shape = self.constant(np.array([0, 3, HEADS, WIDTH // HEADS], np.int64))
         heads = self.add("Transpose", [self.add("Reshape", [heard, shape])], perm=[1, 2, 0, 3])
         query, key, value = (
-            self.add("Gather", [heads, self.constant(np.int64(part))], axis=0) for part in range(3)
+            self.add("Gather", [heads, self.constant(np.array(part, np.int64))], axis=0)
+            for part in range(3)
         )
-        scale = self.constant(np.float32((WIDTH // HEADS) ** -0.5))
+        scale = self.constant(np.array((WIDTH // HEADS) ** -0.5, np.float32))
         turned = self.add("Transpose", [key], perm=[0, 2, 1])
         weights = self.add("MatMul", [self.add("Mul", [query, scale]), turned])
         mixed = self.add("MatMul", [self.add("Softmax", [weights], axis=-1), value])
