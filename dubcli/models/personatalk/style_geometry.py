@@ -34,8 +34,8 @@ class StyleEncoder(nn.Module):
     """E_vtx, and S of the mean and deviation over time of what it encodes.
 
     With `carries_amplitude` the style also holds how far the mouth moves and its mean, so that they
-    need not be learned from a few hundred people. Some seconds tell both with an error, so a learned
-    share of what sets the person apart is kept.
+    need not be learned from a few hundred people. Some seconds tell both with an error, so a
+    learned share of what sets the person apart is kept.
     """
 
     def __init__(self, config: PersonaTalkConfig) -> None:
