@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from dubcli.audio.log_mel import log_mel
 from dubcli.audio.speech_encoder import Recogniser, SpeechEncoder, recogniser_features
 from dubcli.audio.whisper_layer import WhisperLayer
-from dubcli.core.choices import FEATURE_SIZES, RECOGNISER_PARTS
+from dubcli.core.choices import FEATURE_SIZES, RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import AudioFeatures, Waveform
 
@@ -28,8 +31,8 @@ def extract_features(
 
     Args:
         waveform: Mono audio at 16 kHz.
-        kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel) or `whisper` (the second layer
-            of Whisper base and log-mel).
+        kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel), `whisper` (the second layer
+            of Whisper base and log-mel) or `speech+whisper`, both side by side.
         recognisers: What the kinds of `RECOGNISERS` need.
 
     Raises:
@@ -37,6 +40,14 @@ def extract_features(
     """
     if kind == "mel":
         return log_mel(waveform)
+    if kind in FEATURE_SIZES and len(feature_parts(kind)) > 1:
+        parts = [extract_features(waveform, part, recognisers) for part in feature_parts(kind)]
+        return replace(
+            parts[0],
+            kind=kind,
+            values=np.concatenate([part.values for part in parts], 1),
+            fill=np.concatenate([part.fill for part in parts]),
+        )
     if kind not in RECOGNISERS:
         raise ConfigError(
             f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import DubConfig
-from dubcli.core.choices import RECOGNISER_PARTS
+from dubcli.core.choices import RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import DubError, MediaError, WeightsError
 from dubcli.doctor.check import Check
 
@@ -70,7 +70,8 @@ def other_weights() -> Check:
 
 def _recognisers(config: Mapping[str, Any]) -> set[str]:
     """Parts that the sync expert and a model of this configuration hear by."""
-    kinds = {"speech", config.get("audio_kind", "speech")}
+    kinds = {"speech", config.get("second_audio_kind")}
+    kinds |= set(feature_parts(config.get("audio_kind", "speech")))
     return {RECOGNISER_PARTS[kind] for kind in kinds if kind in RECOGNISER_PARTS}
 
 

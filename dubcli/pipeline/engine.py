@@ -18,6 +18,7 @@ from dubcli.audio.features import RECOGNISERS, Recognisers, extract_features
 from dubcli.audio.speech_detector import SpeechDetector
 from dubcli.audio.speech_encoder import Recogniser
 from dubcli.config import DubConfig, PlanConfig
+from dubcli.core.choices import feature_parts
 from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
@@ -186,14 +187,14 @@ class Engine(Closeable):
         """Encoders of the speech recognisers that kinds of features need, by kind.
 
         Args:
-            kinds: Keys of `core.types.FEATURE_SIZES`; others are left out.
+            kinds: Keys of `core.types.FEATURE_SIZES`; those that need none are left out.
 
         Raises:
             WeightsError: One is missing or damaged.
         """
         return {
             kind: self._once(("recogniser of", kind), partial(self._open_recogniser, kind))
-            for kind in kinds
+            for kind in dict.fromkeys(part for whole in kinds for part in feature_parts(whole))
             if kind in RECOGNISERS
         }
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dubcli.core.errors import ConfigError
 from dubcli.models.common.layers import SPADE, AdaIN
 from dubcli.models.common.masks import MaskKind, mouth_mask
 from dubcli.models.common.mouth_map import normalised, pixel_grid, resize_grid, warp
-from dubcli.models.iptalker.alignment import AlignmentModule
+from dubcli.models.common.own_mouth import fold_mapping
+from dubcli.models.iptalker.alignment import AlignmentModule, PairedAlignment
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, ReferenceState
 
 TINY = NAMED_CONFIGS["tiny"]
@@ -170,3 +173,45 @@ def test_an_untrained_flow_leaves_references_in_place() -> None:
         )
     inner = (..., slice(4, -4), slice(4, -4))
     torch.testing.assert_close(out.warped[0][inner], pictures.mean(0)[inner], atol=1e-4, rtol=0)
+
+
+def test_two_alignment_modules_ask_for_the_mean_of_their_mouths() -> None:
+    """Each hears its own features, and is told of no other."""
+    config = replace(
+        NAMED_CONFIGS["tiny"], audio_kind="speech", second_audio_kind="whisper", audio_smoothing=1
+    )
+    model = IPTalker(config).eval()
+    assert isinstance(model.alignment, PairedAlignment)
+    sound, tokens = torch.randn(3, model.spec.audio.width, 960), torch.zeros(2, config.token_size)
+    assert model.spec.audio.kind == "speech+whisper"
+    with torch.no_grad():
+        both = model.coefficients(sound, tokens)
+        for kind, part, columns in (
+            ("speech", model.alignment.first, slice(0, 368)),
+            ("whisper", model.alignment.second, slice(368, None)),
+        ):
+            alone = IPTalker(replace(config, audio_kind=kind, second_audio_kind=None)).eval()
+            alone.alignment.load_state_dict(part.state_dict())
+            both = both - alone.coefficients(sound[..., columns], tokens[:, :32]) / 2
+    torch.testing.assert_close(both, torch.zeros_like(both), atol=1e-5, rtol=0)
+
+
+def test_one_mapping_of_all_last_layers_maps_their_mean() -> None:
+    config = replace(NAMED_CONFIGS["tiny"], audio_kind="speech", second_audio_kind="whisper")
+    alignment = IPTalker(config).alignment
+    v_alg = torch.randn(4, 2 * config.embedding)
+    with torch.no_grad():
+        before = alignment.to_coefficients(v_alg)
+        for layer in alignment.last_layers:
+            fold_mapping(layer, 1.5, np.full(4, 0.2), 1.0)
+        after = alignment.to_coefficients(v_alg)
+    torch.testing.assert_close(after, 1.5 * before + 0.2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"second_audio_kind": "mel"}, {"second_audio_kind": "whisper", "geometry_map": False}],
+)
+def test_a_second_alignment_module_that_cannot_be_is_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="audio_kind"):
+        replace(NAMED_CONFIGS["default"], **changed)  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,7 @@ from dubcli.config import TrainConfig
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
 from dubcli.models.iptalker import sync_runs
-from dubcli.models.iptalker.geometry_task import prepare_model
+from dubcli.models.iptalker.geometry_task import prepare_model, trained_alignment
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
 from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
@@ -77,7 +77,7 @@ def test_gradients_reach_the_alignment_module_and_nothing_else(
         if value.grad is not None and value.grad.abs().sum() > 0
     }
     assert moved == {"alignment"}
-    weight = model.alignment.audio_encoder.layers[0].weight
+    weight = trained_alignment(model).audio_encoder.layers[0].weight
     assert weight.grad is not None
     assert all(value.grad is None for value in sync_expert.parameters())
 

@@ -11,6 +11,7 @@ import pytest
 from dubcli.audio import features
 from dubcli.audio.features import extract_features
 from dubcli.audio.log_mel import HOP, SAMPLE_RATE, log_mel
+from dubcli.audio.speech_encoder import SpeechEncoder
 from dubcli.audio.whisper_layer import NUM_VALUES, WhisperLayer
 from dubcli.core.choices import FEATURE_SIZES
 from dubcli.core.types import F32, Waveform
@@ -49,6 +50,17 @@ def test_whisper_has_a_step_for_each_mel_step(layer: WhisperLayer, num: int) -> 
     assert (found.kind, found.rate_hz, found.start_s) == ("whisper", mel.rate_hz, mel.start_s)
     np.testing.assert_allclose(found.values[:, NUM_VALUES:], mel.values, atol=1e-3)
     assert np.isfinite(found.values).all()
+
+
+def test_features_of_two_recognisers_stand_side_by_side(layer: WhisperLayer) -> None:
+    wave = Waveform(samples=_bursts(1), sample_rate=SAMPLE_RATE)
+    recognisers = {"whisper": layer, "speech": SpeechEncoder(part_path("speech-encoder"))}
+    both = extract_features(wave, "speech+whisper", recognisers)
+    parts = [extract_features(wave, kind, recognisers) for kind in ("speech", "whisper")]
+    assert both.kind == "speech+whisper"
+    assert both.values.shape[1] == FEATURE_SIZES["speech+whisper"]
+    np.testing.assert_array_equal(both.values, np.concatenate([x.values for x in parts], 1))
+    np.testing.assert_array_equal(both.fill, np.concatenate([x.fill for x in parts]))
 
 
 def test_whisper_hears_later_sound_equally_later(layer: WhisperLayer) -> None:
@@ -98,4 +110,5 @@ def test_an_engine_loads_a_recogniser_once_and_only_for_its_kind(
         assert loaded == {"whisper": 1}
         assert engine.recognisers(["whisper"])["whisper"] is first["whisper"]
         assert set(engine.recognisers(["speech", "whisper"])) == {"speech", "whisper"}
+        assert set(engine.recognisers(["mel", "speech+whisper"])) == {"speech", "whisper"}
     assert loaded == {"whisper": 1, "speech": 1}

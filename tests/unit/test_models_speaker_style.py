@@ -9,6 +9,7 @@ from dubcli.models.api import OwnSpeech, ReferenceSet, Subject
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import opening_basis
 from dubcli.models.iptalker.config import NAMED_CONFIGS
+from dubcli.models.iptalker.geometry_task import trained_alignment
 from dubcli.models.iptalker.network import ROLE, IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
 
@@ -74,7 +75,7 @@ def _speech(model: IPTalker, factor: float, shift: float) -> tuple[OwnSpeech, to
 @pytest.mark.parametrize("factor", [0.7, 1.5])
 def test_the_mouth_opens_as_far_as_in_the_persons_own_speech(factor: float) -> None:
     model = _model()
-    model.alignment.kind = "audio"
+    trained_alignment(model).kind = "audio"
     own, wanted = _speech(model, factor, 0.5)
     opening = opening_basis(model.alignment.basis)
     state = model.prepare(_subject(model, own))
@@ -102,7 +103,7 @@ def test_without_it_or_without_own_speech_the_mouth_is_the_general_one() -> None
 @torch.inference_mode()
 def test_more_articulation_still_moves_the_mouth_further_than_the_person_does() -> None:
     model = _model()
-    model.alignment.kind = "audio"
+    trained_alignment(model).kind = "audio"
     own, _ = _speech(model, 1.0, 0.0)
     spreads: list[float] = []
     for articulation in (1.25, 1.875):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, F64, Int
@@ -66,7 +65,7 @@ class IPTalkerAdapter:
         model = task.modules[MODEL]
         assert isinstance(model, IPTalker)
         trained = {id(value) for value in task.optimizers[MODEL].parameters}
-        last = {id(value) for value in model.alignment.to_coefficients[-1].parameters()}
+        last = {id(x) for layer in model.alignment.last_layers for x in layer.parameters()}
         by_id = [(name, id(value)) for name, value in model.named_parameters()]
         names = [name for group in (trained, last) for name, value in by_id if value in group]
         return list(dict.fromkeys(names))
@@ -130,17 +129,16 @@ def widen_mouth(model: IPTalker, clips: list[TrainClip], shown: float) -> None:
 
 
 def _fold(model: IPTalker, gain: float, shift: F32 | F64) -> None:
-    """Make the last layer give `gain * c + shift` where it gave the coefficients `c`."""
-    last = model.alignment.to_coefficients[-1]
-    assert isinstance(last, nn.Linear)
-    fold_mapping(last, gain, shift, model.options.articulation)
+    """Make the last layers give `gain * c + shift` where they gave the coefficients `c`."""
+    for last in model.alignment.last_layers:
+        fold_mapping(last, gain, shift, model.options.articulation)
 
 
 @torch.inference_mode()
 def _predicted(model: IPTalker, clip: TrainClip) -> F32:
     """Coefficients that the clip's sound asks for. Shape (U, P)."""
     device, spec, config = device_of(model), model.spec, model.config
-    tokens = torch.zeros(config.num_references, config.embedding, device=device)
+    tokens = torch.zeros(config.num_references, config.token_size, device=device)
     parts = []
     with evaluating(model):
         for start in range(0, len(clip.frames), _BATCH):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from einops import repeat
 from torch import Tensor, nn
 
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import (
     AudioEncoder,
     CrossModalityEncoder,
@@ -125,9 +128,70 @@ class AlignmentModule(nn.Module):
         skipped = e_a[:, 0] if self.audio_skip is None else self.audio_skip(e_a.flatten(1))
         return self.cross_modality(visual, aware) + skipped
 
+    @property
+    def last_layers(self) -> list[nn.Linear]:
+        """What gives mouth coefficients last: one layer."""
+        last = self.to_coefficients[-1]
+        assert isinstance(last, nn.Linear)
+        return [last]
+
     def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
         """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
         return neutral + torch.einsum("tp,psc->tsc", coefficients, self.basis)
+
+
+class PairedAlignment(nn.Module):
+    """Two alignment modules that hear features of different recognisers, as one.
+
+    Each asks for a mouth of its own; their mean follows sound more closely than either
+    (`docs/training.md`). What two modules give stands side by side: v_alg is (T, 2 D).
+    """
+
+    def __init__(self, config: IPTalkerConfig) -> None:
+        super().__init__()
+        assert config.second_audio_kind is not None
+        self._split = (config.audio_size, FEATURE_SIZES[config.second_audio_kind])
+        self.first = AlignmentModule(replace(config, second_audio_kind=None))
+        self.second = AlignmentModule(
+            replace(config, audio_kind=config.second_audio_kind, second_audio_kind=None)
+        )
+
+    @property
+    def basis(self) -> Tensor:
+        """Of the mouth, the same in both. Shape (P, S, 3)."""
+        return self.first.basis
+
+    @property
+    def last_layers(self) -> list[nn.Linear]:
+        """What gives mouth coefficients last, of each module."""
+        return self.first.last_layers + self.second.last_layers
+
+    def encode_references(self, pictures: Tensor) -> Tensor:
+        """As `AlignmentModule.encode_references`, of both. Shape (N, 2 D)."""
+        return torch.cat(
+            [part.encode_references(pictures) for part in (self.first, self.second)], 1
+        )
+
+    def forward(self, audio: Tensor, visual_tokens: Tensor) -> Tensor:
+        """v_alg (T, 2 D) of audio (T, A, D_1 + D_2)."""
+        heard = audio.split(self._split, -1)
+        tokens = visual_tokens.chunk(2, -1)
+        parts = zip((self.first, self.second), heard, tokens, strict=True)
+        return torch.cat([part(sound, token) for part, sound, token in parts], 1)
+
+    def to_coefficients(self, v_alg: Tensor) -> Tensor:
+        """Mean mouth coefficients (T, P) of v_alg (T, 2 D)."""
+        one, other = v_alg.chunk(2, -1)
+        return (self.first.to_coefficients(one) + self.second.to_coefficients(other)) / 2
+
+    def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
+        """As `AlignmentModule.speaking_points`."""
+        return self.first.speaking_points(coefficients, neutral)
+
+
+def build_alignment(config: IPTalkerConfig) -> AlignmentModule | PairedAlignment:
+    """The alignment module, or two of them."""
+    return AlignmentModule(config) if config.second_audio_kind is None else PairedAlignment(config)
 
 
 def _audio_encoder(config: IPTalkerConfig) -> AudioEncoder | DilatedAudioEncoder:

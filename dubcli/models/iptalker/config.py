@@ -36,6 +36,8 @@ class IPTalkerConfig:
         spade_channels: Hidden width of what predicts SPADE's scales and shifts.
         embedding: D, size of a token.
         audio_kind: Features of the sound.
+        second_audio_kind: Features that a second alignment module hears; the mouth is the mean of
+            what both ask for. Such a model is joined of two trained ones.
         audio_width: Feature steps around a frame.
         audio_dropout: In E_a.
         audio_encoder: Layers of E_a: `strided` convolutions over the whole window, or `dilated`
@@ -74,6 +76,7 @@ class IPTalkerConfig:
     spade_channels: int = 32
     embedding: int = 192
     audio_kind: str = "speech"
+    second_audio_kind: str | None = None
     audio_width: int = 128
     audio_dropout: float = 0.2
     audio_encoder: AudioEncoderKind = "strided"
@@ -106,6 +109,12 @@ class IPTalkerConfig:
         _check_switches(self)
 
     @property
+    def heard_kind(self) -> str:
+        """Features that the sound part takes, of both kinds where there are two."""
+        second = self.second_audio_kind
+        return self.audio_kind if second is None else f"{self.audio_kind}+{second}"
+
+    @property
     def audio_size(self) -> int:
         """Values of one audio step."""
         return FEATURE_SIZES[self.audio_kind]
@@ -126,6 +135,11 @@ class IPTalkerConfig:
         if self.cross_modality:
             return self.embedding
         return (self.num_references + self.audio_tokens) * self.embedding
+
+    @property
+    def token_size(self) -> int:
+        """Size of a reference's token: of both alignment modules where there are two."""
+        return self.embedding * (1 if self.second_audio_kind is None else 2)
 
     @property
     def code_size(self) -> int:
@@ -152,9 +166,9 @@ def _check_words(config: IPTalkerConfig) -> None:
         value, known = getattr(config, name), get_args(kind)
         if value not in known:
             raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
-    if config.audio_kind not in FEATURE_SIZES:
+    if config.heard_kind not in FEATURE_SIZES:
         known = ", ".join(FEATURE_SIZES)
-        raise ConfigError(f"audio_kind = {config.audio_kind!r} is unknown.", f"Known: {known}.")
+        raise ConfigError(f"audio_kind = {config.heard_kind!r} is unknown.", f"Known: {known}.")
 
 
 def _check_switches(config: IPTalkerConfig) -> None:
@@ -183,6 +197,11 @@ def _check_switches(config: IPTalkerConfig) -> None:
         raise ConfigError(
             f"visual_top = {config.visual_top} is no row of the crop.",
             "Choose a share of its height, from 0 to below 1.",
+        )
+    if config.second_audio_kind is not None and not config.geometry_map:
+        raise ConfigError(
+            "second_audio_kind needs the mouth map, whose mouths are averaged.",
+            "Set geometry_map to true.",
         )
     if config.alignment == "none" and not config.cross_modality:
         raise ConfigError(
@@ -251,6 +270,7 @@ NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
     "few-people": replace(_DEFAULT, alignment="audio"),
     "sound-alone": _SOUND_ALONE,
     "whisper": replace(_SOUND_ALONE, audio_kind="whisper"),
+    "paired": replace(_SOUND_ALONE, second_audio_kind="whisper"),
     "tiny": _TINY,
     "paper": PAPER,
     "small-paper": replace(

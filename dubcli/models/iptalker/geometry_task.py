@@ -14,6 +14,7 @@ from dubcli.core.types import F32, U8, Int
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
 from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
+from dubcli.models.iptalker.alignment import AlignmentModule
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
@@ -61,8 +62,15 @@ class GeometryRun:
 
 def prepare_model(model: IPTalker, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    fit_audio_range([model.alignment.audio_encoder], clips, model.config.audio_kind)
-    fit_mouth_basis(model.alignment.basis, clips)
+    alignment = trained_alignment(model)
+    fit_audio_range([alignment.audio_encoder], clips, model.config.audio_kind)
+    fit_mouth_basis(alignment.basis, clips)
+
+
+def trained_alignment(model: IPTalker) -> AlignmentModule:
+    """The alignment module, of which a model that can be trained has one."""
+    assert isinstance(model.alignment, AlignmentModule)
+    return model.alignment
 
 
 class GeometryBatches(Dataset[Batch]):
@@ -158,7 +166,8 @@ class GeometryTask:
 
     def _predicted(self, batch: Batch) -> Tensor:
         """Coefficients of all runs. Shape (B, T, P)."""
-        alignment, config, audio = self._model.alignment, self._model.config, batch["audio"]
+        alignment, audio = trained_alignment(self._model), batch["audio"]
+        config = self._model.config
         runs, frames = batch["places"].shape
         tokens = audio.new_zeros(runs, config.num_references, config.embedding)
         shown = batch["has_references"].nonzero()[:, 0]
@@ -174,7 +183,7 @@ class GeometryTask:
 
     def _heard(self, audio: Tensor, places: Tensor) -> Tensor:
         """What E_a makes of the windows at some places (B, T) of stretches. Shape (B, T, N, D)."""
-        encoder, config = self._model.alignment.audio_encoder, self._model.config
+        encoder, config = trained_alignment(self._model).audio_encoder, self._model.config
         rows = torch.arange(len(audio), device=audio.device)[:, None]
         if isinstance(encoder, DilatedAudioEncoder):
             return encoder.over_sequence(audio)[rows, places][:, :, None]

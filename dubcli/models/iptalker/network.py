@@ -84,7 +84,12 @@ from dubcli.models.common.mouth_map import (
     warp,
 )
 from dubcli.models.common.own_skin import own_background, within_own_skin
-from dubcli.models.iptalker.alignment import NUM_POINTS, AlignmentModule
+from dubcli.models.iptalker.alignment import (
+    NUM_POINTS,
+    AlignmentModule,
+    PairedAlignment,
+    build_alignment,
+)
 from dubcli.models.iptalker.config import NAMED_CONFIGS, PAPER, IPTalkerConfig
 from dubcli.models.iptalker.inpainting import build_decoder
 from dubcli.models.iptalker.options import IPTalkerOptions
@@ -127,6 +132,8 @@ class Rendered:
 class IPTalker(nn.Module):
     """The three modules together, behind the model contract."""
 
+    alignment: AlignmentModule | PairedAlignment
+
     def __init__(self, config: IPTalkerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or IPTalkerConfig()
@@ -134,7 +141,7 @@ class IPTalker(nn.Module):
         maps = NUM_CHANNELS if config.geometry_map else 0
         # Masked source, mask and, with the fixed mask, the background reference.
         source_channels = 7 if config.mask == "fixed" else 4
-        self.alignment = AlignmentModule(config)
+        self.alignment = build_alignment(config)
         self.source_encoder = PictureEncoder(source_channels, maps, config.channels)
         self.reference_encoder = PictureEncoder(3, maps, config.channels)
         self.warping = WarpingNetwork(config)
@@ -158,7 +165,7 @@ class IPTalker(nn.Module):
             name="iptalker",
             crop=CropSpec(size=(config.height, config.width)),
             audio=AudioSpec(
-                kind=config.audio_kind,
+                kind=config.heard_kind,
                 width=config.audio_width + (2 * self._margin if config.geometry_map else 0),
             ),
             references={ROLE: ReferencePolicy(count=config.num_references, has_detail=True)},
@@ -214,7 +221,7 @@ class IPTalker(nn.Module):
 
     def state_from_tensors(self, tensors: dict[str, Tensor], subject: Subject) -> ReferenceState:
         """The state of stored tensors and the references that they belong to."""
-        sizes = {"features": self.config.channels, "tokens": self.config.embedding}
+        sizes = {"features": self.config.channels, "tokens": self.config.token_size}
         return ReferenceState.from_tensors(tensors, subject.references[ROLE].crops, sizes)
 
     def facts(self, state: ReferenceState) -> Mapping[str, object]:

@@ -36,13 +36,13 @@ def predicted_opening(model: IPTalker, clip: TrainClip, tokens: Tensor | None = 
     """
     alignment, config, device = model.alignment, model.config, device_of(model)
     if tokens is None:
-        tokens = torch.zeros(config.num_references, config.embedding, device=device)
+        tokens = torch.zeros(config.num_references, config.token_size, device=device)
     neutral = torch.from_numpy(clip.neutral).to(device)
     parts = []
     with evaluating(model):
         for start in range(0, len(clip.frames), _BATCH):
             frames = clip.frames[start : start + _BATCH]
-            windows = audio_windows(clip, frames, config.audio_width, kind=config.audio_kind)
+            windows = audio_windows(clip, frames, config.audio_width, kind=config.heard_kind)
             v_alg = alignment(torch.from_numpy(windows).to(device), tokens)
             points = alignment.speaking_points(alignment.to_coefficients(v_alg), neutral)
             gap = points[:, INNER_BOTTOM] - points[:, INNER_TOP]

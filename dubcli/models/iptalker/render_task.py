@@ -162,7 +162,7 @@ class RenderTask:
             with_sound(clips) if joint else clips,
             num_frames=size.frames,
             num_references=model.config.num_references,
-            audio_kind=model.config.audio_kind,
+            audio_kind=model.config.heard_kind,
             audio_width=model.config.audio_width,
             seed=size.seed,
             variation=variation,

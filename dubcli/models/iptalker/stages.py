@@ -47,7 +47,13 @@ _CRITIC_BETA = 0.99
 
 
 def _check(config: IPTalkerConfig, stage: str) -> None:
-    """Only with the map can the parts be trained apart."""
+    """Only with the map can the parts be trained apart; two alignment modules, one at a time."""
+    if stage == "geometry" and config.second_audio_kind is not None:
+        raise ConfigError(
+            "This preset has two alignment modules, which are trained one at a time.",
+            "Train --preset sound-alone and --preset whisper, then join them "
+            "(tests/tools/pair_iptalker.py).",
+        )
     if stage != "joint" and not config.geometry_map:
         raise ConfigError(
             "This preset has no mouth map, so its parts cannot be trained apart.",

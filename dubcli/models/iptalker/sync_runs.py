@@ -82,7 +82,7 @@ class SyncRuns:
         rng = np.random.default_rng((self._seed, index, 4))
         clip, starts = self._runs[int(rng.choice(len(self._runs), p=self._chances))]
         frames = self._frames(clip, int(rng.choice(starts)))
-        config, kind = self._config, self._config.audio_kind
+        config, kind = self._config, self._config.heard_kind
         audio = hide_audio(
             audio_windows(clip, frames, config.audio_width, kind=kind), rng, kind=kind
         )
@@ -147,7 +147,7 @@ def _mouth_offsets(model: IPTalker, run: dict[str, Tensor]) -> Tensor:
     """What the sound makes of the mouth at rest. Shape (T, S, 3)."""
     alignment, config = model.alignment, model.config
     audio, references = run["audio"][0], run["references"][0]
-    tokens = audio.new_zeros(config.num_references, config.embedding)
+    tokens = audio.new_zeros(config.num_references, config.token_size)
     if len(references):
         tokens = alignment.encode_references(reference_boxes(model, references))
     coefficients = alignment.to_coefficients(alignment(audio, tokens))

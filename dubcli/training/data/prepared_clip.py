@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dubcli.core.choices import feature_parts
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import DETECTORS, F32, F64, U8, AudioFeatures, Bool, Int
 from dubcli.face.landmarks import SPEAKING
@@ -110,11 +111,22 @@ class PreparedClip:
         return runs_of(self.valid, self.shot)
 
     def sound(self, kind: str) -> ClipSound:
-        """Features of a kind.
+        """Features of a kind; those of several kinds are joined where the set has each.
 
         Raises:
             TrainingError: The set was prepared without them.
         """
+        parts = feature_parts(kind)
+        if kind not in self.sounds and all(part in self.sounds for part in parts):
+            found = [self.sounds[part] for part in parts]
+            versions = [
+                np.concatenate([one.version(number) for one in found], 1)
+                for number in range(self.num_versions)
+            ]
+            return ClipSound(
+                versions=np.stack(versions) if versions else np.zeros((0, 0, 0), np.float16),
+                fill=np.concatenate([one.fill for one in found]),
+            )
         if kind not in self.sounds:
             raise TrainingError(
                 f"The prepared set has no sound features '{kind}'.",
