@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,6 @@ from dubcli.review.review_input import (
     ResultLine,
     ScoreSet,
     read_input,
-    read_report,
 )
 from dubcli.review.table_page import (
     PagePicture,
@@ -38,6 +38,8 @@ from dubcli.review.table_page import (
 # Seconds of previews beside a page, and in it.
 _MOST_BESIDE_S, _MOST_INSIDE_S = 120.0, 60.0
 _MOST_PICTURES = 40
+# Commands whose results have a page.
+_PAGED = ("dub", "evaluate")
 _OWN_NAMES = r"preview-\d+(-source)?\.(mp4|webm|m4a)|plot-\d+\.png|row-\d+(_files|\.html)"
 
 
@@ -190,7 +192,7 @@ def _batch(
         inner = folder / f"row-{row.row}_files"
         inner.mkdir()
         try:
-            made = _dub(read_report(row.report), inner, "preview", config, lambda *_: None)
+            made = _row_page(row.report, inner, config)
         except DubError as error:
             notes.append(f"Row {row.row} has no page: {error.cause}")
             shutil.rmtree(inner)
@@ -200,24 +202,43 @@ def _batch(
         (folder / f"row-{row.row}.html").write_text(made.html, encoding="utf-8")
         pages[row.row] = f"{quote(folder.name)}/row-{row.row}.html"
         progress("pages", number + 1, len(shown))
-    without = sum(row.report is not None for row in results.rows) - len(pages)
+    without = sum(row.report is not None for row in results.rows if row.command in _PAGED)
+    without -= len(pages)
     if without:
-        notes.append(f"{without} results have no page of their own; --pages sets how many have.")
+        said = (
+            "1 result has no page of its own"
+            if without == 1
+            else (f"{without} results have no page of their own")
+        )
+        notes.append(f"{said}; --pages sets how many have.")
     title = f"Batch {results.path.name}"
     html = table_page(title, batch_summary(results), [batch_table(results, pages)], notes)
     return _MadePage(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
 
 
+def _row_page(report: Path, folder: Path, config: ReportConfig) -> _MadePage:
+    """The page of one row of a batch: of a dub, or of scores."""
+    found = read_input(report)
+    if isinstance(found, ScoreSet):
+        return _scores(found, folder, config)
+    if isinstance(found, DubResult):
+        return _dub(found, folder, "preview", config, no_progress)
+    raise ConfigError(f"'{report}' is no report of a dub and no scores.", "Was it edited?")
+
+
 def _worth_a_page(rows: Sequence[ResultLine]) -> list[ResultLine]:
-    """Rows of dubs with a report, those with the most warnings first."""
-    counted: list[tuple[int, ResultLine]] = []
+    """Rows of scores, then rows of dubs with a report, those with the most warnings first."""
+    counted: list[tuple[float, ResultLine]] = []
     for row in rows:
-        if row.report is None or row.command != "dub":
+        if row.report is None or row.command not in _PAGED:
             continue
         try:
-            counted.append((len(read_report(row.report).report.warnings), row))
+            found = read_input(row.report)
         except DubError:
             continue
+        most = math.inf if isinstance(found, ScoreSet) else 0
+        most = len(found.report.warnings) if isinstance(found, DubResult) else most
+        counted.append((most, row))
     return [row for _, row in sorted(counted, key=lambda one: (-one[0], one[1].row))]
 
 
@@ -233,7 +254,8 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
             shutil.copyfile(plot, folder / f"plot-{number}.png")
             address = f"{quote(folder.name)}/plot-{number}.png"
         pictures.append(PagePicture(title=plot.stem, address=address))
-    notes = [f"Not scored: {what}: {why}" for what, why in dict(content["failures"]).items()]
+    failures = content.get("failures", {})
+    notes = [f"Not scored: {what}: {why}" for what, why in failures.items()]
     if len(plots) > _MOST_PICTURES:
         notes.append(f"{_MOST_PICTURES} of {len(plots)} plots are shown.")
     summary = f"dub {content.get('version', '?')}: {content.get('command', '')}"
