@@ -7,17 +7,18 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dubcli import __version__
+from dubcli.batches.earlier_result import is_there, lacks_comparison
 from dubcli.batches.row_checks import CheckedRow
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DeviceError, DubError, of_system
-from dubcli.core.json_text import parse_json
 from dubcli.pipeline.context import SEGMENT_FRAMES
 
 if TYPE_CHECKING:
@@ -112,8 +113,11 @@ def _outcome(started: str, began: float, **values: Any) -> Outcome:
 def _do(task: RowTask, engine: Engine) -> int:
     """Do it; for a look, the number of segments."""
     row, config = task.row, task.row.config
-    if task.kind == ROW and is_there(row):
-        return 0  # a worker was killed after it had put the result in place
+    if is_there(row):
+        # A worker was killed after it had put the result in place.
+        if task.kind == ROW and lacks_comparison(row):
+            _compare(row)
+        return 0
     if task.kind != ROW and isinstance(config, DubConfig):
         from dubcli.pipeline.split_job import begin_parts, render_part
 
@@ -140,12 +144,27 @@ def _dub(segment_frames: int, row: CheckedRow, engine: Engine) -> None:
     dub(row.config, engine=engine, segment_frames=segment_frames)
 
 
+def _compare(row: CheckedRow) -> None:
+    from dubcli.pipeline.run import write_comparison
+
+    assert isinstance(row.config, DubConfig)
+    write_comparison(row.config, row.output)
+
+
 def _plan(row: CheckedRow, engine: Engine) -> None:
-    assert isinstance(row.config, PlanConfig)
-    report = engine.plan(row.config)
+    """The plan, then the picture of the faces: where that is, all is."""
+    config = row.config
+    assert isinstance(config, PlanConfig)
     assert row.report is not None
-    content = json.dumps(asdict(report), indent=2, default=str) + "\n"
-    replace_bytes(row.report, content.encode())
+    with TemporaryDirectory(prefix="dub-batch-") as folder:
+        drawn = Path(folder) / "faces.png"
+        report = engine.plan(replace(config, faces=drawn))
+        picture = str(row.others[0]) if drawn.is_file() else None
+        told = replace(report, config=config.as_json(), picture=picture)
+        content = json.dumps(asdict(told), indent=2, default=str) + "\n"
+        replace_bytes(row.report, content.encode())
+        if picture is not None:
+            replace_bytes(row.others[0], drawn.read_bytes())
     if report.error is not None:
         raise _PlannedFailure(report.error, report.exit_code)
 
@@ -170,23 +189,3 @@ def _evaluate(row: CheckedRow, engine: Engine) -> None:
 
     assert isinstance(row.config, EvaluateConfig)
     evaluate(row.config, engine=engine)
-
-
-def is_there(row: CheckedRow) -> bool:
-    """The result of a dub or a plan lies there, and its report says that it is of these options.
-
-    A result that is older than what it was made of is of other files.
-    """
-    if row.report is None or not isinstance(row.config, DubConfig) or not row.output.is_file():
-        return False
-    try:
-        told = parse_json(row.report.read_text(encoding="utf-8"))
-        read = [row.config.video, *(voice.audio for voice in row.config.voices)]
-        newest = max(path.stat().st_mtime_ns for path in read)
-        is_newer = row.output.stat().st_mtime_ns >= newest
-    except (OSError, ValueError):
-        return False
-    wanted = json.loads(json.dumps(row.config.as_json(), default=str))
-    if not isinstance(told, dict) or told.get("error"):
-        return False
-    return is_newer and (told.get("config"), told.get("version")) == (wanted, __version__)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dubcli.batches.batch_row import Defaults, options_in
 from dubcli.batches.batch_schedule import BatchSchedule, SchedulePolicy
+from dubcli.batches.earlier_result import in_the_way, is_there, lacks_comparison
 from dubcli.batches.job_list import read_jobs
 from dubcli.batches.local_workers import InProcessWorker, LocalWorkers, Workers
 from dubcli.batches.row_checks import CheckedRow, check_rows
@@ -23,16 +24,13 @@ from dubcli.batches.row_result import (
     RowResult,
     read_results,
 )
-from dubcli.batches.row_task import is_there
-from dubcli.config import BatchConfig, DubConfig, FinetuneConfig, PlanConfig
+from dubcli.config import BatchConfig, DubConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import DubError
 from dubcli.core.progress import Progress, no_progress
-from dubcli.identities.store import require_free as require_identity_free
 from dubcli.pipeline.context import SEGMENT_FRAMES
 from dubcli.pipeline.engine import Engine
-from dubcli.pipeline.job import require_free
 
 # With --ray, dubs of at least so many segments are rendered by several actors.
 SPLIT_SEGMENTS = 4
@@ -179,8 +177,11 @@ def _sort(
         if row.key in earlier and _still_there(row):
             found.skipped.append(_known(row, SKIPPED))
         elif row.key not in earlier and is_there(row):
-            found.known.append(_known(row, DONE))
-        elif (error := _in_the_way(row)) is not None:
+            if lacks_comparison(row):
+                found.todo.append(row)
+            else:
+                found.known.append(_known(row, DONE))
+        elif (error := in_the_way(row)) is not None:
             found.known.append(_known(row, FAILED, error))
         else:
             found.todo.append(row)
@@ -205,19 +206,6 @@ def _still_there(row: CheckedRow) -> bool:
     if isinstance(row.config, DubConfig):
         return is_there(row)
     return row.output.exists() and (row.report is None or row.report.exists())
-
-
-def _in_the_way(row: CheckedRow) -> DubError | None:
-    """What lies where the result would go, and may not be replaced."""
-    config = row.config
-    try:
-        if isinstance(config, FinetuneConfig):
-            require_identity_free(row.output, replace=config.overwrite)
-        elif isinstance(config, DubConfig) and not isinstance(config, PlanConfig):
-            require_free(row.output, config)
-    except DubError as error:
-        return error
-    return None
 
 
 def _known(row: CheckedRow, status: str, error: DubError | None = None) -> RowResult:
