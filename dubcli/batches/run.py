@@ -24,11 +24,12 @@ from dubcli.batches.row_result import (
     RowResult,
     read_results,
 )
+from dubcli.batches.row_task import OnShare
 from dubcli.config import BatchConfig, DubConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import DubError
-from dubcli.core.progress import Progress, no_progress
+from dubcli.core.progress import PartProgress, no_progress
 from dubcli.pipeline.context import SEGMENT_FRAMES
 from dubcli.pipeline.engine import Engine
 
@@ -57,7 +58,7 @@ class _Sorted:
 
 def batch(
     config: BatchConfig,
-    progress: Progress | None = None,
+    progress: PartProgress | None = None,
     *,
     on_result: Callable[[RowResult], None] | None = None,
     defaults: Defaults | None = None,
@@ -71,7 +72,8 @@ def batch(
 
     Args:
         config: What to do.
-        progress: Called as (stage, done, total); the stages are `check` and `batch`, in rows.
+        progress: Called as (stage, done, total); the stages are `check` and `batch`, in rows. Rows
+            that run count in part.
         on_result: Called with each result of this run as it comes.
         defaults: Values by option for each command, where neither a row nor `config.set` sets them.
         in_process: Work in this process in place of others, one row after the other.
@@ -100,18 +102,26 @@ def batch(
             if result.status != SKIPPED:
                 results.append(result)
             collected.append(result)
-            tell("batch", len(collected), len(found))
             if on_result is not None:
                 on_result(result)
 
+        def tell_rows(running: float = 0.0) -> None:
+            tell("batch", len(collected) + running, len(found))
+
+        def take_and_tell(result: RowResult) -> None:
+            take(result)
+            tell_rows()
+
         for result in (*found.skipped, *found.known):
             take(result)
+        tell_rows()
         if config.fail_fast and any(one.status == FAILED for one in found.known):
             for row in found.todo:
-                take(_known(row, CANCELLED))
+                take_and_tell(_known(row, CANCELLED))
         elif found.todo:
-            workers = _workers(config, len(found.todo), engine if in_process else None)
-            _do(found.todo, workers, _policy(config, segment_frames), take)
+            here = engine if in_process else None
+            workers = _workers(config, len(found.todo), here, tell_rows)
+            _do(found.todo, workers, _policy(config, segment_frames), take_and_tell)
     seconds = round(time.monotonic() - began, 3)
     collected.sort(key=lambda result: result.row)
     return BatchReport(results=tuple(collected), path=str(results.path), seconds=seconds)
@@ -151,17 +161,20 @@ def results_path(config: BatchConfig) -> Path:
     return jobs.with_name(f"{name}.results{shard}.jsonl")
 
 
-def _workers(config: BatchConfig, num_rows: int, engine: Engine | None) -> Workers:
+def _workers(
+    config: BatchConfig, num_rows: int, engine: Engine | None, on_share: OnShare
+) -> Workers:
     if config.ray is not None:
         from dubcli.batches.ray_workers import RayWorkers
 
         return RayWorkers(config.ray, config.workers, config.device_names[0], config.retries)
     if engine is not None:
-        return InProcessWorker(engine)
+        return InProcessWorker(engine, on_share)
     count = min(config.num_workers, num_rows)
     names = config.device_names
     threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else 0
-    return LocalWorkers([names[place % len(names)] for place in range(count)], threads)
+    devices = [names[place % len(names)] for place in range(count)]
+    return LocalWorkers(devices, threads, on_share)
 
 
 def _sort(
