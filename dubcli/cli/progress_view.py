@@ -142,7 +142,7 @@ def lines(unit: str, say: Say) -> Iterator[Callback]:
         if not pace.is_due(stage, done == total, now, is_first_shown=False):
             return
         eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
-        pace_told = "" if speed is None else f", {_pace(speed)} {_rate_label(unit)}"
+        pace_told = "" if not speed else f", {_pace(speed)} {_rate_label(unit)}"
         say(f"dub: {stage} {_counted(done)}/{total or '?'} {unit}{pace_told}{eta}")
 
     yield update

@@ -57,7 +57,7 @@ def test_rows_of_other_processes_count_in_part(media: Path, tmp_path: Path) -> N
         assert pool.share == 0
         outcome = pool.submit(RowTask(row=checked_rows(jobs)[0])).result()
         assert outcome.error is None
-        assert pool.share == 1
+        assert 0.9 < pool.share < 1
     finally:
         pool.close()
     assert multiprocessing.active_children() == []
@@ -67,7 +67,8 @@ def test_stages_of_a_command_follow_each_other() -> None:
     told = [("analyse", 5, 10), ("analyse", 10, 10), ("dub", 1, 10), ("dub", 10, 10)]
     shares = [share_done("dub", *one) for one in told]
     assert shares == sorted(share for share in shares if share is not None)
-    assert shares[-1] == 1
+    assert shares[-1] is not None
+    assert 0.9 < shares[-1] < 1  # the result is not in place
     assert share_done("dub", "join", 0, 1) is None
     assert share_done("dub", "analyse", 3, 0) is None  # nobody knows how many follow
     assert share_done("evaluate", "evaluate", 1, 4) == 0.25
