@@ -259,7 +259,7 @@
     });
     document.addEventListener("keydown", (event) => {
       const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-      const isPressed = event.key === " " && event.target.tagName === "BUTTON";
+      const isPressed = event.key === " " && /^(BUTTON|SUMMARY)$/.test(event.target.tagName);
       const action = keyAction(event.key);
       if (!action || isTyping || isPressed || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
