@@ -169,8 +169,8 @@ def _dub(
     shown_s = sum(one.excerpt.end_s - one.excerpt.start_s for one in previews)
     if previews and shown_s < report.duration_s - 0.1:
         notes.append(
-            f"Excerpts of {shown_s:.0f} s out of {report.duration_s:.0f} s, around warnings and "
-            "ranges that were left as they are."
+            f"Excerpts of {shown_s:.0f} s out of {report.duration_s:.0f} s: around warnings and "
+            "ranges that were left as they are, if any, then beginning, middle and end."
         )
     if previews and config.curve and not any(one.opening for one in previews):
         notes.append("No face was found in the previews, so no mouth opening is drawn.")
