@@ -56,6 +56,42 @@ class _Sorted:
         return len(self.todo) + len(self.skipped) + len(self.known)
 
 
+@dataclass(kw_only=True)
+class _Taken:
+    """The results of a run as they come: written down, told and kept.
+
+    Attributes:
+        file: Gets those of this run.
+        tell: Called as (stage, done, total), in rows.
+        on_result: Called with each.
+        num_rows: How many will come.
+        results: Those that came.
+    """
+
+    file: ResultsFile
+    tell: PartProgress
+    on_result: Callable[[RowResult], None] | None
+    num_rows: int
+    results: list[RowResult] = field(default_factory=list[RowResult])
+
+    def keep(self, result: RowResult) -> None:
+        """Write a result down, where no earlier run has."""
+        if result.status != SKIPPED:
+            self.file.append(result)
+        self.results.append(result)
+        if self.on_result is not None:
+            self.on_result(result)
+
+    def take(self, result: RowResult) -> None:
+        """Keep a result, and tell where the batch stands."""
+        self.keep(result)
+        self.tell_rows()
+
+    def tell_rows(self, running: float = 0.0) -> None:
+        """Tell where the batch stands; `running` are the parts of running rows that are done."""
+        self.tell("batch", len(self.results) + running, self.num_rows)
+
+
 def batch(
     config: BatchConfig,
     progress: PartProgress | None = None,
@@ -91,40 +127,25 @@ def batch(
     written, given = read_jobs(config), options_in(config.set)
     if config.output is not None:
         make_folder(config.output)
-    results = ResultsFile(results_path(config))
-    collected: list[RowResult] = []
+    file = ResultsFile(results_path(config))
     with Engine(config.device_names[0]) as engine:
         rows, mistakes = check_rows(written, defaults or {}, given, config.output, engine, tell)
         found = _sort(config, rows, mistakes)
-        results.begin(str(config.jobs))
-
-        def take(result: RowResult) -> None:
-            if result.status != SKIPPED:
-                results.append(result)
-            collected.append(result)
-            if on_result is not None:
-                on_result(result)
-
-        def tell_rows(running: float = 0.0) -> None:
-            tell("batch", len(collected) + running, len(found))
-
-        def take_and_tell(result: RowResult) -> None:
-            take(result)
-            tell_rows()
-
+        file.begin(str(config.jobs))
+        taken = _Taken(file=file, tell=tell, on_result=on_result, num_rows=len(found))
         for result in (*found.skipped, *found.known):
-            take(result)
-        tell_rows()
+            taken.keep(result)
+        taken.tell_rows()
         if config.fail_fast and any(one.status == FAILED for one in found.known):
             for row in found.todo:
-                take_and_tell(_known(row, CANCELLED))
+                taken.take(_known(row, CANCELLED))
         elif found.todo:
             here = engine if in_process else None
-            workers = _workers(config, len(found.todo), here, tell_rows)
-            _do(found.todo, workers, _policy(config, segment_frames), take_and_tell)
+            workers = _workers(config, len(found.todo), here, taken.tell_rows)
+            _do(found.todo, workers, _policy(config, segment_frames), taken.take)
+    results = tuple(sorted(taken.results, key=lambda result: result.row))
     seconds = round(time.monotonic() - began, 3)
-    collected.sort(key=lambda result: result.row)
-    return BatchReport(results=tuple(collected), path=str(results.path), seconds=seconds)
+    return BatchReport(results=results, path=str(file.path), seconds=seconds)
 
 
 def _do(
