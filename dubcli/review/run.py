@@ -182,9 +182,10 @@ def _batch(
     results: BatchResults, folder: Path, config: ReportConfig, progress: Progress
 ) -> _MadePage:
     """The table of a batch, and pages of those results that are worth a look."""
-    shown = [] if config.embed else _worth_a_page(results.rows)[: config.pages]
-    pages: dict[int, str] = {}
     notes: list[str] = []
+    worth = _worth_a_page(results.rows, notes)
+    shown = [] if config.embed else worth[: config.pages]
+    pages: dict[int, str] = {}
     previews, seconds = 0, 0.0
     for number, row in enumerate(shown):
         progress("pages", number, len(shown))
@@ -202,15 +203,12 @@ def _batch(
         (folder / f"row-{row.row}.html").write_text(made.html, encoding="utf-8")
         pages[row.row] = f"{quote(folder.name)}/row-{row.row}.html"
         progress("pages", number + 1, len(shown))
-    without = sum(row.report is not None for row in results.rows if row.command in _PAGED)
-    without -= len(pages)
+    without = len(worth) - len(shown)
     if without:
-        said = (
-            "1 result has no page of its own"
-            if without == 1
-            else (f"{without} results have no page of their own")
-        )
-        notes.append(f"{said}; --pages sets how many have.")
+        said = f"{without} results have no page of their own"
+        said = "1 result has no page of its own" if without == 1 else said
+        why = "--embed makes one file" if config.embed else "--pages sets how many have"
+        notes.append(f"{said}; {why}.")
     title = f"Batch {results.path.name}"
     html = table_page(title, batch_summary(results), [batch_table(results, pages)], notes)
     return _MadePage(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
@@ -226,15 +224,21 @@ def _row_page(report: Path, folder: Path, config: ReportConfig) -> _MadePage:
     raise ConfigError(f"'{report}' is no report of a dub and no scores.", "Was it edited?")
 
 
-def _worth_a_page(rows: Sequence[ResultLine]) -> list[ResultLine]:
-    """Rows of scores, then rows of dubs with a report, those with the most warnings first."""
+def _worth_a_page(rows: Sequence[ResultLine], notes: list[str]) -> list[ResultLine]:
+    """Rows of scores, then rows of dubs with a report, those with the most warnings first.
+
+    Args:
+        rows: Of the batch.
+        notes: Get a sentence for each row whose report cannot be read.
+    """
     counted: list[tuple[float, ResultLine]] = []
     for row in rows:
         if row.report is None or row.command not in _PAGED:
             continue
         try:
             found = read_input(row.report)
-        except DubError:
+        except DubError as error:
+            notes.append(f"Row {row.row} has no page: {error.cause}")
             continue
         most = math.inf if isinstance(found, ScoreSet) else 0
         most = len(found.report.warnings) if isinstance(found, DubResult) else most

@@ -208,6 +208,9 @@ def test_rows_that_can_have_no_page_are_not_counted_as_left_out() -> None:
     assert "<h2>Clips</h2>" in Path("page_files/row-2.html").read_text(encoding="utf-8")
     assert "1 result has no page of its own" in _page("batch.jsonl", "--pages", "1")
     assert "2 results have no page of their own" in _page("batch.jsonl", "--pages", "0")
+    assert "page of their own; --embed makes one file" in _page("batch.jsonl", "--embed")
+    Path("b.json").write_text("{")
+    assert "Row 3 has no page: &#39;b.json&#39; is no report" in _page("batch.jsonl")
 
 
 def test_tables_show_values_as_text_for_people() -> None:
