@@ -110,7 +110,7 @@ def make_row(row: WrittenRow, defaults: Defaults, given: Mapping[str, str]) -> B
             not go together.
     """
     if row.error:
-        raise ConfigError(row.error, "Mend it.")
+        raise ConfigError(row.error, row.next_step)
     command = command_of(row)
     known = row_settings(command)
     values: dict[str, Any] = {}

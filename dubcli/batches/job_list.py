@@ -31,12 +31,14 @@ class WrittenRow:
         cells: What is written in each column; empty cells are left out.
         is_text: Its values are texts of a CSV; else they have the types of JSON.
         error: Why it cannot be read.
+        next_step: What to do about that.
     """
 
     number: int
     cells: dict[str, Any] = field(default_factory=dict[str, Any])
     is_text: bool = True
     error: str = ""
+    next_step: str = "Mend that line."
 
 
 def read_jobs(config: BatchConfig) -> list[WrittenRow]:
@@ -175,4 +177,10 @@ def _pair(number: int, video: Path, recordings: list[Path]) -> WrittenRow:
         if recordings
         else f"'{video}' has no recording of its name."
     )
-    return WrittenRow(number=number, cells={"video": str(video)}, error=error)
+    next_step = (
+        "Take all but one away."
+        if recordings
+        else "Add it to the folder of recordings, or take the video away."
+    )
+    cells = {"video": str(video)}
+    return WrittenRow(number=number, cells=cells, error=error, next_step=next_step)

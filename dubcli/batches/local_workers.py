@@ -14,8 +14,11 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol
 
-from dubcli.batches.row_task import Outcome, RowTask, do_task
+from dubcli.batches.row_task import OnShare, Outcome, RowTask, do_task, no_share
 from dubcli.pipeline.engine import Engine
+
+# How often it is looked how far rows are that run in other processes.
+_LOOK_S = 1.0
 
 
 class Workers(Protocol):
@@ -53,12 +56,13 @@ class InProcessWorker:
 
     Args:
         engine: Does the tasks.
+        on_share: Called with the part of the running row that is done, from 0 to 1.
     """
 
     size = 1
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, on_share: OnShare = no_share) -> None:
+        self._engine, self._on_share = engine, on_share
         self._waiting: deque[RowTask] = deque()
 
     @property
@@ -73,7 +77,7 @@ class InProcessWorker:
     def next_done(self) -> tuple[RowTask, Outcome | None]:
         """Do the task."""
         task = self._waiting.popleft()
-        return task, do_task(task, self._engine)
+        return task, do_task(task, self._engine, self._on_share)
 
     def release_idle(self) -> None:
         """Nothing to let go of."""
@@ -88,9 +92,13 @@ class LocalWorkers:
     Args:
         devices: Device of each worker.
         threads: CPU threads of each, for rows that leave theirs at 0; 0 for all cores.
+        on_share: Called now and then with the parts of the running rows that are done, in sum.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int = 0) -> None:
+    def __init__(
+        self, devices: Sequence[str], threads: int = 0, on_share: OnShare = no_share
+    ) -> None:
+        self._on_share = on_share
         # A pool of one process each: where a process is killed, a pool is lost as a whole.
         self._pools = [_Pool(device, threads) for device in devices]
         self._running: dict[Future[Outcome], tuple[_Pool, RowTask]] = {}
@@ -113,7 +121,10 @@ class LocalWorkers:
 
     def next_done(self) -> tuple[RowTask, Outcome | None]:
         """Wait for the first process that is ready."""
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._running, _LOOK_S, FIRST_COMPLETED)
+        while not done:
+            self._on_share(sum(pool.share for pool, _ in self._running.values()))
+            done, _ = wait(self._running, _LOOK_S, FIRST_COMPLETED)
         future = next(iter(done))
         pool, task = self._running.pop(future)
         try:
@@ -139,14 +150,23 @@ class _Pool:
 
     def __init__(self, device: str, threads: int) -> None:
         self._device, self._threads = device, threads
+        self._context = multiprocessing.get_context("spawn")
+        self._share = self._context.RawValue("d", 0.0)
         self._executor: ProcessPoolExecutor | None = None
         self._pid: Future[int] | None = None
 
+    @property
+    def share(self) -> float:
+        """The part of its row that is done, from 0 to 1."""
+        return self._share.value
+
     def submit(self, task: RowTask) -> Future[Outcome]:
+        self._share.value = 0.0
         while True:
             if self._executor is None:
-                context = multiprocessing.get_context("spawn")
-                self._executor = ProcessPoolExecutor(1, context, initializer=_begin_worker)
+                self._executor = ProcessPoolExecutor(
+                    1, self._context, initializer=_begin_worker, initargs=(self._share,)
+                )
                 self._pid = self._executor.submit(os.getpid)
             try:
                 return self._executor.submit(_do_in_worker, task, self._device, self._threads)
@@ -169,8 +189,26 @@ class _Pool:
         self._executor = self._pid = None
 
 
-def _begin_worker() -> None:
+class _ToldShare:
+    """Where a process tells how much of its row is done."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+    def tell(self, share: float) -> None:
+        if self.value is not None:
+            self.value.value = share
+
+
+@cache
+def _told_share() -> _ToldShare:
+    """The one of this process: memory is shared with it when it begins, and not with a task."""
+    return _ToldShare()
+
+
+def _begin_worker(share: Any) -> None:
     """Leave interrupts to the process that began this one, and end with it."""
+    _told_share().value = share
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -196,4 +234,4 @@ def _worker_engine(device: str, threads: int) -> Engine:
 
 
 def _do_in_worker(task: RowTask, device: str, threads: int) -> Outcome:
-    return do_task(task, _worker_engine(device, threads))
+    return do_task(task, _worker_engine(device, threads), _told_share().tell)

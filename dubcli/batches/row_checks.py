@@ -37,12 +37,14 @@ class CheckedRow(BatchRow):
     Attributes:
         output: File or folder of the result.
         report: File that tells of it; None for an identity, which holds its own.
+        others: What else is written; of a plan the picture of the faces, where one is wanted.
         key: The same for a row with the same options and the same files.
         frames: How many the video has by its header; 0 where that is not known or does not matter.
     """
 
     output: Path
     report: Path | None
+    others: tuple[Path, ...] = ()
     key: str
     frames: int = 0
 
@@ -52,10 +54,15 @@ class _Files:
     """What a row reads, what it writes, and its names for results."""
 
     inputs: tuple[Path, ...]
-    outputs: tuple[Path, ...]
     output: Path
-    report: Path | None
+    report: Path | None = None
+    others: tuple[Path, ...] = ()
     frames: int = 0
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All that is written."""
+        return (self.output, *(() if self.report is None else (self.report,)), *self.others)
 
 
 def check_rows(
@@ -143,14 +150,14 @@ def _dub_files(config: DubConfig, engine: Engine) -> _Files:
             "Learn in a batch of its own with rows of finetune, and name the identity here.",
         )
     job = validate(config, engine)
-    extra = (config.landmarks_out, sidecar_of(config, job.output))
+    others = (config.landmarks_out, config.compare, sidecar_of(config, job.output))
     report = report_path(job.output)
     frames = job.video.num_frames_from_header or 0
     return _Files(
         inputs=_read_by_dub(config),
-        outputs=(job.output, report, *(path for path in extra if path is not None)),
         output=job.output,
         report=report,
+        others=tuple(path for path in others if path is not None),
         frames=frames or round(float(job.info.duration_s or 0) * float(job.video.frame_rate)),
     )
 
@@ -164,11 +171,14 @@ def _read_by_dub(config: DubConfig) -> tuple[Path, ...]:
 
 def _plan_files(config: PlanConfig, engine: Engine) -> _Files:
     """A plan lies beside the picture of the faces, or beside the video."""
+    from dubcli.preview.plan_report import picture_path
+
     if config.voices:
-        parent = validate(config, engine).output.parent
+        dubbed = validate(config, engine).output
     else:
-        inspect(config)
-        parent = config.video.parent
+        info, _ = inspect(config)
+        dubbed = default_output(config.video, info)
+    parent = dubbed.parent
     if config.faces is not None:
         report = config.faces.with_suffix(".plan.json")
     else:
@@ -177,8 +187,14 @@ def _plan_files(config: PlanConfig, engine: Engine) -> _Files:
         raise EncodeError(
             f"The folder '{report.parent}' does not exist.", "Create it, or choose another."
         )
-    outputs = (report,) if config.faces is None else (report, config.faces)
-    return _Files(inputs=_read_by_dub(config), outputs=outputs, output=report, report=report)
+    # Whether a picture that is there may be replaced is looked at when all rows are known.
+    picture = picture_path(replace(config, overwrite=True), dubbed)
+    return _Files(
+        inputs=_read_by_dub(config),
+        output=report,
+        report=report,
+        others=() if picture is None else (picture,),
+    )
 
 
 def _finetune_files(config: FinetuneConfig, engine: Engine) -> _Files:
@@ -187,7 +203,7 @@ def _finetune_files(config: FinetuneConfig, engine: Engine) -> _Files:
     path, _ = check_request(config, engine, replaces=True)
     for video in config.videos:
         require_video(probe(video))
-    return _Files(inputs=config.videos, outputs=(path,), output=path, report=None)
+    return _Files(inputs=config.videos, output=path)
 
 
 def _evaluate_files(config: EvaluateConfig, engine: Engine) -> _Files:
@@ -203,7 +219,6 @@ def _evaluate_files(config: EvaluateConfig, engine: Engine) -> _Files:
         engine.resolve(name)
     return _Files(
         inputs=(config.clips,),
-        outputs=(config.output,),
         output=config.output,
         report=config.output / _SCORES,
     )
@@ -217,6 +232,7 @@ def _checked(row: BatchRow, files: _Files) -> CheckedRow:
         options=row.options,
         output=files.output,
         report=files.report,
+        others=files.others,
         key=_key(row, files.inputs),
         frames=files.frames,
     )

@@ -7,17 +7,20 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dubcli import __version__
+from dubcli.batches.earlier_result import is_there, lacks_comparison
 from dubcli.batches.row_checks import CheckedRow
+from dubcli.batches.row_progress import share_done
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import DeviceError, DubError, of_system
-from dubcli.core.json_text import parse_json
+from dubcli.core.progress import Progress
 from dubcli.pipeline.context import SEGMENT_FRAMES
 
 if TYPE_CHECKING:
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE)
 ROW, LOOK, PART = "row", "look", "part"
+OnShare = Callable[[float], None]
+
+
+def no_share(share: float) -> None:
+    """For callers that do not show how much of a row is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +78,18 @@ class Outcome:
     traceback: str | None = None
 
 
-def do_task(task: RowTask, engine: Engine) -> Outcome:
+def do_task(task: RowTask, engine: Engine, on_share: OnShare = no_share) -> Outcome:
     """Do it; whatever goes wrong is in the outcome, but for an interrupt.
 
     Args:
         task: What to do.
         engine: Holds loaded models.
+        on_share: Called with the part of the row that is done, from 0 to 1.
     """
     started, began = now(), time.monotonic()
     say = partial(_outcome, started, began)
     try:
-        return say(segments=_do(task, engine))
+        return say(segments=_do(task, engine, _row_progress(task.row.command, on_share)))
     except DubError as error:
         return say(exit_code=error.exit_code, error=str(error), may_pass=_may_pass(error))
     except Exception as error:
@@ -109,11 +118,25 @@ def _outcome(started: str, began: float, **values: Any) -> Outcome:
     return Outcome(started=started, ended=now(), seconds=seconds, **values)
 
 
-def _do(task: RowTask, engine: Engine) -> int:
+def _row_progress(command: str, on_share: OnShare) -> Progress:
+    """The progress of a row's command, as a part of the row."""
+
+    def tell(stage: str, done: int, total: int) -> None:
+        share = share_done(command, stage, done, total)
+        if share is not None:
+            on_share(share)
+
+    return tell
+
+
+def _do(task: RowTask, engine: Engine, progress: Progress) -> int:
     """Do it; for a look, the number of segments."""
     row, config = task.row, task.row.config
-    if task.kind == ROW and is_there(row):
-        return 0  # a worker was killed after it had put the result in place
+    if is_there(row):
+        # A worker was killed after it had put the result in place.
+        if task.kind == ROW and lacks_comparison(row):
+            _compare(row)
+        return 0
     if task.kind != ROW and isinstance(config, DubConfig):
         from dubcli.pipeline.split_job import begin_parts, render_part
 
@@ -121,11 +144,11 @@ def _do(task: RowTask, engine: Engine) -> int:
             return begin_parts(config, engine, task.segment_frames)
         render_part(config, engine, range(*task.span), task.segment_frames)
         return 0
-    _command(config, task.segment_frames)(row, engine)
+    _command(config, task.segment_frames)(row, engine, progress)
     return 0
 
 
-def _command(config: Any, segment_frames: int) -> Callable[[CheckedRow, Engine], None]:
+def _command(config: Any, segment_frames: int) -> Callable[[CheckedRow, Engine, Progress], None]:
     if isinstance(config, PlanConfig):
         return _plan
     if isinstance(config, DubConfig):
@@ -133,19 +156,34 @@ def _command(config: Any, segment_frames: int) -> Callable[[CheckedRow, Engine],
     return _finetune if isinstance(config, FinetuneConfig) else _evaluate
 
 
-def _dub(segment_frames: int, row: CheckedRow, engine: Engine) -> None:
+def _dub(segment_frames: int, row: CheckedRow, engine: Engine, progress: Progress) -> None:
     from dubcli.pipeline.run import dub
 
     assert isinstance(row.config, DubConfig)
-    dub(row.config, engine=engine, segment_frames=segment_frames)
+    dub(row.config, progress, engine=engine, segment_frames=segment_frames)
 
 
-def _plan(row: CheckedRow, engine: Engine) -> None:
-    assert isinstance(row.config, PlanConfig)
-    report = engine.plan(row.config)
+def _compare(row: CheckedRow) -> None:
+    from dubcli.pipeline.run import write_comparison
+
+    assert isinstance(row.config, DubConfig)
+    write_comparison(row.config, row.output)
+
+
+def _plan(row: CheckedRow, engine: Engine, progress: Progress) -> None:
+    """The plan, then the picture of the faces: where that is, all is."""
+    config = row.config
+    assert isinstance(config, PlanConfig)
     assert row.report is not None
-    content = json.dumps(asdict(report), indent=2, default=str) + "\n"
-    replace_bytes(row.report, content.encode())
+    with TemporaryDirectory(prefix="dub-batch-") as folder:
+        drawn = Path(folder) / "faces.png"
+        report = engine.plan(replace(config, faces=drawn), progress)
+        picture = str(row.others[0]) if drawn.is_file() else None
+        told = replace(report, config=config.as_json(), picture=picture)
+        content = json.dumps(asdict(told), indent=2, default=str) + "\n"
+        replace_bytes(row.report, content.encode())
+        if picture is not None:
+            replace_bytes(row.others[0], drawn.read_bytes())
     if report.error is not None:
         raise _PlannedFailure(report.error, report.exit_code)
 
@@ -158,35 +196,15 @@ class _PlannedFailure(DubError):
         self.exit_code = exit_code
 
 
-def _finetune(row: CheckedRow, engine: Engine) -> None:
+def _finetune(row: CheckedRow, engine: Engine, progress: Progress) -> None:
     from dubcli.personalize.run import finetune
 
     assert isinstance(row.config, FinetuneConfig)
-    finetune(row.config, engine=engine)
+    finetune(row.config, progress, engine=engine)
 
 
-def _evaluate(row: CheckedRow, engine: Engine) -> None:
+def _evaluate(row: CheckedRow, engine: Engine, progress: Progress) -> None:
     from dubcli.evaluation.run import evaluate
 
     assert isinstance(row.config, EvaluateConfig)
-    evaluate(row.config, engine=engine)
-
-
-def is_there(row: CheckedRow) -> bool:
-    """The result of a dub or a plan lies there, and its report says that it is of these options.
-
-    A result that is older than what it was made of is of other files.
-    """
-    if row.report is None or not isinstance(row.config, DubConfig) or not row.output.is_file():
-        return False
-    try:
-        told = parse_json(row.report.read_text(encoding="utf-8"))
-        read = [row.config.video, *(voice.audio for voice in row.config.voices)]
-        newest = max(path.stat().st_mtime_ns for path in read)
-        is_newer = row.output.stat().st_mtime_ns >= newest
-    except (OSError, ValueError):
-        return False
-    wanted = json.loads(json.dumps(row.config.as_json(), default=str))
-    if not isinstance(told, dict) or told.get("error"):
-        return False
-    return is_newer and (told.get("config"), told.get("version")) == (wanted, __version__)
+    evaluate(row.config, progress, engine=engine)

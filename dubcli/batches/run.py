@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dubcli.batches.batch_row import Defaults, options_in
 from dubcli.batches.batch_schedule import BatchSchedule, SchedulePolicy
+from dubcli.batches.earlier_result import in_the_way, is_there, lacks_comparison
 from dubcli.batches.job_list import read_jobs
 from dubcli.batches.local_workers import InProcessWorker, LocalWorkers, Workers
 from dubcli.batches.row_checks import CheckedRow, check_rows
@@ -23,16 +24,14 @@ from dubcli.batches.row_result import (
     RowResult,
     read_results,
 )
-from dubcli.batches.row_task import is_there
-from dubcli.config import BatchConfig, DubConfig, FinetuneConfig, PlanConfig
+from dubcli.batches.row_task import OnShare
+from dubcli.config import BatchConfig, DubConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import DubError
-from dubcli.core.progress import Progress, no_progress
-from dubcli.identities.store import require_free as require_identity_free
+from dubcli.core.progress import PartProgress, no_progress
 from dubcli.pipeline.context import SEGMENT_FRAMES
 from dubcli.pipeline.engine import Engine
-from dubcli.pipeline.job import require_free
 
 # With --ray, dubs of at least so many segments are rendered by several actors.
 SPLIT_SEGMENTS = 4
@@ -57,9 +56,45 @@ class _Sorted:
         return len(self.todo) + len(self.skipped) + len(self.known)
 
 
+@dataclass(kw_only=True)
+class _Taken:
+    """The results of a run as they come: written down, told and kept.
+
+    Attributes:
+        file: Gets those of this run.
+        tell: Called as (stage, done, total), in rows.
+        on_result: Called with each.
+        num_rows: How many will come.
+        results: Those that came.
+    """
+
+    file: ResultsFile
+    tell: PartProgress
+    on_result: Callable[[RowResult], None] | None
+    num_rows: int
+    results: list[RowResult] = field(default_factory=list[RowResult])
+
+    def keep(self, result: RowResult) -> None:
+        """Write a result down, where no earlier run has."""
+        if result.status != SKIPPED:
+            self.file.append(result)
+        self.results.append(result)
+        if self.on_result is not None:
+            self.on_result(result)
+
+    def take(self, result: RowResult) -> None:
+        """Keep a result, and tell where the batch stands."""
+        self.keep(result)
+        self.tell_rows()
+
+    def tell_rows(self, running: float = 0.0) -> None:
+        """Tell where the batch stands; `running` are the parts of running rows that are done."""
+        self.tell("batch", len(self.results) + running, self.num_rows)
+
+
 def batch(
     config: BatchConfig,
-    progress: Progress | None = None,
+    progress: PartProgress | None = None,
     *,
     on_result: Callable[[RowResult], None] | None = None,
     defaults: Defaults | None = None,
@@ -73,7 +108,8 @@ def batch(
 
     Args:
         config: What to do.
-        progress: Called as (stage, done, total); the stages are `check` and `batch`, in rows.
+        progress: Called as (stage, done, total); the stages are `check` and `batch`, in rows. Rows
+            that run count in part.
         on_result: Called with each result of this run as it comes.
         defaults: Values by option for each command, where neither a row nor `config.set` sets them.
         in_process: Work in this process in place of others, one row after the other.
@@ -91,32 +127,25 @@ def batch(
     written, given = read_jobs(config), options_in(config.set)
     if config.output is not None:
         make_folder(config.output)
-    results = ResultsFile(results_path(config))
-    collected: list[RowResult] = []
+    file = ResultsFile(results_path(config))
     with Engine(config.device_names[0]) as engine:
         rows, mistakes = check_rows(written, defaults or {}, given, config.output, engine, tell)
         found = _sort(config, rows, mistakes)
-        results.begin(str(config.jobs))
-
-        def take(result: RowResult) -> None:
-            if result.status != SKIPPED:
-                results.append(result)
-            collected.append(result)
-            tell("batch", len(collected), len(found))
-            if on_result is not None:
-                on_result(result)
-
+        file.begin(str(config.jobs))
+        taken = _Taken(file=file, tell=tell, on_result=on_result, num_rows=len(found))
         for result in (*found.skipped, *found.known):
-            take(result)
+            taken.keep(result)
+        taken.tell_rows()
         if config.fail_fast and any(one.status == FAILED for one in found.known):
             for row in found.todo:
-                take(_known(row, CANCELLED))
+                taken.take(_known(row, CANCELLED))
         elif found.todo:
-            workers = _workers(config, len(found.todo), engine if in_process else None)
-            _do(found.todo, workers, _policy(config, segment_frames), take)
+            here = engine if in_process else None
+            workers = _workers(config, len(found.todo), here, taken.tell_rows)
+            _do(found.todo, workers, _policy(config, segment_frames), taken.take)
+    results = tuple(sorted(taken.results, key=lambda result: result.row))
     seconds = round(time.monotonic() - began, 3)
-    collected.sort(key=lambda result: result.row)
-    return BatchReport(results=tuple(collected), path=str(results.path), seconds=seconds)
+    return BatchReport(results=results, path=str(file.path), seconds=seconds)
 
 
 def _do(
@@ -153,17 +182,20 @@ def results_path(config: BatchConfig) -> Path:
     return jobs.with_name(f"{name}.results{shard}.jsonl")
 
 
-def _workers(config: BatchConfig, num_rows: int, engine: Engine | None) -> Workers:
+def _workers(
+    config: BatchConfig, num_rows: int, engine: Engine | None, on_share: OnShare
+) -> Workers:
     if config.ray is not None:
         from dubcli.batches.ray_workers import RayWorkers
 
         return RayWorkers(config.ray, config.workers, config.device_names[0], config.retries)
     if engine is not None:
-        return InProcessWorker(engine)
+        return InProcessWorker(engine, on_share)
     count = min(config.num_workers, num_rows)
     names = config.device_names
     threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else 0
-    return LocalWorkers([names[place % len(names)] for place in range(count)], threads)
+    devices = [names[place % len(names)] for place in range(count)]
+    return LocalWorkers(devices, threads, on_share)
 
 
 def _sort(
@@ -179,8 +211,11 @@ def _sort(
         if row.key in earlier and _still_there(row):
             found.skipped.append(_known(row, SKIPPED))
         elif row.key not in earlier and is_there(row):
-            found.known.append(_known(row, DONE))
-        elif (error := _in_the_way(row)) is not None:
+            if lacks_comparison(row):
+                found.todo.append(row)
+            else:
+                found.known.append(_known(row, DONE))
+        elif (error := in_the_way(row)) is not None:
             found.known.append(_known(row, FAILED, error))
         else:
             found.todo.append(row)
@@ -205,19 +240,6 @@ def _still_there(row: CheckedRow) -> bool:
     if isinstance(row.config, DubConfig):
         return is_there(row)
     return row.output.exists() and (row.report is None or row.report.exists())
-
-
-def _in_the_way(row: CheckedRow) -> DubError | None:
-    """What lies where the result would go, and may not be replaced."""
-    config = row.config
-    try:
-        if isinstance(config, FinetuneConfig):
-            require_identity_free(row.output, replace=config.overwrite)
-        elif isinstance(config, DubConfig) and not isinstance(config, PlanConfig):
-            require_free(row.output, config)
-    except DubError as error:
-        return error
-    return None
 
 
 def _known(row: CheckedRow, status: str, error: DubError | None = None) -> RowResult:

@@ -56,7 +56,8 @@ def _tell(result: RowResult) -> None:
 
 
 def _show(report: BatchReport) -> None:
-    table = Table("rows", "", title=f"{len(report.results)} rows in {in_time(report.seconds)}")
+    emit(f"{len(report.results)} rows in {in_time(report.seconds)}")
+    table = Table("rows", "")
     for status, count in report.counts.items():
         if count:
             table.add_row(str(count), status)

@@ -22,9 +22,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dubcli.core.progress import PartProgress
+
 LINE_INTERVAL_S = 5.0
 JSON_INTERVAL_S = 0.5
-Callback = Callable[[str, int, int], None]
+Callback = PartProgress
+# One of these may be done when a stage is told for the first time; of others, none.
+_COUNTED_AFTER = ("frames",)
+# Seconds over which the pace of a bar is measured: of units that take long, many.
+_FRAMES_PACE_S, _LONG_PACE_S = 30.0, 600.0
 Say = Callable[[str], None]
 
 
@@ -52,7 +58,16 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {self.label}" if speed else "")
+        return Text(f"{_pace(speed)} {self.label}" if speed else "")
+
+
+def _pace(speed: float) -> str:
+    return f"{speed:.1f}" if speed >= 1 else f"{speed:.2g}"
+
+
+def _counted(done: float) -> str:
+    """How much is done; parts of a unit to one digit."""
+    return str(int(done)) if done == int(done) else f"{done:.1f}"
 
 
 def _rate_label(unit: str) -> str:
@@ -77,10 +92,12 @@ def bars(unit: str) -> Iterator[Callback]:
         _Rate(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_StderrConsole(stderr=True)) as progress:
+    period_s = _FRAMES_PACE_S if unit == "frames" else _LONG_PACE_S
+    console = _StderrConsole(stderr=True)
+    with Progress(*columns, console=console, speed_estimate_period=period_s) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def update(stage: str, done: int, total: int) -> None:
+        def update(stage: str, done: float, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=None)
             progress.update(tasks[stage], completed=done, total=total or None)
@@ -93,12 +110,14 @@ class _Pace:
     """When each stage began and was shown last, and how fast it goes."""
 
     interval_s: float
-    began: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+    unit: str
+    began: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     shown: dict[str, float] = field(default_factory=dict[str, float])
 
-    def rate(self, stage: str, done: int, now: float) -> float | None:
+    def rate(self, stage: str, done: float, now: float) -> float | None:
         """Units per second, None at a stage's begin; what an earlier run did does not count."""
-        start, before = self.began.setdefault(stage, (now, max(0, done - 1)))
+        first = max(0, done - 1) if self.unit in _COUNTED_AFTER else done
+        start, before = self.began.setdefault(stage, (now, first))
         return (done - before) / (now - start) if now > start else None
 
     def is_due(self, stage: str, is_last: bool, now: float, *, is_first_shown: bool) -> bool:
@@ -115,16 +134,16 @@ class _Pace:
 @contextmanager
 def lines(unit: str, say: Say) -> Iterator[Callback]:
     """A line now and then, for logs: at each stage's end, and every few seconds on the way."""
-    pace = _Pace(LINE_INTERVAL_S)
+    pace = _Pace(LINE_INTERVAL_S, unit)
 
-    def update(stage: str, done: int, total: int) -> None:
+    def update(stage: str, done: float, total: int) -> None:
         now = time.monotonic()
         speed = pace.rate(stage, done, now)
         if not pace.is_due(stage, done == total, now, is_first_shown=False):
             return
         eta = f", {(total - done) / speed:.0f} s left" if speed and total > done else ""
-        pace_told = "" if speed is None else f", {speed:.1f} {_rate_label(unit)}"
-        say(f"dub: {stage} {done}/{total or '?'} {unit}{pace_told}{eta}")
+        pace_told = "" if not speed else f", {_pace(speed)} {_rate_label(unit)}"
+        say(f"dub: {stage} {_counted(done)}/{total or '?'} {unit}{pace_told}{eta}")
 
     yield update
 
@@ -136,9 +155,9 @@ def json_lines(unit: str, say: Say) -> Iterator[Callback]:
     Keys: `stage`, `done`, `total`, `unit`, `fps` (units a second), `eta` (seconds). `total`, `fps`
     and `eta` are null where nobody knows them, the last two at a stage's begin.
     """
-    pace = _Pace(JSON_INTERVAL_S)
+    pace = _Pace(JSON_INTERVAL_S, unit)
 
-    def update(stage: str, done: int, total: int) -> None:
+    def update(stage: str, done: float, total: int) -> None:
         now = time.monotonic()
         speed = pace.rate(stage, done, now)
         if not pace.is_due(stage, done == total, now, is_first_shown=True):
@@ -148,7 +167,7 @@ def json_lines(unit: str, say: Say) -> Iterator[Callback]:
             left = 0
         content: dict[str, Any] = {
             "stage": stage,
-            "done": done,
+            "done": int(done) if done == int(done) else round(done, 3),
             "total": total or None,
             "unit": unit,
             "fps": None if speed is None else round(speed, 3),

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dubcli.core.errors import EncodeError
+from dubcli.core.formatting import plain_text
 from dubcli.core.types import U8
 from dubcli.evaluation.results import Item, write_bytes
 from dubcli.evaluation.settings import CROSS_CLIP, RECONSTRUCTION, RUNS, SILENCE
@@ -38,7 +39,8 @@ def save_plot(clip: str, items: Sequence[Item], path: Path) -> None:
     figure = Figure(figsize=(12, 2.6 * len(runs) + 0.6), layout="constrained")
     # A canvas of its own: pyplot would keep state and choose a window system.
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{clip}: mouth opening, inner lip gap over inter-ocular distance")
+    about = "mouth opening, inner lip gap over inter-ocular distance"
+    figure.suptitle(f"{plain_text(clip)}: {about}", parse_math=False)
     panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
     for panel, run in zip(panels, runs, strict=True):
         shown = [item for item in items if item.run == run]
@@ -46,7 +48,7 @@ def save_plot(clip: str, items: Sequence[Item], path: Path) -> None:
         label = _COMPARED.get(run, "source")
         panel.plot(first.seconds, first.compared, color="black", linewidth=1.4, label=label)
         for item in shown:
-            panel.plot(item.seconds, item.output, linewidth=1.1, label=item.system)
+            panel.plot(item.seconds, item.output, linewidth=1.1, label=_label(item.system))
         panel.set(title=run, ylabel="opening", xlim=(0, max(first.seconds)))
         panel.set_ylim(bottom=0)
         panel.legend(loc="upper right", fontsize="small", ncols=4)
@@ -55,6 +57,12 @@ def save_plot(clip: str, items: Sequence[Item], path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     write_bytes(path, content.getvalue())
+
+
+def _label(name: str) -> str:
+    """A name as a legend shows it: dollars are no formula, and a leading _ does not hide it."""
+    shown = plain_text(name).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def save_sheet(rows: Sequence[Sequence[U8]], path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import EvaluateConfig
+from dubcli.core.formatting import plain_text
 from dubcli.evaluation.identity_systems import IdentitySystem
 from dubcli.evaluation.measures import Measure, measures_of
 from dubcli.evaluation.results import Item, to_json, write_text
@@ -237,7 +238,8 @@ def as_markdown(result: Evaluation) -> str:
     if missing:
         lines += ["", "## Not measured", ""]
         lines += [f"- {line}" for line in missing]
-    return "\n".join(lines) + "\n"
+    # What browsers take for HTML, in names and messages of others, stays text.
+    return "\n".join(plain_text(line).replace("<", "&lt;") for line in lines) + "\n"
 
 
 def _identity_line(system: IdentitySystem) -> str:
@@ -281,7 +283,11 @@ def _clip_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]
 
 def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+    return [f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines]
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())
 
 
 def _cell(estimate: MeanEstimate, measure: Measure, result: Evaluation) -> str:

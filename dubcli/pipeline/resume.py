@@ -125,6 +125,11 @@ def folder_path(output: Path) -> Path:
     return output.with_name(fitting_name(output.name, ".dubjob", output.parent))
 
 
+def was_finishing(output: Path) -> bool:
+    """Whether an earlier run of a job with this output had begun to put its results in place."""
+    return (folder_path(output) / _FINISHING).exists()
+
+
 def _begin(path: Path, output: Path, fingerprint: str) -> None:
     """Empty the folder and say in it whose it is."""
     _empty(path)

@@ -91,7 +91,7 @@ def dub(
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
             _place(report, [*_landmarks(picture, config), *made], folder, job)
     if config.compare is not None:
-        _compare(config.video, checked.output, config.compare)
+        write_comparison(config, checked.output)
     return report
 
 
@@ -238,8 +238,18 @@ def _place(
     drop_stale_sidecar(job)
 
 
-def _compare(source: Path, result: Path, target: Path) -> None:
-    """Source and result beside each other; what stands there was cleared before the dub."""
-    compare(
-        CompareConfig(videos=(source, result), output=target, overwrite=True, label=(_SOURCE, _DUB))
-    )
+def write_comparison(config: DubConfig, result: Path) -> None:
+    """Write source and result side by side, to the place that `config.compare` names.
+
+    What stands there was cleared before the dub.
+
+    Args:
+        config: Of the dub.
+        result: Its output.
+
+    Raises:
+        DubError: As `compare`.
+    """
+    assert config.compare is not None
+    videos, labels = (config.video, result), (_SOURCE, _DUB)
+    compare(CompareConfig(videos=videos, output=config.compare, overwrite=True, label=labels))

@@ -102,7 +102,7 @@ def _plan_dub(
 ) -> PlanReport:
     """What the dub does before its slow part, and a trial of that."""
     checked = validate(config, engine)
-    picture = _picture_path(config, checked.output)
+    picture = picture_path(config, checked.output)
     clock, began = Clock(), time.perf_counter()
     job = load_inputs(checked, engine, folder.path)
     clock.add("prepare", began)
@@ -120,7 +120,7 @@ def _plan_faces(
 ) -> PlanReport:
     """Without audio: the faces, and which one would be chosen."""
     info, _ = inspect(config)
-    picture = _picture_path(config, default_output(config.video, info))
+    picture = picture_path(config, default_output(config.video, info))
     source = usable_source(info, folder.path)
     info = source.info
     clock, device = Clock(), engine.device(config.device)
@@ -294,8 +294,12 @@ def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
     )
 
 
-def _picture_path(config: PlanConfig, output: Path) -> Path | None:
+def picture_path(config: PlanConfig, output: Path) -> Path | None:
     """Where the picture of the faces goes, when it can be written there; None for none.
+
+    Args:
+        config: Of the plan.
+        output: Of the dub, beside which the picture lies where it is not named.
 
     Raises:
         ConfigError: It is no PNG, or exists.

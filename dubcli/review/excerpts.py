@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dubcli.core.reports import DubReport
 
-_CLOCK = re.compile(r"(?<![\d:])(?:(\d+):)?(\d+):(\d\d(?:\.\d+)?)(?![\d:])")
+_CLOCK = re.compile(r"(?<![\d:])(?:(\d{1,4}):)?(\d{1,4}):(\d\d(?:\.\d{1,6})?)(?![\d:])")
 _AROUND_S = 3.0
 _LEAST_S = 0.2
 # What a range left alone needs to be worth a look, seconds.

@@ -47,7 +47,7 @@ def result_page(
         "settings": settings_of(report.config),
         "times": [{"stage": k, "seconds": v} for k, v in report.seconds.items()],
         "model_facts": [
-            {"model": name, "name": key, "value": value}
+            {"model": name, "name": key, "value": _in_words(value)}
             for name, facts in report.model_facts.items()
             for key, value in (facts.items() if isinstance(facts, dict) else ())
         ],

@@ -107,20 +107,11 @@ def read_input(path: Path, source: Path | None = None) -> DubResult | BatchResul
     except ValueError as error:
         raise _unknown(path) from error
     if isinstance(content, dict) and {"measures", "means", "clips"} <= content.keys():
-        return ScoreSet(path=path, content=cast("dict[str, Any]", content))
+        scores = cast("dict[str, Any]", content)
+        if not _are_scores(scores):
+            raise _unknown(path)
+        return ScoreSet(path=path, content=scores)
     return _result(path, content, source)
-
-
-def read_report(path: Path, source: Path | None = None) -> DubResult:
-    """Read the report of a dub.
-
-    Raises:
-        ConfigError: It is none, or cannot be read.
-    """
-    found = read_input(path, source)
-    if not isinstance(found, DubResult):
-        raise _unknown(path)
-    return found
 
 
 def _result(path: Path, content: Any, source: Path | None) -> DubResult:
@@ -141,32 +132,60 @@ def _result(path: Path, content: Any, source: Path | None) -> DubResult:
     )
 
 
+def _are_scores(content: Mapping[str, Any]) -> bool:
+    """Whether each part has the type that a page needs."""
+    measures, means, clips = content["measures"], content["means"], content["clips"]
+    failures = content.get("failures", {})
+    if not all(isinstance(part, dict) for part in (measures, means, failures)):
+        return False
+    each = [one for run in measures.values() if isinstance(run, list) for one in run]
+    return (
+        isinstance(clips, list)
+        and all(isinstance(run, list) for run in measures.values())
+        and all(isinstance(one, dict) and isinstance(one.get("key"), str) for one in each)
+    )
+
+
 def _is_sound(report: DubReport) -> bool:
     """Whether each part has the type that a page needs."""
     expected = DubReport(output="")
     for entry in fields(DubReport):
         value, usual = getattr(report, entry.name), getattr(expected, entry.name)
         if isinstance(usual, (int, float)) and not isinstance(usual, bool):
-            if not _is_finite(value):
+            if not is_figure(value):
                 return False
         elif isinstance(usual, (str, list, dict)) and not isinstance(value, type(usual)):
             return False
     spans = [*report.passed_through, *report.shot_ranges, *report.model_ranges]
     lists = [*spans, *cast("list[Any]", report.speakers), *cast("list[Any]", report.marks)]
     return all(isinstance(one, dict) for one in lists) and all(
-        _is_finite(one.get(key)) for one in spans for key in ("start_s", "end_s")
+        is_figure(one.get(key)) for one in spans for key in ("start_s", "end_s")
     )
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def is_figure(value: Any) -> bool:
+    """Whether a value of JSON is a number that can be calculated with."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # whole numbers of JSON have no limit
+        return False
 
 
 def _found(name: str, folder: Path) -> Path | None:
     """A file as a report names it: from here, or beside the report, which may have been moved."""
     given = Path(name)
     places = (given, folder / given, folder / given.name)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if _is_file(place)), None)
+
+
+def _is_file(place: Path) -> bool:
+    """Whether a file lies there; a name that no file can have names none."""
+    try:
+        return place.is_file()
+    except OSError:
+        return False
 
 
 def _batch(path: Path, text: str) -> BatchResults:
@@ -204,7 +223,7 @@ def _row(entry: dict[str, Any], folder: Path) -> ResultLine:
 
 
 def _number(value: Any) -> float:
-    return float(value) if _is_finite(value) else 0.0
+    return float(value) if is_figure(value) else 0.0
 
 
 def _unknown(path: Path) -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,6 @@ from dubcli.review.review_input import (
     ResultLine,
     ScoreSet,
     read_input,
-    read_report,
 )
 from dubcli.review.table_page import (
     PagePicture,
@@ -38,6 +38,8 @@ from dubcli.review.table_page import (
 # Seconds of previews beside a page, and in it.
 _MOST_BESIDE_S, _MOST_INSIDE_S = 120.0, 60.0
 _MOST_PICTURES = 40
+# Commands whose results have a page.
+_PAGED = ("dub", "evaluate")
 _OWN_NAMES = r"preview-\d+(-source)?\.(mp4|webm|m4a)|plot-\d+\.png|row-\d+(_files|\.html)"
 
 
@@ -167,8 +169,8 @@ def _dub(
     shown_s = sum(one.excerpt.end_s - one.excerpt.start_s for one in previews)
     if previews and shown_s < report.duration_s - 0.1:
         notes.append(
-            f"Excerpts of {shown_s:.0f} s out of {report.duration_s:.0f} s, around warnings and "
-            "ranges that were left as they are."
+            f"Excerpts of {shown_s:.0f} s out of {report.duration_s:.0f} s: around warnings and "
+            "ranges that were left as they are, if any, then beginning, middle and end."
         )
     if previews and config.curve and not any(one.opening for one in previews):
         notes.append("No face was found in the previews, so no mouth opening is drawn.")
@@ -180,9 +182,10 @@ def _batch(
     results: BatchResults, folder: Path, config: ReportConfig, progress: Progress
 ) -> _MadePage:
     """The table of a batch, and pages of those results that are worth a look."""
-    shown = [] if config.embed else _worth_a_page(results.rows)[: config.pages]
-    pages: dict[int, str] = {}
     notes: list[str] = []
+    worth = _worth_a_page(results.rows, notes)
+    shown = [] if config.embed else worth[: config.pages]
+    pages: dict[int, str] = {}
     previews, seconds = 0, 0.0
     for number, row in enumerate(shown):
         progress("pages", number, len(shown))
@@ -190,7 +193,7 @@ def _batch(
         inner = folder / f"row-{row.row}_files"
         inner.mkdir()
         try:
-            made = _dub(read_report(row.report), inner, "preview", config, lambda *_: None)
+            made = _row_page(row.report, inner, config)
         except DubError as error:
             notes.append(f"Row {row.row} has no page: {error.cause}")
             shutil.rmtree(inner)
@@ -200,24 +203,46 @@ def _batch(
         (folder / f"row-{row.row}.html").write_text(made.html, encoding="utf-8")
         pages[row.row] = f"{quote(folder.name)}/row-{row.row}.html"
         progress("pages", number + 1, len(shown))
-    without = sum(row.report is not None for row in results.rows) - len(pages)
+    without = len(worth) - len(shown)
     if without:
-        notes.append(f"{without} results have no page of their own; --pages sets how many have.")
+        said = f"{without} results have no page of their own"
+        said = "1 result has no page of its own" if without == 1 else said
+        why = "--embed makes one file" if config.embed else "--pages sets how many have"
+        notes.append(f"{said}; {why}.")
     title = f"Batch {results.path.name}"
     html = table_page(title, batch_summary(results), [batch_table(results, pages)], notes)
     return _MadePage(html=html, previews=previews, seconds=seconds, notes=tuple(notes))
 
 
-def _worth_a_page(rows: Sequence[ResultLine]) -> list[ResultLine]:
-    """Rows of dubs with a report, those with the most warnings first."""
-    counted: list[tuple[int, ResultLine]] = []
+def _row_page(report: Path, folder: Path, config: ReportConfig) -> _MadePage:
+    """The page of one row of a batch: of a dub, or of scores."""
+    found = read_input(report)
+    if isinstance(found, ScoreSet):
+        return _scores(found, folder, config)
+    if isinstance(found, DubResult):
+        return _dub(found, folder, "preview", config, no_progress)
+    raise ConfigError(f"'{report}' is no report of a dub and no scores.", "Was it edited?")
+
+
+def _worth_a_page(rows: Sequence[ResultLine], notes: list[str]) -> list[ResultLine]:
+    """Rows of scores, then rows of dubs with a report, those with the most warnings first.
+
+    Args:
+        rows: Of the batch.
+        notes: Get a sentence for each row whose report cannot be read.
+    """
+    counted: list[tuple[float, ResultLine]] = []
     for row in rows:
-        if row.report is None or row.command != "dub":
+        if row.report is None or row.command not in _PAGED:
             continue
         try:
-            counted.append((len(read_report(row.report).report.warnings), row))
-        except DubError:
+            found = read_input(row.report)
+        except DubError as error:
+            notes.append(f"Row {row.row} has no page: {error.cause}")
             continue
+        most = math.inf if isinstance(found, ScoreSet) else 0
+        most = len(found.report.warnings) if isinstance(found, DubResult) else most
+        counted.append((most, row))
     return [row for _, row in sorted(counted, key=lambda one: (-one[0], one[1].row))]
 
 
@@ -233,7 +258,8 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
             shutil.copyfile(plot, folder / f"plot-{number}.png")
             address = f"{quote(folder.name)}/plot-{number}.png"
         pictures.append(PagePicture(title=plot.stem, address=address))
-    notes = [f"Not scored: {what}: {why}" for what, why in dict(content["failures"]).items()]
+    failures = content.get("failures", {})
+    notes = [f"Not scored: {what}: {why}" for what, why in failures.items()]
     if len(plots) > _MOST_PICTURES:
         notes.append(f"{_MOST_PICTURES} of {len(plots)} plots are shown.")
     summary = f"dub {content.get('version', '?')}: {content.get('command', '')}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from dubcli.core.formatting import in_time
 from dubcli.review.html_page import asset, render_page
-from dubcli.review.review_input import BatchResults, ScoreSet
+from dubcli.review.review_input import BatchResults, ScoreSet, is_figure
 
 _SCRIPTS = ("table_logic.js", "tables.js")
 
@@ -83,7 +83,7 @@ def batch_table(results: BatchResults, pages: Mapping[int, str]) -> PageTable:
             _plain(row.status),
             _plain(row.command),
             TableCell(text=row.output, value=row.output, link=pages.get(row.row, "")),
-            TableCell(text=in_time(row.seconds), value=row.seconds),
+            TableCell(text=in_time(row.seconds) if row.attempts else "-", value=row.seconds),
             _plain(row.attempts),
             _plain(row.error),
         )
@@ -112,7 +112,8 @@ def score_tables(scores: ScoreSet) -> list[PageTable]:
     ]
     clips = [one for one in content.get("clips", []) if isinstance(one, dict)]
     keys = list(dict.fromkeys(key for one in clips for key in _mapping(one.get("scores"))))
-    known = [key for key in keys if any(_is_number(_mapping(c["scores"]).get(key)) for c in clips)]
+    scored = [_mapping(one.get("scores")) for one in clips]
+    known = [key for key in keys if any(is_figure(scores.get(key)) for scores in scored)]
     about = {m["key"]: m for run in measures.values() for m in run if isinstance(m, dict)}
     names = ("clip", "identity", "run", "system")
     columns = tuple(TableColumn(title=name, choose=name in names[2:]) for name in names)
@@ -128,14 +129,16 @@ def score_tables(scores: ScoreSet) -> list[PageTable]:
 
 
 def _means(run: str, systems: Mapping[str, Any], measures: Sequence[Any]) -> PageTable:
-    columns = (TableColumn(title="measure"), TableColumn(title="right"))
+    heads = ("measure", "region", "unit", "right")
+    columns = tuple(TableColumn(title=title) for title in heads)
     columns += tuple(TableColumn(title=name) for name in systems)
     rows: list[tuple[TableCell, ...]] = []
     for measure in measures:
         estimates = [_mapping(_mapping(one).get(measure["key"])) for one in systems.values()]
-        if any(_is_number(one.get("mean")) for one in estimates):
-            head = (_plain(measure.get("title", measure["key"])), _plain(measure.get("better", "")))
-            rows.append((*head, *(_estimate(one) for one in estimates)))
+        if any(is_figure(one.get("mean")) for one in estimates):
+            title = measure.get("title", measure["key"])
+            head = (title, *(measure.get(key, "") for key in ("region", "unit", "better")))
+            rows.append((*map(_plain, head), *(_estimate(one) for one in estimates)))
     about = "Means over people, with 95 % intervals."
     return PageTable(title=run, about=about, columns=columns, rows=tuple(rows))
 
@@ -148,13 +151,13 @@ def _estimate(one: Mapping[str, Any]) -> TableCell:
 
 
 def _figure(value: Any) -> TableCell:
-    if not _is_number(value):
+    if not is_figure(value):
         return TableCell(text="-", value="")
     return TableCell(text=f"{value:.4g}", value=float(value))
 
 
 def _plain(value: Any) -> TableCell:
-    return TableCell(text=str(value), value=value if _is_number(value) else str(value))
+    return TableCell(text=str(value), value=value if is_figure(value) else str(value))
 
 
 def _explained(measure: Mapping[str, Any]) -> str:
@@ -164,7 +167,3 @@ def _explained(measure: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

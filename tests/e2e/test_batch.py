@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import random
@@ -152,8 +153,12 @@ def test_fail_fast_begins_nothing_after_a_row_that_failed(media: Path, tmp_path:
     assert not (tmp_path / "x.mp4").exists()
 
 
-def test_memory_that_ran_out_is_tried_again(
-    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "Memory ran out"), (OSError(errno.ENOSPC, "No space left"), "No space left")],
+)
+def test_memory_or_disk_that_ran_out_is_tried_again(
+    error: Exception, said: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import dubcli.pipeline.run as run
 
@@ -162,14 +167,14 @@ def test_memory_that_ran_out_is_tried_again(
     def short_of_memory(*words: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) in (1, 3, 4):
-            raise MemoryError
+            raise error
         return kept(*words, **named)
 
     monkeypatch.setattr(run, "dub", short_of_memory)
     jobs = tiny_jobs(tmp_path / "jobs.jsonl", media, ["one.mp4", "two.mp4"])
     report = batch_here(jobs, retries=1)
     assert [(one.status, one.attempts) for one in report.results] == [(DONE, 2), (FAILED, 2)]
-    assert "Memory ran out" in errors(report)[2]
+    assert said in errors(report)[2]
 
 
 def test_a_fault_of_the_program_is_one_row_s(

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from dubcli.cli.app import app
 from dubcli.core.reports import DubReport
 from dubcli.core.types import U8
+from dubcli.media.container import web_encoding
+from dubcli.media.container.ffmpeg import ffmpeg_binary
 
 SOUND = ("-f", "lavfi", "-i", "sine=f=300:r=48000:d=2.4")
 FILM = "document.getElementById('film')"
@@ -176,6 +178,29 @@ def test_one_file_plays_alone(browser: Page, made: Path, tmp_path: Path) -> None
     browser.key(" ", " ")
     browser.until(f"{FILM}.currentTime > 0.3")
     assert browser.eval(f"{FILM}.src.slice(0, 5)") == "blob:"
+
+
+def test_vp9_plays_where_ffmpeg_has_no_h264(
+    browser: Page, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = web_encoding._encoders(ffmpeg_binary()) - {"libx264"}
+    monkeypatch.setattr(web_encoding, "_encoders", lambda binary: known)
+    _dub("report", made / "r.mp4", "-o", tmp_path / "v.html", "--no-curve", "-q")
+    assert {path.suffix for path in (tmp_path / "v_files").iterdir()} == {".webm"}
+    _open(browser, tmp_path / "v.html")
+    assert browser.eval("document.getElementById('opening-key').classList.contains('hidden')")
+    browser.key("m", "m")
+    browser.key(" ", " ")
+    browser.until(f"{FILM}.currentTime > 0.3")
+    browser.until("document.getElementById('source-sound').currentTime > 0.1")
+
+
+def test_space_opens_the_list_of_keys_where_that_has_the_focus(browser: Page, made: Path) -> None:
+    _open(browser, made / "r.html")
+    browser.eval("document.querySelector('summary').focus()")
+    browser.key(" ", " ")
+    browser.until("document.querySelector('details').open")
+    assert browser.eval(f"{FILM}.paused")
 
 
 def test_rows_of_a_batch_sort_and_filter(browser: Page, made: Path) -> None:

@@ -101,6 +101,9 @@ def test_folders_are_paired_by_name() -> None:
     assert told["v/sub/b.mkv"] == ["s/sub/b.mp3"]
     assert "no recording" in told["v/c.mp4"]
     assert "several recordings" in told["v/d.mp4"]
+    steps = {str(row.cells["video"]): row.next_step for row in rows if row.error}
+    assert "folder of recordings" in steps["v/c.mp4"]
+    assert "all but one" in steps["v/d.mp4"]
 
 
 @pytest.mark.parametrize("jobs", ["v", "jobs.csv"])

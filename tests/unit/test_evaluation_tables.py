@@ -201,6 +201,17 @@ def test_identities_stand_among_the_systems_with_what_they_are() -> None:
     assert adapters == {"a": "a" * 8, "b": "b" * 8}
 
 
+def test_names_are_text_in_tables_and_plots(tmp_path: Path) -> None:
+    name = "$\\frac{<b onclick=1>|\n\x1b[31m$"
+    item = replace(_item(name, r=0.5), system=f"_{name}")
+    text = as_markdown(_evaluation(item, failures={name: f"no face in {name}"}))
+    assert not {"<", "\x1b"} & set(text)
+    rows = [line for line in text.splitlines() if "frac" in line and line.startswith("|")]
+    assert len(rows) == 1
+    save_plot(name, [item], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
 def test_a_plot_is_a_picture_with_a_panel_for_each_run(tmp_path: Path) -> None:
     one, two = tmp_path / "one.png", tmp_path / "deep/two.png"
     save_plot("a", [_item("a")], one)

@@ -146,6 +146,15 @@ def test_scores_become_tables_of_means_and_clips() -> None:
         ("r.json", '{"output": "x", "frames": 1, "duration_s": "long"}'),
         ("r.json", '{"output": "x", "frames": 1, "duration_s": 1, "passed_through": [{}]}'),
         ("r.json", '{"output": "x", "frames": 1, "duration_s": NaN}'),
+        pytest.param(
+            "r.json", f'{{"output": "x", "frames": 1, "duration_s": 1{"0" * 400}}}', id="too-large"
+        ),
+        ("s.json", '{"measures": [], "means": {}, "clips": []}'),
+        ("s.json", '{"measures": {"r": [{}]}, "means": {"r": {"m": {}}}, "clips": []}'),
+        ("s.json", '{"measures": {"r": [{"key": [1]}]}, "means": {}, "clips": []}'),
+        ("s.json", '{"measures": {"r": 3}, "means": {"r": {"m": 3}}, "clips": []}'),
+        ("s.json", '{"measures": {}, "means": {}, "clips": 3}'),
+        ("s.json", '{"measures": {}, "means": {}, "clips": [], "failures": [1]}'),
         ("b.jsonl", '{"dub_batch": 1}\n'),
         ("b.jsonl", 'x\n{"row": 1}\n'),
         ("clip.mp4", "no report beside it"),
@@ -157,6 +166,58 @@ def test_other_files_are_refused_in_one_line(name: str, content: str) -> None:
     assert run.exit_code == 2
     assert len(run.stderr.splitlines()) == 1
     assert [path.name for path in Path().iterdir()] == [name]
+
+
+def test_figures_and_names_beyond_all_measure_are_shown_or_left_out() -> None:
+    huge = 10**400
+    rows = [
+        {"row": 1, "status": "done", "seconds": huge, "attempts": huge, "report": "y" * 5000},
+        {"row": 2, "status": {"<b>": 1}, "output": ["x"], "error": {"a": 1}, "report": "\0"},
+    ]
+    Path("batch.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "2 rows" in _page("batch.jsonl")
+    report = _report(output="x" * 5000, warnings=[f"at {'9' * 400}:00:00.1 and 0:02.0"])
+    Path("r.json").write_text(json.dumps(report))
+    assert 'data-at="2.0"' in _page("r.json")
+    scores = {
+        "measures": {"r": [{"key": "k"}]},
+        "means": {"r": {"m": {"k": {"mean": huge, "low": 1, "high": 2}}}},
+        "clips": [{"scores": {"k": huge}}, {"clip": "c"}, {"scores": {"k": 1}}, 3],
+    }
+    Path("s.json").write_text(json.dumps(scores))
+    assert "<h2>Clips</h2>" in _page("s.json")
+
+
+def test_rows_that_can_have_no_page_are_not_counted_as_left_out() -> None:
+    """A plan has no page, scores have one of their own, and `--pages` limits the others."""
+    Path("scores").mkdir()
+    scores = {"measures": {}, "means": {}, "clips": [{"clip": "x", "scores": {"r": 0.5}}]}
+    Path("scores/scores.json").write_text(json.dumps(scores))
+    Path("a.plan.json").write_text("{}")
+    Path("b.json").write_text(json.dumps(_report()))
+    reports = (("plan", "a.plan.json"), ("evaluate", "scores/scores.json"), ("dub", "b.json"))
+    rows = [
+        {"row": number, "command": command, "status": "done", "output": report, "report": report}
+        for number, (command, report) in enumerate(reports, 1)
+    ]
+    Path("batch.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = _page("batch.jsonl")
+    assert "no page of their own" not in page
+    assert "row-1.html" not in page
+    assert 'href="page_files/row-2.html"' in page
+    assert "<h2>Clips</h2>" in Path("page_files/row-2.html").read_text(encoding="utf-8")
+    assert "1 result has no page of its own" in _page("batch.jsonl", "--pages", "1")
+    assert "2 results have no page of their own" in _page("batch.jsonl", "--pages", "0")
+    assert "page of their own; --embed makes one file" in _page("batch.jsonl", "--embed")
+    Path("b.json").write_text("{")
+    assert "Row 3 has no page: &#39;b.json&#39; is no report" in _page("batch.jsonl")
+
+
+def test_tables_show_values_as_text_for_people() -> None:
+    Path("r.json").write_text(json.dumps(_report(model_facts={"m": {"style": {"gain": 0.9}}})))
+    assert "gain=0.9" in _page("r.json")
+    Path("batch.jsonl").write_text(json.dumps({"row": 1, "status": "failed", "attempts": 0}) + "\n")
+    assert "0.0 s" not in _page("batch.jsonl")
 
 
 def test_nothing_of_others_is_replaced() -> None:

@@ -33,7 +33,8 @@
       }
       if (plan.line !== null) {
         paint.fillStyle = "#fff";
-        paint.fillRect(plan.line - 1, 0, 2, one.height);
+        const thick = Math.max(1, Math.round((2 * view.width) / Math.max(1, view.clientWidth)));
+        paint.fillRect(plan.line - thick / 2, 0, thick, one.height);
       }
     }
     byId("clock").textContent = clockTime(now());
@@ -44,6 +45,7 @@
   function drawCurve() {
     const one = current();
     byId("curve-figure").classList.toggle("hidden", !one.opening.length && !one.loudness.length);
+    byId("opening-key").classList.toggle("hidden", !one.opening.length);
     const scale = window.devicePixelRatio || 1;
     const width = Math.round(curve.clientWidth * scale), height = Math.round(110 * scale);
     if (!width) return;
@@ -259,7 +261,7 @@
     });
     document.addEventListener("keydown", (event) => {
       const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-      const isPressed = event.key === " " && event.target.tagName === "BUTTON";
+      const isPressed = event.key === " " && /^(BUTTON|SUMMARY)$/.test(event.target.tagName);
       const action = keyAction(event.key);
       if (!action || isTyping || isPressed || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
