@@ -129,6 +129,7 @@ class PersonaTalk(nn.Module):
                 )
             },
             needs=frozenset({"landmarks", "own_speech"}),
+            least_speech_s=LEAST_SPEECH_S,
             gives_motion=True,
             takes_motion=True,
             paste="lower-face" if config.own_skin else "face",
