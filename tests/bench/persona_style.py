@@ -81,7 +81,8 @@ def _parts(clip: TrainClip) -> tuple[Int, Int]:
 
 
 def _style(model: PersonaTalk, clip: TrainClip) -> Tensor:
-    return model.geometry.style_of(torch.from_numpy(clip.mouth_offset[_parts(clip)[0]]))
+    departures = torch.from_numpy(clip.mouth_offset[_parts(clip)[0]])
+    return model.geometry.style_of(departures, model.basis)
 
 
 def _scored(model: PersonaTalk, clip: TrainClip, style: Tensor) -> Scores:
@@ -97,7 +98,7 @@ def _scored(model: PersonaTalk, clip: TrainClip, style: Tensor) -> Scores:
         ]
     )
     true = coefficients_of(torch.from_numpy(clip.mouth_offset[frames]), model.basis) @ gap
-    opening = model.options.articulation * made @ gap
+    opening = model.articulated(made, style) @ gap
     return {
         "r": float(torch.corrcoef(torch.stack([opening, true]))[0, 1]),
         "spread": float(opening.std() / true.std()),

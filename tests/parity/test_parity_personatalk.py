@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dubcli.core.errors import ConfigError
 from dubcli.face.landmarks import SPEAKING
 from dubcli.models.api import OwnSpeech, ReferenceSet, Subject
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER, JAW, OUTER
 from dubcli.models.personatalk.config import NAMED_CONFIGS, PAPER
 from dubcli.models.personatalk.dual_attention import Encoded, TextureAttention
@@ -21,7 +23,12 @@ from dubcli.models.personatalk.dual_render_task import correspondence_loss
 from dubcli.models.personatalk.lower_face_mesh import TRIANGLES, draw_pncc, nearness, vertex_colours
 from dubcli.models.personatalk.network import PersonaTalk
 from dubcli.models.personatalk.options import PersonaTalkOptions
-from dubcli.models.personatalk.style_geometry import StyleAwareAudio, StyleEncoder, TemplateDriving
+from dubcli.models.personatalk.style_geometry import (
+    GeometryConstruction,
+    StyleAwareAudio,
+    StyleEncoder,
+    TemplateDriving,
+)
 
 TINY = NAMED_CONFIGS["tiny"]
 TOKEN, MOMENTS = 16, 5
@@ -51,15 +58,35 @@ def _moved(face: Tensor) -> Tensor:
 
 
 def test_style_is_the_mean_and_the_deviation_of_encoded_vertices() -> None:
-    encoder = StyleEncoder(TOKEN).eval()
+    encoder = StyleEncoder(TOKEN, carries_amplitude=False).eval()
     frames = 0.1 * torch.randn(1, 30, 102, 3)
     x = encoder.vertices(10 * frames.flatten(2))
     spread = (x.var(1, correction=0) + 1e-4).sqrt()
     expected = encoder.statistics(torch.cat([x.mean(1), spread], 1))
-    torch.testing.assert_close(encoder(frames), expected)
+    basis = torch.randn(4, 102, 3)
+    torch.testing.assert_close(encoder(frames, basis), expected)
     order = torch.randperm(30)
-    torch.testing.assert_close(encoder(frames[:, order]), expected, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(encoder(1.3 * frames), expected, atol=1e-3)
+    torch.testing.assert_close(encoder(frames[:, order], basis), expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(encoder(1.3 * frames, basis), expected, atol=1e-3)
+
+
+def test_a_style_that_moves_twice_as_far_makes_mouths_that_do() -> None:
+    """Around the style's own mean mouth, whatever the network has learned."""
+    geometry = GeometryConstruction(replace(TINY, carries_amplitude=True)).eval()
+    basis = functional.normalize(torch.randn(TINY.num_coefficients, 306), dim=1).unflatten(
+        1, (102, 3)
+    )
+    mean, moved = 0.1 * torch.randn(1, 102, 3), 0.02 * torch.randn(30, 102, 3)
+    moved = moved - moved.mean(0)
+    heard = torch.randn(1, MOMENTS, TINY.token)
+    template = torch.zeros(1, 102, 3)
+    far, near = (geometry.style_of(mean + size * moved, basis) for size in (2.0, 1.0))
+    far[: TINY.token] = near[: TINY.token]
+    torch.testing.assert_close(geometry.mean_mouth(near), coefficients_of(mean[0], basis))
+    made = [
+        geometry(heard, style[None], template) - geometry.mean_mouth(style) for style in (far, near)
+    ]
+    torch.testing.assert_close(made[0], 2 * made[1])
 
 
 def test_both_style_and_sound_reach_every_moment() -> None:

@@ -73,7 +73,7 @@ class PersonaTalkAdapter:
         every = np.concatenate([clip.mouth_offset[clip.frames] for clip in clips])
         rows = np.linspace(0, len(every) - 1, min(_MOST_FRAMES, len(every))).round().astype(int)
         departures = torch.from_numpy(every[rows].astype(np.float32)).to(device_of(model))
-        model.person_style.copy_(model.geometry.style_of(departures))
+        model.person_style.copy_(model.geometry.style_of(departures, model.basis))
         return any(clip.has_audio for clip in clips)
 
     @torch.no_grad()
@@ -86,7 +86,9 @@ class PersonaTalkAdapter:
         true = [true_coefficients(clip, clip.frames, model.basis) for clip in clips]
         mean = torch.cat(true).mean(0) / model.options.articulation
         last.weight.mul_(factor)
-        last.bias.mul_(factor).add_((1 - factor) * mean)
+        last.bias.mul_(factor)
+        if not model.config.carries_amplitude:
+            last.bias.add_((1 - factor) * mean)
 
     def true_motion(self, model: PersonaTalk, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""

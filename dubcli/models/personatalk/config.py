@@ -34,6 +34,8 @@ class PersonaTalkConfig:
         audio_smoothing: Coefficients are averaged over shifts of the sound, Gaussian with this
             spread, feature steps; 0 for none.
         has_style: The geometry half is told the person's style.
+        carries_amplitude: Mean mouth and spread of the style are those of what is made; otherwise
+            the style only conditions what is made, as in the paper.
         num_lips: N_l, lip references in use.
         train_lips: N_l in training.
         channels: C of geometry and texture features at H/4.
@@ -65,6 +67,7 @@ class PersonaTalkConfig:
     mouth_dropout: float = 0.4
     audio_smoothing: int = 2
     has_style: bool = True
+    carries_amplitude: bool = True
     num_lips: int = 25
     train_lips: int = 5
     channels: int = 64
@@ -100,6 +103,11 @@ class PersonaTalkConfig:
     def audio_size(self) -> int:
         """Values of one audio step."""
         return FEATURE_SIZES[self.audio_kind]
+
+    @property
+    def style_size(self) -> int:
+        """Values of a style: S, and with `carries_amplitude` a spread and mean coefficients."""
+        return self.token + (1 + self.num_coefficients if self.carries_amplitude else 0)
 
     @property
     def top(self) -> int:
@@ -148,6 +156,7 @@ PAPER = PersonaTalkConfig(
     lip_height=1.0,
     lip_width=1.0,
     geometric_sharpness=0.0,
+    carries_amplitude=False,
     fine=64,
     own_skin=False,
 )

@@ -112,8 +112,8 @@ class PersonaTalk(nn.Module):
         self.renderer = DualAttentionRenderer(config)
         self.register_buffer("basis", torch.zeros(config.num_coefficients, NUM_SPEAKING, 3))
         self.register_buffer("mean_face", torch.zeros(NUM_SPEAKING, 3))
-        # S of a learned person; zeros in weights of all people.
-        self.register_buffer("person_style", torch.zeros(config.token))
+        # Style of a learned person; zeros in weights of all people.
+        self.register_buffer("person_style", torch.zeros(config.style_size))
 
     @property
     def spec(self) -> ModelSpec:
@@ -159,7 +159,7 @@ class PersonaTalk(nn.Module):
         )
 
     def _style(self, subject: Subject) -> tuple[Tensor, float]:
-        """S, and how much speech it was found in; the mean style where there is too little."""
+        """The style and the seconds of its speech; the mean style where there is too little."""
         mean = self.geometry.mean_style
         if self.options.style == "none":
             return mean, 0.0
@@ -182,7 +182,7 @@ class PersonaTalk(nn.Module):
             )
             return mean, 0.0
         with torch.autocast(mean.device.type, enabled=False):
-            return self.geometry.style_of(speech.points - person.neutral), seconds
+            return self.geometry.style_of(speech.points - person.neutral, self.basis), seconds
 
     def state_tensors(self, state: PersonaState) -> dict[str, Tensor]:
         """All but the pictures."""
@@ -192,7 +192,7 @@ class PersonaTalk(nn.Module):
         """The state of stored tensors and the references that they belong to."""
         config, references = self.config, subject.references[ROLE]
         sizes = {"keys": config.key_size, "features": config.channels, "coordinates": 3}
-        placed = fitting_persona(tensors, references.crops, sizes, config.token)
+        placed = fitting_persona(tensors, references.crops, sizes, config.style_size)
         corners = self._corners(placed["points"])
         box = references.crops[:, :, config.top :]
         pixels = functional.pixel_unshuffle(box.float(), 4)
@@ -226,7 +226,12 @@ class PersonaTalk(nn.Module):
         made = self.geometry.smoothed(
             window.audio[window.emit], state.style, neutral - self.mean_face
         )
-        return self.motion_of(self.options.articulation * made, neutral)
+        return self.motion_of(self.articulated(made, state.style), neutral)
+
+    def articulated(self, coefficients: Tensor, style: Tensor) -> Tensor:
+        """Coefficients (T, P) moved further from the style's mean mouth, by `articulation`."""
+        mean = self.geometry.mean_mouth(style).float()
+        return mean + self.options.articulation * (coefficients.float() - mean)
 
     def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:
         """Mouths of coefficients (T, P) of a person at rest (S, 3)."""

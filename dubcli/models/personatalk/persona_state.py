@@ -19,7 +19,7 @@ class PersonaState:
     Attributes:
         points: Speaking points of the references, crop px. Shape (N, S, 2).
         lips: Shapes (1, N, ..., y, x).
-        style: S. Shape (D,).
+        style: Shape (`style_size`,).
         seconds: Length of the speech that the style was found in; 0: the mean style. Shape (1,).
         frames: Numbers of the references' frames. Shape (N,), int64.
     """
@@ -44,7 +44,7 @@ class PersonaState:
 
 
 def fitting_persona(
-    tensors: dict[str, Tensor], pictures: Tensor, sizes: dict[str, int], token: int
+    tensors: dict[str, Tensor], pictures: Tensor, sizes: dict[str, int], style_size: int
 ) -> dict[str, Tensor]:
     """Tensors of `PersonaState.tensors` beside the references' pictures (N, 3, H, W).
 
@@ -52,13 +52,13 @@ def fitting_persona(
         tensors: On any device.
         pictures: Of the references.
         sizes: The network's size of dimension 1 of some tensors, by name.
-        token: D.
+        style_size: Of a style.
 
     Raises:
         IdentityError: Names or shapes do not fit.
     """
     style = tensors.get("style")
-    if style is not None and style.shape != (token,):
+    if style is not None and style.shape != (style_size,):
         tensors = {**tensors, "style": style[None]}
     return fitting_tensors(
         tensors,

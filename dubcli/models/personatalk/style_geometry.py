@@ -13,6 +13,7 @@ from dubcli.models.common.moments import (
     shift_weights,
     sinusoidal_positions,
 )
+from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import INNER, JAW, OUTER
 from dubcli.models.personatalk.config import PersonaTalkConfig
 
@@ -20,25 +21,42 @@ from dubcli.models.personatalk.config import PersonaTalkConfig
 _NUM_SHIFTS = 5
 # Departures from rest are some hundredths of the inter-ocular distance.
 _SCALE = 10.0
+# Root mean square of departures from their mean, about the mean of people.
+_TYPICAL_SPREAD = 0.02
 _VERTEX_GROUPS = (OUTER, INNER, JAW, slice(JAW.stop, NUM_SPEAKING))
 # Rest shapes tell who of the few hundred people of the training set is speaking; dropout hides it.
 _TEMPLATE_DROPOUT = 0.3
 
 
 class StyleEncoder(nn.Module):
-    """E_vtx, and S of the mean and deviation over time of what it encodes."""
+    """E_vtx, and S of the mean and deviation over time of what it encodes.
 
-    def __init__(self, token: int) -> None:
+    With `carries_amplitude` the style also holds how far the mouth moves and its mean, so that they
+    need not be learned from a few hundred people.
+    """
+
+    def __init__(self, token: int, *, carries_amplitude: bool) -> None:
         super().__init__()
+        self._carries_amplitude = carries_amplitude
         self.vertices = nn.Linear(3 * NUM_SPEAKING, token)
         # Not normalised: how far a person's mouth moves is the size of these numbers.
         self.statistics = nn.Linear(2 * token, token)
 
-    def forward(self, departures: Tensor) -> Tensor:
-        """S (B, D) of departures from rest (B, M, S, 3), canonical units."""
+    def forward(self, departures: Tensor, basis: Tensor) -> Tensor:
+        """Styles (B, `style_size`) of departures from rest (B, M, S, 3), canonical units.
+
+        Args:
+            departures: Of M frames of speech.
+            basis: Of the mouth. Shape (P, S, 3).
+        """
         x = self.vertices(_SCALE * departures.flatten(2)).float()
         spread = (x.var(1, correction=0) + 1e-4).sqrt()
-        return self.statistics(torch.cat([x.mean(1), spread], 1))
+        token = self.statistics(torch.cat([x.mean(1), spread], 1))
+        if not self._carries_amplitude:
+            return token
+        mean = departures.mean(1)
+        moved = (departures - mean[:, None]).square().mean((1, 2, 3)).sqrt() / _TYPICAL_SPREAD
+        return torch.cat([token, moved[:, None], coefficients_of(mean, basis)], 1)
 
 
 class StyleAwareAudio(nn.Module):
@@ -100,9 +118,12 @@ class GeometryConstruction(nn.Module):
             config.audio_size, config.mouth_width, size, config.mouth_dropout
         )
         if config.has_style:
-            self.style_encoder = StyleEncoder(size)
-        # S of a person of whom nothing is known.
-        self.mean_style = nn.Parameter(0.02 * torch.randn(size))
+            self.style_encoder = StyleEncoder(size, carries_amplitude=config.carries_amplitude)
+        # Style of a person of whom nothing is known.
+        self.mean_style = nn.Parameter(0.02 * torch.randn(config.style_size))
+        if config.carries_amplitude:
+            self.mean_style.data[size:] = 0
+            self.mean_style.data[size] = 1
         self.style_audio = StyleAwareAudio(size)
         self.driving = TemplateDriving(size)
         layer = nn.TransformerEncoderLayer(
@@ -124,25 +145,35 @@ class GeometryConstruction(nn.Module):
         """Feature steps around a frame that `smoothed` takes."""
         return self.config.mouth_width + 2 * (self.config.moment_steps[-1] + self.margin)
 
-    def style_of(self, departures: Tensor) -> Tensor:
-        """S (D,) of departures from rest (M, S, 3)."""
+    def style_of(self, departures: Tensor, basis: Tensor) -> Tensor:
+        """Style (`style_size`,) of departures from rest (M, S, 3)."""
         if not self.config.has_style:
             return self.mean_style
-        return self.style_encoder(departures[None])[0]
+        return self.style_encoder(departures[None], basis)[0]
+
+    def mean_mouth(self, style: Tensor) -> Tensor:
+        """Coefficients (..., P) that mouths of styles (..., `style_size`) move around."""
+        if not self.config.carries_amplitude:
+            return style.new_zeros(*style.shape[:-1], self.config.num_coefficients)
+        return style[..., self.config.token + 1 :]
 
     def forward(self, heard: Tensor, style: Tensor, template: Tensor) -> Tensor:
         """Mouths of all moments.
 
         Args:
             heard: What the audio encoder gives of the moments. Shape (B, T, D).
-            style: S. Shape (B, D).
+            style: Shape (B, `style_size`).
             template: Rest shapes minus the mean face. Shape (B, S, 3).
 
         Returns:
             Mouth coefficients. Shape (B, T, P).
         """
-        driven = self.driving(self.style_audio(style, heard), template)
-        return self.to_coefficients(self.encoder(driven))
+        token = self.config.token
+        driven = self.driving(self.style_audio(style[:, :token], heard), template)
+        made = self.to_coefficients(self.encoder(driven))
+        if not self.config.carries_amplitude:
+            return made
+        return self.mean_mouth(style)[:, None] + style[:, token, None, None] * made.float()
 
     def smoothed(self, audio: Tensor, style: Tensor, template: Tensor) -> Tensor:
         """Coefficients (F, P) of frames with sound (F, `width`, D_audio).
@@ -151,7 +182,7 @@ class GeometryConstruction(nn.Module):
 
         Args:
             audio: Steps around each frame.
-            style: S. Shape (D,).
+            style: Shape (`style_size`,).
             template: The person's rest minus the mean face. Shape (S, 3).
         """
         over = self.audio_encoder.over_sequence(audio)

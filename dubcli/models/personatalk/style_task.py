@@ -216,7 +216,7 @@ class StyleTask:
         runs, frames = heard.shape[:2]
         style = geometry.mean_style.expand(runs, -1)
         if self._model.config.has_style:
-            own = geometry.style_encoder(batch["style"])
+            own = geometry.style_encoder(batch["style"], self._model.basis)
             style = torch.where(batch["has_style"][:, None], own, style)
         template = batch["neutral"] - self._model.mean_face
         made = geometry(
