@@ -10,6 +10,7 @@ from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import DilatedAudioEncoder
 
 TextureAttention = Literal["dual", "single"]
+GeometrySource = Literal["detected", "fitted"]
 # Audio steps from moment to moment: 40 ms at 80 steps a second.
 FRAME_STEPS = 3.2
 
@@ -36,6 +37,9 @@ class PersonaTalkConfig:
         has_style: The geometry half is told the person's style.
         carries_amplitude: Mean mouth and spread of the style are those of what is made; otherwise
             the style only conditions what is made, as in the paper.
+        geometry: Rest and expression of the person: `detected` landmarks, or `fitted` to them over
+            the video as in eq. 1 and 2.
+        num_shapes: Of the identity basis that is fitted.
         num_lips: N_l, lip references in use.
         train_lips: N_l in training.
         channels: C of geometry and texture features at H/4.
@@ -68,6 +72,8 @@ class PersonaTalkConfig:
     audio_smoothing: int = 2
     has_style: bool = True
     carries_amplitude: bool = True
+    geometry: GeometrySource = "detected"
+    num_shapes: int = 24
     num_lips: int = 25
     train_lips: int = 5
     channels: int = 64
@@ -81,11 +87,10 @@ class PersonaTalkConfig:
     own_skin: bool = True
 
     def __post_init__(self) -> None:
-        known = get_args(TextureAttention)
-        if self.attention not in known:
-            raise ConfigError(
-                f"attention = {self.attention!r} is unknown.", f"Known: {', '.join(known)}."
-            )
+        for name, words in (("attention", TextureAttention), ("geometry", GeometrySource)):
+            value, known = getattr(self, name), get_args(words)
+            if value not in known:
+                raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
         if self.audio_kind not in FEATURE_SIZES:
             kinds = ", ".join(FEATURE_SIZES)
             raise ConfigError(f"audio_kind = {self.audio_kind!r} is unknown.", f"Known: {kinds}.")
@@ -150,6 +155,8 @@ PAPER = PersonaTalkConfig(
     num_moments=41,
     num_layers=4,
     num_coefficients=64,
+    geometry="fitted",
+    num_shapes=80,
     channels=256,
     key_size=256,
     reach=3,

@@ -7,7 +7,7 @@ Deviations, each with its reason:
 
 * Geometry is the speaking points of MediaPipe's mesh without pose, not a 3-D morphable model, which
   is not free: shape is the rest, expression the departure from it in a basis. The mesh is coloured
-  by the mean rest of the training set.
+  by the mean rest of the training set. Eq. 1 and 2 are a choice (`geometry: fitted`).
 * Eq. 3 has one query, the style; T stylised features are needed. Each moment asks: Q = S + PE, and
   the query and the sound are added to what is attended to.
 * The template is one token in the paper, so softmax would be 1 and the sound lost. It is four
@@ -58,6 +58,7 @@ from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed, sha
 from dubcli.models.common.own_skin import mouth_share, own_background, within_own_skin
 from dubcli.models.personatalk.config import PersonaTalkConfig
 from dubcli.models.personatalk.dual_attention import NUM_PIXELS, DualAttentionRenderer, Encoded
+from dubcli.models.personatalk.face_fitting import LinearFace, fit_face
 from dubcli.models.personatalk.lower_face_mesh import draw_pncc
 from dubcli.models.personatalk.options import PersonaTalkOptions
 from dubcli.models.personatalk.persona_state import PersonaState, fitting_persona
@@ -182,7 +183,38 @@ class PersonaTalk(nn.Module):
             )
             return mean, 0.0
         with torch.autocast(mean.device.type, enabled=False):
-            return self.geometry.style_of(speech.points - person.neutral, self.basis), seconds
+            departures = self.departures_of(speech.points, person.neutral)
+            return self.geometry.style_of(departures, self.basis), seconds
+
+    @property
+    def linear_face(self) -> LinearFace:
+        """The face that is fitted, with `geometry: fitted`."""
+        return LinearFace(
+            mean=self.mean_face, identity=self.geometry.identity_basis, expression=self.basis
+        )
+
+    def rest_of(self, neutral: Tensor) -> Tensor:
+        """The person's rest (S, 3) of the detected one (S, 3)."""
+        if self.config.geometry == "detected":
+            return neutral
+        face = self.linear_face
+        with torch.autocast(neutral.device.type, enabled=False):
+            return face.rest(face.alpha_of(neutral))
+
+    def departures_of(self, points: Tensor, neutral: Tensor) -> Tensor:
+        """Departures from rest of frames that follow each other.
+
+        Args:
+            points: Detected speaking points without pose. Shape (T, S, 3).
+            neutral: The detected rest. Shape (S, 3).
+
+        Returns:
+            Shape (T, S, 3).
+        """
+        if self.config.geometry == "detected":
+            return points - neutral
+        face = self.linear_face
+        return face.departures(fit_face(points, neutral, face).beta)
 
     def state_tensors(self, state: PersonaState) -> dict[str, Tensor]:
         """All but the pictures."""
@@ -222,7 +254,7 @@ class PersonaTalk(nn.Module):
 
     def predict_motion(self, window: ModelWindow, state: PersonaState) -> Motion:
         """The mouths that the window's sound asks for, in the person's style."""
-        neutral = window.geometry.neutral
+        neutral = self.rest_of(window.geometry.neutral)
         made = self.geometry.smoothed(
             window.audio[window.emit], state.style, neutral - self.mean_face
         )
