@@ -14,7 +14,7 @@ from dubcli.core.types import AudioFeatures, Waveform
 
 # Recognisers by the kind of features that they are heard for.
 Recognisers = Mapping[str, Recogniser]
-# Part of the weights, and what runs it, of each kind that needs a recogniser.
+# Part of the weights, and what runs it, of each kind whose recogniser ONNX Runtime runs.
 RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
     "speech": (RECOGNISER_PARTS["speech"], SpeechEncoder),
     "whisper": (RECOGNISER_PARTS["whisper"], WhisperLayer),
@@ -28,21 +28,21 @@ def extract_features(
 
     Args:
         waveform: Mono audio at 16 kHz.
-        kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel) or `whisper` (the second layer
-            of Whisper base and log-mel).
-        recognisers: What the kinds of `RECOGNISERS` need.
+        kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel), `whisper` (the second layer
+            of Whisper base and log-mel) or `hubert` (tokens of HuBERT base and log-mel).
+        recognisers: What the kinds of `RECOGNISER_PARTS` need.
 
     Raises:
         ConfigError: Unknown kind, or no recogniser where one is needed.
     """
     if kind == "mel":
         return log_mel(waveform)
-    if kind not in RECOGNISERS:
+    if kind not in RECOGNISER_PARTS:
         raise ConfigError(
             f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."
         )
     if kind not in (recognisers or {}):
-        part = RECOGNISERS[kind][0]
+        part = RECOGNISER_PARTS[kind]
         raise ConfigError(f"Features '{kind}' need the part '{part}'.", "Install dubcli again.")
     assert recognisers is not None
     return recogniser_features(waveform, kind, recognisers[kind])

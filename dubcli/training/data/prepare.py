@@ -24,6 +24,7 @@ from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
 from dubcli.core.atomic_io import make_folder, replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
+from dubcli.core.choices import RECOGNISER_PARTS
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
@@ -64,6 +65,7 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
+from dubcli.weights.resolve import part_path
 
 _FIELDS: tuple[str, ...] = (
     "clip",
@@ -115,6 +117,7 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     Raises:
         ConfigError: The folder or the catalogue cannot be used, or the set exists.
         DeviceError: The detector is not installed.
+        WeightsError: A recogniser is missing, damaged or cannot be downloaded.
         TrainingError: Not one clip can be used.
     """
     require_detector(config.detector)
@@ -122,6 +125,9 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     index = config.output / INDEX_NAME
     if index.exists() and not config.overwrite:
         raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
+    for kind in config.kinds:
+        if kind in RECOGNISER_PARTS:
+            part_path(RECOGNISER_PARTS[kind])  # what is to be downloaded comes now, not in each job
     make_folder(config.output)
     form = ClipForm(size=config.crop_size, features=config.kinds, detector=config.detector)
     rows: dict[str, dict[str, str]] = {}
