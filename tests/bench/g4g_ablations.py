@@ -178,7 +178,7 @@ def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
     factor = config.height / crops.shape[1]
     pictures = resize_pictures(to_tensor(crops, "cpu"), factor)
     marks = torch.from_numpy(clip.clip.crop_points(shown) * factor + (factor - 1) / 2).float()
-    features = model.encode_references(pictures[None, num:], marks[None, num:, SPEAKING])
+    state = model.encode_references(pictures[None, num:], marks[None, num:, SPEAKING])
     geometry = _geometry(clip, frames, factor)
     speaking = geometry.place(geometry.neutral.expand(num, -1, -1))
     if config.drawn_mouth:
@@ -187,7 +187,7 @@ def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
     at = heard.frames[np.arange(num) * len(heard.frames) // num]
     own = model.sound.shifted(_audio(model, heard, frames if heard is clip else at), (0,))[:, 0]
     scales = torch.full((num,), config.scale_number)
-    out = model.paint(pictures[:num], pictures[:num], speaking, own, features, scales)
+    out = model.paint(pictures[:num], pictures[:num], speaking, own, state, scales)
     whole = torch.cat([pictures[:num, :, : config.top], out.rgb.clamp(0, 1)], 2)
     return score_crops(clip, frames, to_images(whole), to_images(pictures[:num]))
 

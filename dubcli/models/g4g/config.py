@@ -50,6 +50,8 @@ class G4GConfig:
         alignment: `full`; `none`: convolutions in place of AdaIN, no landmark picture.
         mask_scales: Of training: `several` masks, one drawn for each sample, or `one`.
         mask_scale: The mask in use, and the one of training where there is one.
+        copied_pixels: The decoder mixes what it paints with the references' own pixels, moved under
+            the drawn mouth; only with `drawn_mouth`.
         has_blend: A blend net repaints the composite.
         negatives: What a row of the diagonal matrix is told apart from: `hard` is the same clip at
             other moments, and other people; `people` are other people alone.
@@ -90,6 +92,7 @@ class G4GConfig:
     alignment: AlignmentUse = "full"
     mask_scales: MaskScales = "several"
     mask_scale: MaskScale = "lower-face"
+    copied_pixels: bool = True
     has_blend: bool = True
     negatives: NegativeKind = "hard"
     mouth_frames: int = 5
@@ -120,6 +123,11 @@ class G4GConfig:
     def reference_channels(self) -> int:
         """Channels that are deformed: features, and the colours of each reference."""
         return self.channels + 3 * self.num_references
+
+    @property
+    def copies_pixels(self) -> bool:
+        """The references' pixels are moved under the drawn mouth."""
+        return self.copied_pixels and self.drawn_mouth
 
     @property
     def reach(self) -> int:
@@ -183,6 +191,7 @@ PAPER = G4GConfig(
     audio_dropout=0.0,
     audio_smoothing=0,
     drawn_mouth=False,
+    copied_pixels=False,
     own_skin=False,
     paste="face",
 )

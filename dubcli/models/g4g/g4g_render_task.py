@@ -27,6 +27,7 @@ from dubcli.models.g4g.inter_modal import contrastive_loss, grey_mouths, resting
 from dubcli.models.g4g.losses import LOSS_PRESETS
 from dubcli.models.g4g.network import G4G, Painted
 from dubcli.models.g4g.painting import scale_masks
+from dubcli.models.g4g.stack_state import StackState
 from dubcli.training.batches import BatchSize, as_batch, as_pictures, resize_pictures, stacked
 from dubcli.training.data.train_clips import TrainClip, longest_run
 from dubcli.training.device_utils import device_of, evaluating
@@ -52,7 +53,7 @@ class StackScene:
         resting: Resting speaking points under each pose, crop px. Shape (T, S, 2).
         shown: Speaking points that L_r shows, crop px. Shape (T, S, 2).
         heard: a; zeros where there is no sound. Shape (T, d).
-        features: F_ref of each frame, with colours. Shape (T, C + 3 N, h/4, w/4).
+        state: References of each frame.
         scales: Number of each frame's mask. Shape (T,), int64.
     """
 
@@ -62,7 +63,7 @@ class StackScene:
     resting: Tensor
     shown: Tensor
     heard: Tensor
-    features: Tensor
+    state: StackState
     scales: Tensor
 
 
@@ -329,7 +330,7 @@ def set_stack_scene(model: G4G, batch: Batch) -> StackScene:
     clips, frames = batch["targets"].shape[:2]
     pictures = resize_pictures(as_pictures(batch["references"].flatten(0, 1)), factor)
     points = scale_points(batch["reference_points"], factor)
-    features = model.encode_references(pictures.unflatten(0, (clips, -1)), points)
+    state = model.encode_references(pictures.unflatten(0, (clips, -1)), points)
     geometry = batch_geometry(batch, factor)
     canonical = resting = geometry.place(geometry.neutral)
     if config.drawn_mouth:
@@ -344,7 +345,7 @@ def set_stack_scene(model: G4G, batch: Batch) -> StackScene:
         resting=resting,
         shown=canonical,
         heard=_heard(model, batch["audio"].flatten(0, 1)) * has_audio,
-        features=features.repeat_interleave(frames, 0),
+        state=state.repeated(frames),
         scales=batch["scales"].repeat_interleave(frames),
     )
 
@@ -364,7 +365,7 @@ def paint_scene(model: G4G, scene: StackScene, *, has_blend: bool = True) -> Pai
         scene.targets,
         scene.shown,
         scene.heard,
-        scene.features,
+        scene.state,
         scene.scales,
         has_blend=has_blend,
     )

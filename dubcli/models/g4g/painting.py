@@ -19,7 +19,7 @@ _SMOOTHING, _REACH = 0.07, 2
 
 
 class StackDecoder(nn.Module):
-    """F_s ‖ F_d to the picture, by PixelShuffle."""
+    """F_s ‖ F_d to the picture, by PixelShuffle, and how much each reference counts."""
 
     def __init__(self, config: G4GConfig) -> None:
         super().__init__()
@@ -32,9 +32,21 @@ class StackDecoder(nn.Module):
         self.block = ResidualBlock(wide)
         self.to_full = conv(wide, 4 * fine)
         self.out = conv(fine, 3, 7)
+        self.share: nn.Conv2d | None = None
+        if config.copies_pixels:
+            self.share = conv(fine, config.num_references + 1)
+            # All references and the painted picture count alike to begin with.
+            nn.init.zeros_(self.share.weight)
+            assert self.share.bias is not None
+            nn.init.zeros_(self.share.bias)
 
-    def forward(self, source: Tensor, hidden: Tensor, deformed: Tensor, drawn: Tensor) -> Tensor:
-        """Î (T, 3, h, w), [0, 1].
+    def forward(
+        self, source: Tensor, hidden: Tensor, deformed: Tensor, drawn: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is painted (T, 3, h, w), [0, 1], and logits of what counts.
+
+        The logits are of each reference and, last, of the painted picture, (T, N + 1, h, w); None
+        without copied pixels.
 
         Args:
             source: F_s. Shape (T, C, h/4, w/4).
@@ -50,7 +62,9 @@ class StackDecoder(nn.Module):
         if self.join is not None:
             x = self.join(concatenated([x, drawn]))
         x = self.shuffle(self.to_full(functional.silu(self.block(x))))
-        return torch.sigmoid(self.out(functional.silu(x)).float())
+        x = functional.silu(x)
+        shares = None if self.share is None else self.share(x).float()
+        return torch.sigmoid(self.out(x).float()), shares
 
 
 class BlendNet(nn.Module):

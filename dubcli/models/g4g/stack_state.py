@@ -13,19 +13,30 @@ _DIMENSIONS = {"features": 4, "points": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class StackState:
-    """References, encoded together. In training the features are those of each frame.
+    """References, encoded together. In training everything is that of each frame.
 
     Attributes:
         features: F_ref of the stack from closed to open, with colours.
-            Shape (1, C + 3 N, h/4, w/4).
-        points: Speaking points of each picture, in the pipeline's order, crop px. Shape (N, S, 2).
+            Shape (1, C + 3 N, h/4, w/4); (T, ...) in training.
+        points: Speaking points of each picture, in the pipeline's order, crop px. Shape (N, S, 2);
+            (T, N, S, 2) in training.
+        pictures: In the same order. Shape (N, 3, H, W); (T, N, 3, H, W) in training.
     """
 
     features: Tensor
     points: Tensor
+    pictures: Tensor
+
+    def repeated(self, frames: int) -> StackState:
+        """Each of B stacks for so many frames in a row; shapes (B, ...) become (B T, ...)."""
+        return StackState(
+            features=self.features.repeat_interleave(frames, 0),
+            points=self.points.repeat_interleave(frames, 0),
+            pictures=self.pictures.repeat_interleave(frames, 0),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, contiguous and without gradients."""
+        """All but the pictures, contiguous and without gradients."""
         return {name: getattr(self, name).detach().contiguous() for name in _DIMENSIONS}
 
     @staticmethod
@@ -47,4 +58,4 @@ class StackState:
             sizes={"features": channels},
             of_pictures=("points",),
         )
-        return StackState(**placed)
+        return StackState(**placed, pictures=pictures)

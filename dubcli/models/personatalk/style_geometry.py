@@ -22,7 +22,9 @@ _NUM_SHIFTS = 5
 # Departures from rest are some hundredths of the inter-ocular distance.
 _SCALE = 10.0
 # Root mean square of departures from their mean, about the mean of people.
-_TYPICAL_SPREAD = 0.02
+_TYPICAL_SPREAD, _LEAST_SPREAD = 0.02, 0.1
+# Share of what sets a person apart, at the start of training.
+_KEPT = 0.75
 _VERTEX_GROUPS = (OUTER, INNER, JAW, slice(JAW.stop, NUM_SPEAKING))
 # Rest shapes tell who of the few hundred people of the training set is speaking; dropout hides it.
 _TEMPLATE_DROPOUT = 0.3
@@ -32,12 +34,18 @@ class StyleEncoder(nn.Module):
     """E_vtx, and S of the mean and deviation over time of what it encodes.
 
     With `carries_amplitude` the style also holds how far the mouth moves and its mean, so that they
-    need not be learned from a few hundred people.
+    need not be learned from a few hundred people. Some seconds tell both with an error, so a
+    learned share of what sets the person apart is kept.
     """
 
-    def __init__(self, token: int, *, carries_amplitude: bool) -> None:
+    def __init__(self, config: PersonaTalkConfig) -> None:
         super().__init__()
-        self._carries_amplitude = carries_amplitude
+        token = config.token
+        self._carries_amplitude = config.carries_amplitude
+        if config.carries_amplitude:
+            self.kept_spread = nn.Parameter(torch.tensor(_KEPT))
+            self.kept_mean = nn.Parameter(torch.tensor(_KEPT))
+            self.mean_mouth = nn.Parameter(torch.zeros(config.num_coefficients))
         self.vertices = nn.Linear(3 * NUM_SPEAKING, token)
         # Not normalised: how far a person's mouth moves is the size of these numbers.
         self.statistics = nn.Linear(2 * token, token)
@@ -56,7 +64,9 @@ class StyleEncoder(nn.Module):
             return token
         mean = departures.mean(1)
         moved = (departures - mean[:, None]).square().mean((1, 2, 3)).sqrt() / _TYPICAL_SPREAD
-        return torch.cat([token, moved[:, None], coefficients_of(mean, basis)], 1)
+        moved = moved.clamp_min(_LEAST_SPREAD) ** self.kept_spread
+        mouth = self.mean_mouth + self.kept_mean * (coefficients_of(mean, basis) - self.mean_mouth)
+        return torch.cat([token, moved[:, None], mouth], 1)
 
 
 class StyleAwareAudio(nn.Module):
@@ -122,7 +132,7 @@ class GeometryConstruction(nn.Module):
             config.audio_size, config.mouth_width, size, config.mouth_dropout
         )
         if config.has_style:
-            self.style_encoder = StyleEncoder(size, carries_amplitude=config.carries_amplitude)
+            self.style_encoder = StyleEncoder(config)
         # Style of a person of whom nothing is known.
         self.mean_style = nn.Parameter(0.02 * torch.randn(config.style_size))
         if config.carries_amplitude:
