@@ -42,6 +42,8 @@ class PersonaTalkConfig:
         num_shapes: Of the identity basis that is fitted.
         num_lips: N_l, lip references in use.
         train_lips: N_l in training.
+        num_faces: N_f, frames around the current one that Face-Attention looks in, in use; odd.
+            Training shows one.
         channels: C of geometry and texture features at H/4.
         key_size: Of queries and keys.
         reach: Cells on either side that Face-Attention looks at.
@@ -76,6 +78,7 @@ class PersonaTalkConfig:
     num_shapes: int = 24
     num_lips: int = 25
     train_lips: int = 5
+    num_faces: int = 1
     channels: int = 64
     key_size: int = 32
     reach: int = 2
@@ -94,10 +97,10 @@ class PersonaTalkConfig:
         if self.audio_kind not in FEATURE_SIZES:
             kinds = ", ".join(FEATURE_SIZES)
             raise ConfigError(f"audio_kind = {self.audio_kind!r} is unknown.", f"Known: {kinds}.")
-        if self.num_moments % 2 == 0:
-            raise ConfigError(
-                f"num_moments = {self.num_moments} has no middle.", "Choose an odd number."
-            )
+        for name in ("num_moments", "num_faces"):
+            value = getattr(self, name)
+            if value % 2 == 0:
+                raise ConfigError(f"{name} = {value} has no middle.", "Choose an odd number.")
         least = DilatedAudioEncoder.LEAST_WIDTH
         if self.mouth_width < least:
             raise ConfigError(
@@ -156,6 +159,7 @@ PAPER = PersonaTalkConfig(
     num_layers=4,
     num_coefficients=64,
     geometry="fitted",
+    num_faces=5,
     num_shapes=80,
     channels=256,
     key_size=256,
