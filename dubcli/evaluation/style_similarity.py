@@ -26,6 +26,20 @@ from dubcli.weights.resolve import resolve
 STYLE_JUDGE = "style-judge"
 
 
+def load_style_judge(device: torch.device, manifest: Manifest) -> StyleJudge | None:
+    """The style encoder of the package, in evaluation mode; None where it is not there.
+
+    Raises:
+        WeightsError: Its weights are damaged.
+    """
+    if STYLE_JUDGE not in manifest.default:
+        return None
+    entry = resolve(STYLE_JUDGE, manifest, role="part")
+    judge = StyleJudge(StyleJudgeConfig(**entry.config))
+    judge.load_state_dict(load_state(entry))
+    return judge.to(device).eval().requires_grad_(False)
+
+
 class StyleSimilarity:
     """The shipped style encoder and what is measured with it.
 
@@ -44,12 +58,10 @@ class StyleSimilarity:
         Raises:
             WeightsError: They are damaged.
         """
-        if STYLE_JUDGE not in manifest.default:
+        judge = load_style_judge(device, manifest)
+        if judge is None:
             return cls(None)
-        entry = resolve(STYLE_JUDGE, manifest, role="part")
-        judge = StyleJudge(StyleJudgeConfig(**entry.config))
-        judge.load_state_dict(load_state(entry))
-        return cls(judge.to(device).eval().requires_grad_(False), entry.sha256)
+        return cls(judge, resolve(STYLE_JUDGE, manifest, role="part").sha256)
 
     def __bool__(self) -> bool:
         return self._judge is not None
