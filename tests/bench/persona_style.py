@@ -1,9 +1,9 @@
 """PersonaTalk's geometry half: mouths by sound, in the person's style, in none, in a stranger's.
 
 Style is found in the first part of each clip, mouths are scored in the rest: r of the opening, its
-spread over the true one, the share of clips where that lies in 0.8 to 1.25, and StyleSim: the cosine
-of the made mouths and the true ones of the first part, by the style encoder of `dub evaluate`. Two
-more rows say what StyleSim can be: of the person's true mouths, and of strangers.
+spread over the true one, the share of clips where that lies in 0.8 to 1.25, and StyleSim: the
+cosine of the made mouths and the true ones of the first part, by the style encoder of
+`dub evaluate`. Two more rows say what it can be: of the person's true mouths, and of strangers.
 """
 
 from __future__ import annotations
