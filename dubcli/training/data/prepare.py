@@ -125,16 +125,16 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     index = config.output / INDEX_NAME
     if index.exists() and not config.overwrite:
         raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
-    for kind in config.kinds:
-        if kind in RECOGNISER_PARTS:
-            part_path(RECOGNISER_PARTS[kind])  # what is to be downloaded comes now, not in each job
-    make_folder(config.output)
     form = ClipForm(size=config.crop_size, features=config.kinds, detector=config.detector)
     rows: dict[str, dict[str, str]] = {}
-    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs, form), 1):
-        rows[row["clip"]] = row
-        if progress is not None:
-            progress("prepare", done, len(sources))
+    with Engine() as engine:
+        _require_recognisers(form, engine)
+        make_folder(config.output)
+        made = _prepare_all(sources, config.output, config.jobs, form, engine)
+        for done, row in enumerate(made, 1):
+            rows[row["clip"]] = row
+            if progress is not None:
+                progress("prepare", done, len(sources))
     ordered = [rows[source.clip_id] for source in sources]
     _write_index(index, ordered)
     if all(row["dropped"] for row in ordered):
@@ -174,12 +174,18 @@ def list_sources(config: PrepareConfig) -> list[SourceClip]:
     return sources
 
 
+def _require_recognisers(form: ClipForm, engine: Engine) -> None:
+    """Download and prove what hears the sound now, not in each job."""
+    for kind in form.features:
+        if kind in RECOGNISER_PARTS:
+            part_path(RECOGNISER_PARTS[kind], engine.manifest)
+
+
 def _prepare_all(
-    sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm
+    sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm, engine: Engine
 ) -> Iterator[dict[str, str]]:
     if jobs == 1:
-        with Engine() as engine:
-            yield from (_prepare_one(source, folder, form, engine) for source in sources)
+        yield from (_prepare_one(source, folder, form, engine) for source in sources)
         return
     with ProcessPoolExecutor(jobs) as pool:
         running = [pool.submit(_prepare_in_worker, source, folder, form) for source in sources]
