@@ -17,7 +17,7 @@ from dubcli.core.types import AudioFeatures, Waveform
 
 # Recognisers by the kind of features that they are heard for.
 Recognisers = Mapping[str, Recogniser]
-# Part of the weights, and what runs it, of each kind that needs a recogniser.
+# Part of the weights, and what runs it, of each kind whose recogniser ONNX Runtime runs.
 RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
     "speech": (RECOGNISER_PARTS["speech"], SpeechEncoder),
     "whisper": (RECOGNISER_PARTS["whisper"], WhisperLayer),
@@ -32,8 +32,9 @@ def extract_features(
     Args:
         waveform: Mono audio at 16 kHz.
         kind: `mel`, `speech` (tokens of Moonshine tiny and log-mel), `whisper` (the second layer
-            of Whisper base and log-mel) or `speech+whisper`, both side by side.
-        recognisers: What the kinds of `RECOGNISERS` need.
+            of Whisper base and log-mel), `hubert` (tokens of HuBERT base and log-mel) or
+            `speech+whisper`, both side by side.
+        recognisers: What the kinds of `RECOGNISER_PARTS` need.
 
     Raises:
         ConfigError: Unknown kind, or no recogniser where one is needed.
@@ -48,12 +49,12 @@ def extract_features(
             values=np.concatenate([part.values for part in parts], 1),
             fill=np.concatenate([part.fill for part in parts]),
         )
-    if kind not in RECOGNISERS:
+    if kind not in RECOGNISER_PARTS:
         raise ConfigError(
             f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."
         )
     if kind not in (recognisers or {}):
-        part = RECOGNISERS[kind][0]
+        part = RECOGNISER_PARTS[kind]
         raise ConfigError(f"Features '{kind}' need the part '{part}'.", "Install dubcli again.")
     assert recognisers is not None
     return recogniser_features(waveform, kind, recognisers[kind])

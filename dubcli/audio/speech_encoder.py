@@ -7,6 +7,7 @@ tell how loud it is, and exactly when.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -50,25 +51,7 @@ class SpeechEncoder:
     def tokens(self, samples: F32) -> F32:
         """Encode 16 kHz samples (S,); token k belongs to sample 384 k. Shape (K, 288)."""
         padded = np.pad(samples, (_TOKEN_CENTRE, SAMPLE_RATE // 2))
-        part, step = _PART_TOKENS * _TOKEN_HOP, _PART_TOKENS - _OVERLAP_TOKENS
-        whole = np.zeros((len(padded) // _TOKEN_HOP + 1, NUM_TOKENS), np.float32)
-        share = np.zeros((len(whole), 1), np.float32)
-        fade = (np.arange(_OVERLAP_TOKENS, dtype=np.float32) + 1) / (_OVERLAP_TOKENS + 1)
-        for first in range(0, len(whole), step):
-            start = first * _TOKEN_HOP
-            is_last = start + part >= len(padded)
-            found = self._run(padded[start : start + part])[: None if is_last else _PART_TOKENS - 8]
-            weight = np.ones((len(found), 1), np.float32)
-            if first:
-                weight[: len(fade), 0] = fade[: len(found)]
-            if not is_last:
-                weight[-len(fade) :, 0] *= fade[::-1]
-            whole[first : first + len(found)] += weight * found
-            share[first : first + len(found)] += weight
-            if is_last:
-                break
-        known = share[:, 0] > 0
-        return whole[known] / share[known]
+        return tokens_of_parts(padded, _TOKEN_HOP, self._run)
 
     def _run(self, samples: F32) -> F32:
         inputs = {
@@ -76,6 +59,40 @@ class SpeechEncoder:
             "attention_mask": np.ones((1, len(samples)), np.int64),
         }
         return np.asarray(self._session.run(None, inputs)[0], np.float32)[0]
+
+
+def tokens_of_parts(samples: F32, hop: int, run: Callable[[F32], F32]) -> F32:
+    """Tokens of a long recording, encoded in overlapping parts that are blended.
+
+    Args:
+        samples: Shape (S,).
+        hop: Samples from one token to the next.
+        run: Encodes a part of at most 1200 tokens, (L,) to (K, D).
+
+    Returns:
+        Shape (K, D).
+    """
+    part, step = _PART_TOKENS * hop, _PART_TOKENS - _OVERLAP_TOKENS
+    whole = np.zeros((0, 0), np.float32)
+    share = np.zeros((len(samples) // hop + 1, 1), np.float32)
+    fade = (np.arange(_OVERLAP_TOKENS, dtype=np.float32) + 1) / (_OVERLAP_TOKENS + 1)
+    for first in range(0, len(share), step):
+        start = first * hop
+        is_last = start + part >= len(samples)
+        found = run(samples[start : start + part])[: None if is_last else _PART_TOKENS - 8]
+        if not first:
+            whole = np.zeros((len(share), found.shape[1]), np.float32)
+        weight = np.ones((len(found), 1), np.float32)
+        if first:
+            weight[: len(fade), 0] = fade[: len(found)]
+        if not is_last:
+            weight[-len(fade) :, 0] *= fade[::-1]
+        whole[first : first + len(found)] += weight * found
+        share[first : first + len(found)] += weight
+        if is_last:
+            break
+    known = share[:, 0] > 0
+    return whole[known] / share[known]
 
 
 class Recogniser(Protocol):

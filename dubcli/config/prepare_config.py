@@ -29,7 +29,8 @@ class PrepareConfig:
     features: str = field(
         default="mel,speech",
         metadata=about(
-            "Kinds of sound features, separated by commas: mel, speech, whisper.", panel=Panel.SOUND
+            "Kinds of sound features, separated by commas: mel, speech, whisper, hubert.",
+            panel=Panel.SOUND,
         ),
     )
     detector: str = detector_option()

@@ -161,6 +161,35 @@ _SYNC = (
     Measure("lse_c", "LSE-C (SyncNet v2)", "face", "distance", "higher", _SPOKEN, "syncnet"),
     Measure("lse_d", "LSE-D (SyncNet v2)", "face", "distance", "lower", _SPOKEN, "syncnet"),
 )
+_STYLE = (
+    Measure(
+        "style_sim",
+        "StyleSim: manner of the result",
+        "lips, jaw",
+        "cosine",
+        "higher",
+        _SPOKEN,
+        "style",
+    ),
+    Measure(
+        "style_sim_own",
+        "the same of the person's own frames (ceiling)",
+        "lips, jaw",
+        "cosine",
+        "-",
+        _SPOKEN,
+        "style",
+    ),
+    Measure(
+        "style_sim_stranger",
+        "the same of strangers (floor)",
+        "lips, jaw",
+        "cosine",
+        "-",
+        _SPOKEN,
+        "style",
+    ),
+)
 _HARM = (
     Measure(
         "changed_samples",
@@ -183,7 +212,7 @@ _HARM = (
         (RECONSTRUCTION,),
     ),
 )
-MEASURES: tuple[Measure, ...] = (*_LIPS, *_SYNC, *_PICTURE, *_HARM)
+MEASURES: tuple[Measure, ...] = (*_LIPS, *_SYNC, *_STYLE, *_PICTURE, *_HARM)
 
 
 def measures_of(run: str) -> list[Measure]:

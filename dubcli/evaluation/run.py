@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli import __version__
-from dubcli.config import BASELINES, DubConfig, EvaluateConfig
+from dubcli.config import BASELINES, EvaluateConfig
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import (
     ConfigError,
@@ -54,9 +54,19 @@ from dubcli.evaluation.source import (
     analyse_source,
     check_length,
 )
+from dubcli.evaluation.style_similarity import StyleSimilarity
 from dubcli.evaluation.sync_confidence import OwnSyncScorer
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
-from dubcli.evaluation.tasks import PASTED, TRUTH, UNDRAWN, UNDUBBED, UNTOUCHED, DubTask, list_tasks
+from dubcli.evaluation.tasks import (
+    PASTED,
+    TRUTH,
+    UNDRAWN,
+    UNDUBBED,
+    UNTOUCHED,
+    DubTask,
+    dub_config,
+    list_tasks,
+)
 from dubcli.face.detect import require_detector
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
@@ -76,6 +86,7 @@ class _Work:
     networks: PerceptualScorer
     similarity: FaceSimilarity
     judge: OwnSyncScorer
+    style: StyleSimilarity
     models: list[str]
     identities: list[IdentitySystem]
     systems: dict[str, str | None]
@@ -178,6 +189,7 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
         missing=dict(work.networks.missing),
         files=dict(work.networks.files),
         has_judge=bool(work.judge),
+        has_style=bool(work.style),
         weights=dict(work.systems),
         identities=work.identities,
         version=__version__,
@@ -242,6 +254,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         networks=PerceptualScorer(config.weights, device, engine.manifest),
         similarity=FaceSimilarity(engine.recogniser),
         judge=OwnSyncScorer(judge, engine.features, train),
+        style=StyleSimilarity.load(device, engine.manifest),
         models=list(dict.fromkeys(entry.name for entry in entries)),
         identities=identities,
         systems=systems,
@@ -295,6 +308,7 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
         "weights": work.systems[task.system],
         "seed": work.config.seed,
         "judge": bool(work.judge),
+        "style": work.style.sha256,
         "networks": work.networks.files,
         "recogniser": work.engine.resolve("recogniser", "part").sha256,
     }
@@ -333,12 +347,13 @@ def _score(
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
         scores |= work.judge.score(source, mouth, audio, start)
+        scores |= work.style.score(source, mouth)
     scores["csim"] = work.similarity(source, result)
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
     if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:
         scores |= score_harm(
-            source, result, _dub_config(task, audio, work, result), folder, work.engine
+            source, result, dub_config(task, audio, result, config), folder, work.engine
         )
     learned = {"identity": str(task.identity.path)} if task.identity else {}
     return Item(
@@ -386,29 +401,6 @@ def _audio(
     return write_own_audio(source, path, speaker, late_s or 0.0)
 
 
-def _dub_config(task: DubTask, audio: Path, work: _Work, output: Path) -> DubConfig:
-    who: dict[str, Any] = {"model": task.system}
-    if task.identity is not None:
-        # A whole path: a bare word would mean the identity of this name.
-        path = str(task.identity.path.absolute())
-        who = {"model": task.identity.base, "identity": path}
-    return DubConfig(
-        **who,
-        video=task.clip.path,
-        audio=audio,
-        output=output,
-        # The face that `analyse_source` measures.
-        face=1,
-        detector=work.config.detector,
-        device=work.config.device,
-        threads=work.config.threads,
-        seed=work.config.seed,
-        sync_mode="pad",
-        overwrite=True,
-        allow_silence=True,
-    )
-
-
 def _produce(
     task: DubTask, source: Source, audio: Path, work: _Work, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
@@ -432,7 +424,9 @@ def _produce(
     output = folder / "result.mp4"
     only_first = range(source.split) if task.run == RECONSTRUCTION else None
     report = dub(
-        _dub_config(task, audio, work, output), engine=work.engine, reference_frames=only_first
+        dub_config(task, audio, output, work.config),
+        engine=work.engine,
+        reference_frames=only_first,
     )
     return output, {
         "frames_dubbed": report.frames_dubbed,

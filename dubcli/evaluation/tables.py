@@ -55,6 +55,7 @@ class Evaluation:
         missing: Commands that get the weights of what was not measured, by group.
         files: sha256 of the scoring networks, by file name.
         has_judge: The own judge of sync took part.
+        has_style: The own style encoder took part.
         weights: sha256 of each model's weights, or of an identity's adapter; None for a baseline
             and for a folder of identities.
         identities: The systems among them that are identities.
@@ -68,6 +69,7 @@ class Evaluation:
     missing: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     files: dict[str, str] = field(default_factory=dict[str, str])
     has_judge: bool = False
+    has_style: bool = False
     weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
     identities: list[IdentitySystem] = field(default_factory=list[IdentitySystem])
     version: str = ""
@@ -149,7 +151,12 @@ def table_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]
 
 def how_to_measure(result: Evaluation) -> list[str]:
     """What was not measured for lack of weights, and the commands that get them."""
-    lines = ["sync judge: this installation has no weights of it"] if not result.has_judge else []
+    own = {"sync judge": result.has_judge, "style encoder": result.has_style}
+    lines = [
+        f"{name}: this installation has no weights of it"
+        for name, is_there in own.items()
+        if not is_there
+    ]
     for group, commands in result.missing.items():
         lines.append(f"{group}: {' && '.join(commands)}")
     return lines
@@ -293,7 +300,8 @@ def _markdown_cell(text: str) -> str:
 def _cell(estimate: MeanEstimate, measure: Measure, result: Evaluation) -> str:
     if math.isnan(estimate.mean):
         lacking = measure.weights in result.missing
-        lacking = lacking or (measure.weights == "judge" and not result.has_judge)
+        own = {"judge": result.has_judge, "style": result.has_style}
+        lacking = lacking or not own.get(measure.weights, True)
         return NOT_MEASURED if lacking else "-"
     if estimate.frames:
         return f"{_number(estimate.mean)} ({estimate.frames} frames)"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from dubcli.config import EvaluateConfig
+from dubcli.config import DubConfig, EvaluateConfig
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.identity_systems import IdentitySystem, StoredIdentity
 from dubcli.evaluation.settings import (
@@ -98,6 +99,37 @@ def list_tasks(
                 if known is not None:
                     yield replace(task, system=system.name, identity=known)
             yield from (replace(task, system=name) for name in baselines)
+
+
+def dub_config(task: DubTask, audio: Path, output: Path, config: EvaluateConfig) -> DubConfig:
+    """How a model or an identity dubs a task's clip.
+
+    Args:
+        task: The clip, and by whom.
+        audio: What drives it.
+        output: File to write.
+        config: Of the evaluation.
+    """
+    who: dict[str, Any] = {"model": task.system}
+    if task.identity is not None:
+        # A whole path: a bare word would mean the identity of this name.
+        path = str(task.identity.path.absolute())
+        who = {"model": task.identity.base, "identity": path}
+    return DubConfig(
+        **who,
+        video=task.clip.path,
+        audio=audio,
+        output=output,
+        # The face that `analyse_source` measures.
+        face=1,
+        detector=config.detector,
+        device=config.device,
+        threads=config.threads,
+        seed=config.seed,
+        sync_mode="pad",
+        overwrite=True,
+        allow_silence=True,
+    )
 
 
 def _baselines(

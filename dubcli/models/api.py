@@ -104,6 +104,8 @@ class ModelSpec:
         needs: What else must be there: `landmarks` of each frame, the `mesh` (kept landmarks,
             pose-free, 3-D) of each frame, the motion of the whole `track` in `Subject.track`, how
             the person speaks in the video itself in `Subject.own_speech`.
+        least_speech_s: Speech in step with its sound that the video of a second subject must show,
+            seconds; 0 where the model does not ask.
         gives_motion: `predict_motion` gives a mouth.
         takes_motion: `render` paints any mouth that it is given.
         paste: Hull by which the result is laid over the frame.
@@ -118,6 +120,7 @@ class ModelSpec:
     context: int = 0
     references: Mapping[str, ReferencePolicy] = field(default_factory=dict[str, ReferencePolicy])
     needs: frozenset[Need] = frozenset()
+    least_speech_s: float = 0.0
     gives_motion: bool = False
     takes_motion: bool = False
     paste: Literal["lower-face", "face"] = "lower-face"

@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
 
-from dubcli.audio.features import RECOGNISERS, Recognisers, extract_features
+from dubcli.audio.features import RECOGNISERS as ONNX_RECOGNISERS
+from dubcli.audio.features import Recognisers, extract_features
 from dubcli.audio.speech_detector import SpeechDetector
 from dubcli.audio.speech_encoder import Recogniser
 from dubcli.config import DubConfig, PlanConfig
-from dubcli.core.choices import feature_parts
+from dubcli.core.choices import RECOGNISER_PARTS, feature_parts
 from dubcli.core.closing import Closeable
 from dubcli.core.progress import Progress
 from dubcli.core.reports import DubReport
@@ -29,6 +31,7 @@ from dubcli.face.recognition import FaceRecogniser, load_recogniser
 from dubcli.identities.adapter import apply_adapter
 from dubcli.identities.identity import Identity
 from dubcli.models.api import LipSyncModel
+from dubcli.models.common.hubert import HubertEncoder
 from dubcli.occlusion.ranges import Segmenter
 from dubcli.occlusion.segmenter import load_segmenter
 from dubcli.pipeline.device import choose_device
@@ -43,6 +46,11 @@ if TYPE_CHECKING:
     from dubcli.preview.plan_types import PlanReport
 
 T = TypeVar("T")
+# Part of the weights, and what runs it, of each kind of features that needs a recogniser.
+RECOGNISERS: Mapping[str, tuple[str, Callable[[Path], Recogniser]]] = {
+    **ONNX_RECOGNISERS,
+    "hubert": (RECOGNISER_PARTS["hubert"], HubertEncoder),
+}
 
 
 class Engine(Closeable):

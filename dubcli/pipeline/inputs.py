@@ -90,6 +90,7 @@ def load_inputs(job: Job, engine: Engine, scratch: Path, clock: Clock | None = N
     engine.use_threads(config.threads)
     torch.manual_seed(config.seed)
     models = _load_models(job, engine)
+    engine.recognisers(models.audio_kinds)  # one that is missing is better missed now
     speeches = tuple(
         _read_speech(voice, config, engine, scratch / f"recording-{number}.mka")
         for number, voice in enumerate(config.voices)

@@ -29,7 +29,7 @@ from dubcli.pipeline.report import make_report, write_report
 from dubcli.pipeline.resume import JobFolder, job_folder
 from dubcli.pipeline.segments import Picture, render_picture
 from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
-from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers
+from dubcli.pipeline.speakers import PreparedSpeaker, prepare_speakers, second_people
 from dubcli.pipeline.summary import remarks_on, summary
 from dubcli.preview.estimate import estimate_needs, require_space
 from dubcli.preview.plan_types import Estimate
@@ -152,23 +152,24 @@ def look_and_decide(
 
     Raises:
         NoFaceError: No face, or none that can be dubbed.
-        ConfigError: No such face, several that fit, one face for two voices, or a part that the
-            video does not have.
+        ConfigError: No such face, several that fit, one face for two voices, a part that the
+            video does not have, or too little speech in a video that an option names.
         MediaError: The video breaks off.
     """
     began = time.perf_counter()
-    # Pictures that name people are looked at before the long pass, not after it.
+    # Pictures and videos that name people are looked at before the long pass, not after it.
     known = known_people(
         context.engine,
         [s.voice.face for s in job.speeches],
         job.identity,
         job.config.detector,
     )
+    second = second_people(context, job)
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
     own_sound = context.engine.source_sound(job.info, job.device)
     decision = decide(job, found, known, own_sound)
-    speakers = prepare_speakers(context, job, decision, own_sound, reference_frames)
+    speakers = prepare_speakers(context, job, decision, own_sound, second, reference_frames)
     context.clock.add("references", began)
     return decision, speakers
 

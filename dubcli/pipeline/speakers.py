@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dubcli.core.types import AudioFeatures
-from dubcli.models.api import OwnSpeech, Part, Subject
+from dubcli.models.api import OwnSpeech, Part
 from dubcli.pipeline.context import Clock, RunContext
 from dubcli.pipeline.decision import Decision, Speaker
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.renderer import Renderer, RenderJob
-from dubcli.pipeline.second_subject import analyse_second_subjects
+from dubcli.pipeline.second_subject import SecondPerson, analyse_second_subjects
 from dubcli.pipeline.source_sound import SourceSound
 from dubcli.pipeline.subject import DubbedFace, follow_face
 
@@ -31,8 +31,25 @@ class PreparedSpeaker:
     speaker: Speaker
     face: DubbedFace
     features: dict[str, AudioFeatures]
-    second: dict[Part, Subject]
+    second: Mapping[Part, SecondPerson]
     own_speech: OwnSpeech | None = None
+
+
+def second_people(context: RunContext, job: LoadedJob) -> dict[Part, SecondPerson]:
+    """People of other videos that options name, by the part of the model that asks.
+
+    Args:
+        context: Of the run.
+        job: What is to be done.
+
+    Raises:
+        ConfigError: A video shows less speech in step with its sound than the model needs.
+        MediaError: A video cannot be read.
+        NoFaceError: It shows no face that can be used.
+    """
+    return analyse_second_subjects(
+        context, job.second_videos, job.models.specs, job.device, job.config.detector
+    )
 
 
 def prepare_speakers(
@@ -40,6 +57,7 @@ def prepare_speakers(
     job: LoadedJob,
     decision: Decision,
     own_sound: SourceSound,
+    second: Mapping[Part, SecondPerson],
     reference_frames: range | None = None,
 ) -> tuple[PreparedSpeaker, ...]:
     """Cut pictures of each face out of the video, and turn the recordings into features.
@@ -49,6 +67,7 @@ def prepare_speakers(
         job: What is to be done.
         decision: Who is dubbed.
         own_sound: The source's own sound.
+        second: People of other videos that options name, by the part of the model that asks.
         reference_frames: Frames that may serve as references and tell how the mouth rests; all
             where None.
 
@@ -57,9 +76,6 @@ def prepare_speakers(
         WeightsError: The speech encoder is missing or damaged.
     """
     specs = job.models.specs
-    second = analyse_second_subjects(
-        context, job.second_videos, specs, job.device, job.config.detector
-    )
     extract, times = context.engine.features, decision.found.times
     prepared: list[PreparedSpeaker] = []
     for speaker in decision.speakers:
@@ -119,7 +135,7 @@ def make_renderers(
                 origin_s=decision.schedule.begin_s,
                 strength=one.speaker.strength,
                 device=job.device,
-                second=one.second,
+                second={part: person.subject for part, person in one.second.items()},
                 own_speech=one.own_speech,
                 given=None if job.given is None else (job.given, number),
                 segmenter=context.engine.segmenter()

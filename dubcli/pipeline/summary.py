@@ -13,6 +13,7 @@ from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.picture_notes import picture_notes
 from dubcli.pipeline.report import left_ranges
+from dubcli.pipeline.second_subject import person_remarks
 from dubcli.pipeline.soundtrack import sound_notes, speech_notes
 from dubcli.pipeline.speakers import PreparedSpeaker
 from dubcli.pipeline.stored_identity import remarks
@@ -49,6 +50,7 @@ def summary(
         f"the result is {container}, encoded by {encoder} in {pix_fmt}: {job.output}",
         f"marks: {in_words(job.marks.report())}",
         *picture_notes(decision, speakers),
+        *_strangers(speakers),
     ]
     warning = source_warning(decision.own)
     if warning is not None:
@@ -73,7 +75,7 @@ def remarks_on(
     notes += deinterlace_notes(job.video, job.config.deinterlace, num_interlaced)
     for speech in job.speeches:
         notes += speech_notes(speech.activity, speech.voice.audio, job.config.lips_follow)
-    notes += picture_notes(decision, speakers)
+    notes += picture_notes(decision, speakers) + _strangers(speakers)
     return notes + sound_notes(job.levels, decision.schedule, decision.found.times)
 
 
@@ -89,6 +91,11 @@ def needs(needed: Estimate) -> str:
 def planned_ranges(decision: Decision) -> list[PlannedRange]:
     """Which ranges of the result stay as they are, and why."""
     return [PlannedRange(**one.as_json()) for one in left_ranges(decision)]
+
+
+def _strangers(speakers: Sequence[PreparedSpeaker]) -> list[str]:
+    """People of other videos who are hardly those who are dubbed."""
+    return [note for one in speakers for note in person_remarks(one.face.track, one.second)]
 
 
 def _faces(decision: Decision) -> list[str]:

@@ -32,7 +32,7 @@ from dubcli.pipeline.job import inspect, report_path, validate
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.run import open_source
 from dubcli.pipeline.soundtrack import on_output_clock, sound_edit
-from dubcli.pipeline.speakers import prepare_speakers
+from dubcli.pipeline.speakers import prepare_speakers, second_people
 from dubcli.pipeline.summary import planned_ranges, remarks_on
 from dubcli.pipeline.usable_source import usable_source
 from dubcli.preview.estimate import estimate_needs, require_space
@@ -185,13 +185,14 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
     known = known_people(
         engine, [s.voice.face for s in job.speeches], job.identity, job.config.detector
     )
+    second = second_people(context, job)
     found = find_faces(context, job)
     began = context.clock.add("analyse", began)
     own_sound = engine.source_sound(job.info, job.device)
     outlook = _Outlook(found=found, own_sound=own_sound)
     try:
         decision = decide(job, found, known, own_sound)
-        prepared = prepare_speakers(context, job, decision, own_sound)
+        prepared = prepare_speakers(context, job, decision, own_sound, second)
         began = context.clock.add("references", began)
         outlook = replace(
             outlook,

@@ -211,7 +211,9 @@ def sample_mouth(mouths: MouthClip) -> SampledMouth:
     wanted = np.arange(times[0], times[-1] + 1e-9, 1 / SYNC_RATE_HZ)
     right = np.clip(np.searchsorted(times, wanted), 1, num - 1)
     left = right - 1
-    share = ((wanted - times[left]) / (times[right] - times[left]))[:, None, None]
+    # Two frames may be shown at one rounded time.
+    apart = np.maximum(times[right] - times[left], 1e-9)
+    share = ((wanted - times[left]) / apart)[:, None, None]
     mouth_offsets = mouths.points - _neutral(mouths.points[usable])
     sampled = mouth_offsets[left] * (1 - share) + mouth_offsets[right] * share
     known = usable[left] & usable[right] & (times[right] - times[left] <= _MAX_GAP_S)

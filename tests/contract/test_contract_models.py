@@ -53,7 +53,11 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "passthrough": {"default": {"height": 104, "width": 80}},
     "iptalker": {"tiny": asdict(TINY), "paper's variant": asdict(TINY_PAPER)},
     "lip-identity": {"tiny": asdict(LIP_TINY), "paper's variant": asdict(LIP_TINY_PAPER)},
-    "personatalk": {"tiny": asdict(PERSONA_TINY), "variant": asdict(PERSONA_TINY_PAPER)},
+    "personatalk": {
+        "tiny": asdict(PERSONA_TINY),
+        "variant": asdict(PERSONA_TINY_PAPER),
+        "faces": asdict(replace(PERSONA_TINY, num_faces=3, geometry="fitted")),
+    },
     "g4g": {
         "tiny": asdict(G4G_TINY),
         "paper's variant": asdict(G4G_TINY_PAPER),

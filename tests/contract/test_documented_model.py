@@ -14,7 +14,7 @@ import pytest
 from loudness_model.config import NAMED_CONFIGS
 from loudness_model.network import Loudness
 from made_clips import made_clip, write_set
-from studio import dub_here, face_clip, pictures, speech
+from studio import OTHER_PERSON, dub_here, face_clip, pictures, speech
 from train_runs import interrupt_at, same_bits
 from typer.testing import CliRunner
 
@@ -146,6 +146,10 @@ def test_options_and_the_other_video_arrive(dubbed: Callable[..., Any], tmp_path
     assert wide.config["model_options"] == {"reach": 3.0}
     assert other.model_facts["loudness.v1"]["liveliness"] > 0
     assert other.config["model_options"] == {"manner_from": str(still)}
+    assert not any("is it the same person" in line for line in other.warnings)
+    stranger = face_clip(tmp_path / "stranger.mp4", OTHER_PERSON)
+    foreign, _ = dubbed("foreign", model_options={"manner_from": stranger})
+    assert any("'stranger.mp4' does not look like" in line for line in foreign.warnings)
     with pytest.raises(ConfigError, match="'--reach' is an option of loudness, not of passthrough"):
         dubbed("refused", model="passthrough", model_options={"reach": 3.0})
 

@@ -169,8 +169,26 @@ def test_attention_finds_the_same_place_of_the_face_untrained() -> None:
     reference = Encoded(keys=zeros[None], values=shifted[None], coordinates=shifted[None])
     found = attention.look_up(asking, reference)
     torch.testing.assert_close(found, coordinates, atol=0.02, rtol=0)
-    near = attention.look_near(asking, Encoded(keys=zeros, values=shifted, coordinates=shifted), 2)
+    near = attention.look_near(asking, reference, 2)
     torch.testing.assert_close(near[..., :-2], coordinates[..., :-2], atol=0.02, rtol=0)
+
+
+def test_face_attention_finds_the_place_in_whichever_neighbour_shows_it() -> None:
+    attention = TextureAttention(replace(TINY, geometric_sharpness=5000.0))
+    y, x = torch.meshgrid(torch.linspace(0.2, 1, 8), torch.linspace(0.2, 1, 12), indexing="ij")
+    coordinates = torch.stack([x, y, 0 * x])[None]
+    zeros = torch.zeros(1, TINY.key_size, 8, 12)
+    asking = Encoded(keys=zeros, values=zeros, coordinates=coordinates)
+    elsewhere = coordinates.roll(6, 3)
+    both = torch.stack([elsewhere, coordinates], 1)
+    keys = zeros[:, None].expand(-1, 2, -1, -1, -1)
+    near = attention.look_near(asking, Encoded(keys=keys, values=both, coordinates=both), 1)
+    torch.testing.assert_close(near, coordinates, atol=0.02, rtol=0)
+    alone = Encoded(keys=zeros[:, None], values=both[:, 1:], coordinates=both[:, 1:])
+    twice = Encoded(keys=keys, values=both[:, [1, 1]], coordinates=both[:, [1, 1]])
+    torch.testing.assert_close(
+        attention.look_near(asking, twice, 1), attention.look_near(asking, alone, 1)
+    )
 
 
 def _model() -> PersonaTalk:
@@ -249,6 +267,7 @@ def test_the_papers_network_builds_at_the_papers_size() -> None:
     with torch.device("meta"):
         model = PersonaTalk(PAPER)
     assert model.spec.crop.size == (256, 256)
+    assert model.spec.references["faces"].count == 2 * model.spec.context + 1 == 5
     policy = model.spec.references["lips"]
     assert (policy.count, policy.train_count, policy.order) == (25, 5, "opening")
 

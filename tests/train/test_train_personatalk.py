@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from dubcli.core.types import References
 from dubcli.face.landmarks import mouth_open
 from dubcli.models.personatalk.adapt import PersonaTalkAdapter
 from dubcli.models.personatalk.config import NAMED_CONFIGS
+from dubcli.models.personatalk.fitted_clips import fit_clips
 from dubcli.models.personatalk.losses import LOSS_PRESETS
 from dubcli.models.personatalk.network import PersonaTalk
 from dubcli.models.personatalk.stages import assemble
-from dubcli.models.personatalk.style_task import StyledBatches
+from dubcli.models.personatalk.style_task import StyledBatches, prepare_model
 from dubcli.training.batches import BatchSize, as_batch
 from dubcli.training.checkpoint import load_weights, read_state
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE
@@ -73,6 +75,24 @@ def test_two_stages_become_one_model(configured: Callable[..., TrainConfig]) -> 
         other = Trained(path=mouths, state=read_state(mouths), tensors=tensors)
         with pytest.raises(TrainingError, match="differ"):
             assemble([_read(pictures), other])
+
+
+def test_fitted_geometry_is_learned_and_kept(
+    configured: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What clips show is fitted before it is learned, and the identity basis is stored."""
+    fitted = replace(NAMED_CONFIGS["tiny"], geometry="fitted", num_shapes=2)
+    monkeypatch.setitem(NAMED_CONFIGS, "tiny", fitted)
+    run = _read(train(configured(**MODEL, stage="geometry")))
+    assert run.state.model_config["geometry"] == "fitted"
+    assert run.tensors["geometry.identity_basis"].abs().max() > 0
+    model, clips = PersonaTalk(fitted), load_clips(configured().data)
+    prepare_model(model, clips)
+    for clip, made in zip(clips, fit_clips(model, clips), strict=True):
+        detected = clip.mouth_offset[clip.frames]
+        assert np.abs(made.mouth_offset[clip.frames] - detected).max() < np.abs(detected).max()
+        assert np.abs(made.neutral - clip.neutral).max() < 0.05
+        assert not np.array_equal(made.neutral, clip.neutral)
 
 
 def test_style_is_never_taken_from_the_frames_that_are_asked_for(

@@ -10,6 +10,7 @@ from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import DilatedAudioEncoder
 
 TextureAttention = Literal["dual", "single"]
+GeometrySource = Literal["detected", "fitted"]
 # Audio steps from moment to moment: 40 ms at 80 steps a second.
 FRAME_STEPS = 3.2
 
@@ -36,8 +37,13 @@ class PersonaTalkConfig:
         has_style: The geometry half is told the person's style.
         carries_amplitude: Mean mouth and spread of the style are those of what is made; otherwise
             the style only conditions what is made, as in the paper.
+        geometry: Rest and expression of the person: `detected` landmarks, or `fitted` to them over
+            the video as in eq. 1 and 2.
+        num_shapes: Of the identity basis that is fitted.
         num_lips: N_l, lip references in use.
         train_lips: N_l in training.
+        num_faces: N_f, frames around the current one that Face-Attention looks in, in use; odd.
+            Training shows one.
         channels: C of geometry and texture features at H/4.
         key_size: Of queries and keys.
         reach: Cells on either side that Face-Attention looks at.
@@ -68,8 +74,11 @@ class PersonaTalkConfig:
     audio_smoothing: int = 2
     has_style: bool = True
     carries_amplitude: bool = True
+    geometry: GeometrySource = "detected"
+    num_shapes: int = 24
     num_lips: int = 25
     train_lips: int = 5
+    num_faces: int = 1
     channels: int = 64
     key_size: int = 32
     reach: int = 2
@@ -81,18 +90,17 @@ class PersonaTalkConfig:
     own_skin: bool = True
 
     def __post_init__(self) -> None:
-        known = get_args(TextureAttention)
-        if self.attention not in known:
-            raise ConfigError(
-                f"attention = {self.attention!r} is unknown.", f"Known: {', '.join(known)}."
-            )
+        for name, words in (("attention", TextureAttention), ("geometry", GeometrySource)):
+            value, known = getattr(self, name), get_args(words)
+            if value not in known:
+                raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
         if self.audio_kind not in FEATURE_SIZES:
             kinds = ", ".join(FEATURE_SIZES)
             raise ConfigError(f"audio_kind = {self.audio_kind!r} is unknown.", f"Known: {kinds}.")
-        if self.num_moments % 2 == 0:
-            raise ConfigError(
-                f"num_moments = {self.num_moments} has no middle.", "Choose an odd number."
-            )
+        for name in ("num_moments", "num_faces"):
+            value = getattr(self, name)
+            if value % 2 == 0:
+                raise ConfigError(f"{name} = {value} has no middle.", "Choose an odd number.")
         least = DilatedAudioEncoder.LEAST_WIDTH
         if self.mouth_width < least:
             raise ConfigError(
@@ -150,6 +158,9 @@ PAPER = PersonaTalkConfig(
     num_moments=41,
     num_layers=4,
     num_coefficients=64,
+    geometry="fitted",
+    num_faces=5,
+    num_shapes=80,
     channels=256,
     key_size=256,
     reach=3,

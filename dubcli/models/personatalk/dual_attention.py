@@ -121,7 +121,7 @@ class TextureAttention(nn.Module):
         return rearrange(torch.stack(told, 1), "b f (y x) d -> (b f) d y x", y=height)
 
     def look_near(self, asking: Encoded, face: Encoded, reach: int) -> Tensor:
-        """Values (T, Dv, y, x) of the neighbourhood of each place in one picture a frame."""
+        """Values (T, Dv, y, x) of the neighbourhood of each place in N pictures (T, N, ...)."""
         q = self.extended(asking.keys, asking.coordinates, is_query=True)
         k = self.extended(face.keys, face.coordinates, is_query=False)
         height, width = q.shape[-2:]
@@ -131,16 +131,16 @@ class TextureAttention(nn.Module):
         shifts = [(y, x) for y in range(2 * reach + 1) for x in range(2 * reach + 1)]
         logits = torch.stack(
             [
-                (q * k[..., y : y + height, x : x + width]).sum(1)
-                .masked_fill(inside[:, 0, y : y + height, x : x + width] == 0, -torch.inf)
+                (q[:, None] * k[..., y : y + height, x : x + width]).sum(2)
+                .masked_fill(inside[..., y : y + height, x : x + width] == 0, -torch.inf)
                 for y, x in shifts
             ],
             1,
         )  # fmt: skip
-        shares = logits.softmax(1)
-        told = torch.zeros_like(face.values, dtype=torch.float32)
+        shares = logits.flatten(1, 2).softmax(1).unflatten(1, logits.shape[1:3])
+        told = torch.zeros_like(face.values[:, 0], dtype=torch.float32)
         for share, (y, x) in zip(shares.unbind(1), shifts, strict=True):
-            told = told + share[:, None] * v[..., y : y + height, x : x + width]
+            told = told + (share[:, :, None] * v[..., y : y + height, x : x + width]).sum(1)
         return told
 
 
@@ -247,7 +247,7 @@ class DualAttentionRenderer(nn.Module):
             coordinates: Its PNCC. Shape (T, 3, h/4, w/4).
             corners: Windows around the wanted lips. Shape (T, 2).
             lips: References of B clips, (B, N, ..., y, x).
-            face: One a frame, (T, ..., h/4, w/4).
+            face: N a frame, (T, N, ..., h/4, w/4).
             share: M^l. Shape (T, 1, h/4, w/4).
             liking: How much each lip reference is preferred. Shape (T, N).
         """

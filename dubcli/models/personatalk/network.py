@@ -7,7 +7,7 @@ Deviations, each with its reason:
 
 * Geometry is the speaking points of MediaPipe's mesh without pose, not a 3-D morphable model, which
   is not free: shape is the rest, expression the departure from it in a basis. The mesh is coloured
-  by the mean rest of the training set.
+  by the mean rest of the training set. Eq. 1 and 2 are a choice (`geometry: fitted`).
 * Eq. 3 has one query, the style; T stylised features are needed. Each moment asks: Q = S + PE, and
   the query and the sound are added to what is attended to.
 * The template is one token in the paper, so softmax would be 1 and the sound lost. It is four
@@ -58,14 +58,15 @@ from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed, sha
 from dubcli.models.common.own_skin import mouth_share, own_background, within_own_skin
 from dubcli.models.personatalk.config import PersonaTalkConfig
 from dubcli.models.personatalk.dual_attention import NUM_PIXELS, DualAttentionRenderer, Encoded
+from dubcli.models.personatalk.face_fitting import LinearFace, fit_face
 from dubcli.models.personatalk.lower_face_mesh import draw_pncc
 from dubcli.models.personatalk.options import PersonaTalkOptions
 from dubcli.models.personatalk.persona_state import PersonaState, fitting_persona
 from dubcli.models.personatalk.style_geometry import GeometryConstruction
 
 _LOG = logging.getLogger(__name__)
-# The only role that references play.
-ROLE = "lips"
+# Roles of references: pictures of the whole video, and with several faces those around each frame.
+ROLE, FACES = "lips", "faces"
 # Seconds of speech below which a style would be a guess.
 LEAST_SPEECH_S = 4.0
 # Weight, in the logits, of the mean squared difference of lip shapes, inter-ocular distances. Only
@@ -119,16 +120,20 @@ class PersonaTalk(nn.Module):
     def spec(self) -> ModelSpec:
         """What the pipeline must supply."""
         config = self.config
+        around = ReferencePolicy(count=config.num_faces, order="neighbours")
         return ModelSpec(
             name="personatalk",
+            context=config.num_faces // 2,
             crop=CropSpec(size=(config.height, config.width)),
             audio=AudioSpec(kind=config.audio_kind, width=self.geometry.width),
             references={
                 ROLE: ReferencePolicy(
                     count=config.num_lips, train_count=config.train_lips, order="opening"
-                )
+                ),
+                **({FACES: around} if config.num_faces > 1 else {}),
             },
             needs=frozenset({"landmarks", "own_speech"}),
+            least_speech_s=LEAST_SPEECH_S,
             gives_motion=True,
             takes_motion=True,
             paste="lower-face" if config.own_skin else "face",
@@ -181,7 +186,38 @@ class PersonaTalk(nn.Module):
             )
             return mean, 0.0
         with torch.autocast(mean.device.type, enabled=False):
-            return self.geometry.style_of(speech.points - person.neutral, self.basis), seconds
+            departures = self.departures_of(speech.points, person.neutral)
+            return self.geometry.style_of(departures, self.basis), seconds
+
+    @property
+    def linear_face(self) -> LinearFace:
+        """The face that is fitted, with `geometry: fitted`."""
+        return LinearFace(
+            mean=self.mean_face, identity=self.geometry.identity_basis, expression=self.basis
+        )
+
+    def rest_of(self, neutral: Tensor) -> Tensor:
+        """The person's rest (S, 3) of the detected one (S, 3)."""
+        if self.config.geometry == "detected":
+            return neutral
+        face = self.linear_face
+        with torch.autocast(neutral.device.type, enabled=False):
+            return face.rest(face.alpha_of(neutral))
+
+    def departures_of(self, points: Tensor, neutral: Tensor) -> Tensor:
+        """Departures from rest of frames that follow each other.
+
+        Args:
+            points: Detected speaking points without pose. Shape (T, S, 3).
+            neutral: The detected rest. Shape (S, 3).
+
+        Returns:
+            Shape (T, S, 3).
+        """
+        if self.config.geometry == "detected":
+            return points - neutral
+        face = self.linear_face
+        return face.departures(fit_face(points, neutral, face).beta)
 
     def state_tensors(self, state: PersonaState) -> dict[str, Tensor]:
         """All but the pictures."""
@@ -221,7 +257,7 @@ class PersonaTalk(nn.Module):
 
     def predict_motion(self, window: ModelWindow, state: PersonaState) -> Motion:
         """The mouths that the window's sound asks for, in the person's style."""
-        neutral = window.geometry.neutral
+        neutral = self.rest_of(window.geometry.neutral)
         made = self.geometry.smoothed(
             window.audio[window.emit], state.style, neutral - self.mean_face
         )
@@ -253,9 +289,12 @@ class PersonaTalk(nn.Module):
             field, background = own_background(crops, landmarks, speaking, config.unit_px)
             # References whose lips have the wanted shape: the mean of all 25 has no teeth.
             apart = shape_distance(speaking, state.points, config.unit_px)
+        which = window.neighbours.get(FACES)
+        faces, points = (crops, landmarks) if which is None else (window.shown(), window.landmarks)
         out = self.render_box(
-            speaking, state.lips, crops, landmarks[:, SPEAKING], liking=-SHAPE_SHARPNESS * apart
-        )
+            speaking, state.lips, faces, points[:, SPEAKING],
+            which=which, liking=-SHAPE_SHARPNESS * apart,
+        )  # fmt: skip
         if not config.own_skin:
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
@@ -284,6 +323,20 @@ class PersonaTalk(nn.Module):
             self._corners(points),
         )  # fmt: skip
 
+    def _encoded_faces(self, faces: Tensor, points: Tensor, which: Tensor | None) -> Encoded | None:
+        """Face references (T, N, ..., y, x), see `render_box`; each is encoded once."""
+        if self.renderer.face is None:
+            return None
+        boxes = faces[:, :, self.config.top :]
+        every = self.renderer.encoded(self.renderer.face, boxes, self.pncc(points), None)
+        if which is None:
+            which = torch.arange(len(faces), device=faces.device)[:, None]
+        return Encoded(
+            keys=every.keys[which],
+            values=every.values[which],
+            coordinates=every.coordinates[which],
+        )
+
     def render_box(
         self,
         speaking: Tensor,
@@ -291,6 +344,7 @@ class PersonaTalk(nn.Module):
         faces: Tensor,
         face_points: Tensor,
         *,
+        which: Tensor | None = None,
         liking: Tensor | None = None,
     ) -> PersonaRendered:
         """The box of each frame.
@@ -298,21 +352,16 @@ class PersonaTalk(nn.Module):
         Args:
             speaking: Wanted speaking points, crop px. Shape (T, S, 2).
             lips: References of B clips, (B, N, ..., y, x); T is a multiple of B.
-            faces: Face reference of each frame. Shape (T, 3, H, W).
-            face_points: Its speaking points. Shape (T, S, 2).
+            faces: Face references. Shape (F, 3, H, W).
+            face_points: Their speaking points. Shape (F, S, 2).
+            which: Those of each frame; its own where None, and F = T. Shape (T, N).
             liking: How much each lip reference is preferred, added to logits. Shape (T, N).
         """
         config, renderer = self.config, self.renderer
         pncc = self.pncc(speaking)
         geometry, coordinates = renderer.geometry(pncc), functional.avg_pool2d(pncc, 2)
         share = mouth_share(speaking.float(), config.box, config.unit_px)[:, None]
-        face = (
-            None
-            if renderer.face is None
-            else renderer.encoded(
-                renderer.face, faces[:, :, config.top :], self.pncc(face_points), None
-            )
-        )
+        face = self._encoded_faces(faces, face_points, which)
         with torch.autocast(speaking.device.type, enabled=False):
             attended = renderer.attended(
                 geometry.float(), coordinates, self._corners(speaking), lips, face,

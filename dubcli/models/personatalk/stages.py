@@ -20,9 +20,10 @@ from dubcli.models.common.stage_parts import (
 from dubcli.models.personatalk.adapt import PersonaTalkAdapter
 from dubcli.models.personatalk.config import NAMED_CONFIGS
 from dubcli.models.personatalk.dual_render_task import DualRenderTask
+from dubcli.models.personatalk.fitted_clips import fit_clips
 from dubcli.models.personatalk.losses import LOSS_PRESETS
 from dubcli.models.personatalk.network import PersonaTalk
-from dubcli.models.personatalk.style_task import StyleTask
+from dubcli.models.personatalk.style_task import StyleTask, prepare_model
 from dubcli.training.device_utils import device_of
 from dubcli.training.stage import (
     Assembled,
@@ -40,8 +41,12 @@ _CRITIC_BETA = 0.999
 
 
 def _geometry(setup: StageSetup) -> Task:
-    optimization = adam_w(StyleTask.trained(setup.model), setup.config)
-    return StyleTask(setup.model, setup.clips, batch_size(setup.config), optimization)
+    model, clips = setup.model, setup.clips
+    if model.config.geometry == "fitted":
+        prepare_model(model, clips)
+        clips = fit_clips(model, clips)
+    optimization = adam_w(StyleTask.trained(model), setup.config)
+    return StyleTask(model, clips, batch_size(setup.config), optimization)
 
 
 def _render(setup: StageSetup) -> Task:

@@ -121,9 +121,13 @@ class TemplateDriving(nn.Module):
 class GeometryConstruction(nn.Module):
     """The geometry half: mouths of all moments around a frame."""
 
+    identity_basis: Tensor
+
     def __init__(self, config: PersonaTalkConfig) -> None:
         super().__init__()
         self.config, size = config, config.token
+        if config.geometry == "fitted":
+            self.register_buffer("identity_basis", torch.zeros(config.num_shapes, NUM_SPEAKING, 3))
         self.audio_encoder = DilatedAudioEncoder(
             config.audio_size, config.mouth_width, size, config.mouth_dropout
         )

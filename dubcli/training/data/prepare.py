@@ -24,6 +24,7 @@ from dubcli.audio.windows import frame_steps
 from dubcli.config import PrepareConfig
 from dubcli.core.atomic_io import make_folder, replacing
 from dubcli.core.catalogue import clip_name, is_own_sound, list_videos, read_catalogue
+from dubcli.core.choices import RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
@@ -64,6 +65,7 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
+from dubcli.weights.resolve import part_path
 
 _FIELDS: tuple[str, ...] = (
     "clip",
@@ -115,6 +117,7 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     Raises:
         ConfigError: The folder or the catalogue cannot be used, or the set exists.
         DeviceError: The detector is not installed.
+        WeightsError: A recogniser is missing, damaged or cannot be downloaded.
         TrainingError: Not one clip can be used.
     """
     require_detector(config.detector)
@@ -122,13 +125,16 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     index = config.output / INDEX_NAME
     if index.exists() and not config.overwrite:
         raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
-    make_folder(config.output)
     form = ClipForm(size=config.crop_size, features=config.kinds, detector=config.detector)
     rows: dict[str, dict[str, str]] = {}
-    for done, row in enumerate(_prepare_all(sources, config.output, config.jobs, form), 1):
-        rows[row["clip"]] = row
-        if progress is not None:
-            progress("prepare", done, len(sources))
+    with Engine() as engine:
+        _require_recognisers(form, engine)
+        make_folder(config.output)
+        made = _prepare_all(sources, config.output, config.jobs, form, engine)
+        for done, row in enumerate(made, 1):
+            rows[row["clip"]] = row
+            if progress is not None:
+                progress("prepare", done, len(sources))
     ordered = [rows[source.clip_id] for source in sources]
     _write_index(index, ordered)
     if all(row["dropped"] for row in ordered):
@@ -168,12 +174,18 @@ def list_sources(config: PrepareConfig) -> list[SourceClip]:
     return sources
 
 
+def _require_recognisers(form: ClipForm, engine: Engine) -> None:
+    """Download and prove what hears the sound now, not in each job."""
+    for kind in {part for whole in form.features for part in feature_parts(whole)}:
+        if kind in RECOGNISER_PARTS:
+            part_path(RECOGNISER_PARTS[kind], engine.manifest)
+
+
 def _prepare_all(
-    sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm
+    sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm, engine: Engine
 ) -> Iterator[dict[str, str]]:
     if jobs == 1:
-        with Engine() as engine:
-            yield from (_prepare_one(source, folder, form, engine) for source in sources)
+        yield from (_prepare_one(source, folder, form, engine) for source in sources)
         return
     with ProcessPoolExecutor(jobs) as pool:
         running = [pool.submit(_prepare_in_worker, source, folder, form) for source in sources]
