@@ -145,23 +145,29 @@ class FaceMesh:
         boxes = {
             around(box.low, box.high, box.keypoints[0], box.keypoints[1]): box for box in found
         }
-        faces: list[F32] = []
+        # By where they lie in the next picture.
+        faces: dict[Region, F32] = {}
+        new: set[Region] = set()
         self.has_changed = False
         # Those that are followed come last, so they take the place of what was found again.
         for region in without_doubles([*boxes, *self._followed]):
-            is_new = region in boxes
-            if is_new:
+            if region in boxes:
                 points = self._look_at_found(image, region, boxes[region], only_sure)
+                if points is not None:
+                    new.add(_region_of(points))
             else:
                 points = self._look(image, region)
                 if points is not None and is_due and not self._is_kept(image, points):
                     points = None
-            self.has_changed |= is_new == (points is not None)
+                self.has_changed |= points is None
             if points is not None:
-                faces.append(points)
+                faces[_region_of(points)] = points
+        # Squares apart may have shown one face.
+        seen = without_doubles(faces)
+        self.has_changed |= not new.isdisjoint(seen)
         if self._follows:
-            self._followed = [_region_of(points) for points in faces]
-        return faces
+            self._followed = seen
+        return [faces[region] for region in seen]
 
     def _look_at_found(
         self, image: U8, region: Region, box: FaceBox, only_sure: bool
