@@ -30,7 +30,8 @@ class Guesses:
         self._network = network
         corner = np.array(low, np.float32)
         at = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.5, 0.8), (0.0, 0.5), (1.0, 0.5))
-        self._guess = FaceBox(0.41, corner, corner + side, corner + side * np.array(at, np.float32))
+        points = np.asarray(corner + side * np.array(at, np.float32), np.float32)
+        self._guess = FaceBox(0.41, corner, np.asarray(corner + side, np.float32), points)
 
     def with_least(self, score: float) -> Guesses:
         other = copy.copy(self)
