@@ -122,3 +122,26 @@ def test_nothing_loads_mediapipe() -> None:
         "sys.exit('mediapipe' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("alone", [1, 2])
+def test_a_second_face_is_seen_in_the_first_picture_after_a_cut(
+    pictures: dict[str, U8], alone: int
+) -> None:
+    two = pictures["two"][0]
+    one = two.copy()
+    one[:, two.shape[1] // 2 :] = 90
+    # The first face stays where it was.
+    numbers, _ = _seen(np.stack([one] * alone + [two] * 2))
+    assert numbers == [*range(alone), alone, alone, alone + 1, alone + 1]
+
+
+@pytest.mark.parametrize("alone", [1, 2])
+def test_a_second_face_that_comes_into_a_shot_is_seen_one_picture_late_at_most(alone: int) -> None:
+    one = np.full((800, 1400, 3), 90, np.uint8)
+    one[300:620, 100:400] = photograph()
+    two = one.copy()
+    two[300:620, 900:1200] = photograph()
+    numbers, _ = _seen(np.stack([one] * alone + [two] * 3))
+    assert [numbers.count(index) for index in range(alone)] == [1] * alone
+    assert [numbers.count(index) for index in range(alone + 1, alone + 3)] == [2, 2]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.core.onnx_session import open_session
 from dubcli.core.types import F32, U8
@@ -27,6 +28,9 @@ _EYES = (33, 263)
 _MOUTH = (61, 291, 0, 17)
 # Faces that are followed are checked in every so many pictures: landmarks may slip off a face.
 _CHECKED_EVERY = 8
+# Two pictures are of different shots where sparse pixels differ by more than this in the mean, of
+# 255. Most that differ by as much are not: looking once more changes nothing but the time.
+_SPARSE, _MOST_ALIKE = 16, 10.0
 
 
 class LandmarkNetwork:
@@ -68,7 +72,8 @@ class FaceMesh:
         boxes: Finds faces that are not followed yet.
         landmarks: Sees a face's landmarks.
         check: Tells which way up faces are, and whether landmarks lie on them.
-        max_faces: The detector looks for more only while fewer are followed.
+        max_faces: The detector looks for more only while fewer are followed, and then in every
+            other picture and after cuts.
         least_presence: A face is one where the network is surer than this.
         follows: Pictures are a video's frames in order; else each stands for itself.
     """
@@ -89,6 +94,7 @@ class FaceMesh:
         self._least = least_presence
         self._follows = follows
         self._followed: list[Region] = []
+        self._looks = _Looks()
         self.has_changed = False
         self._shape: tuple[int, ...] = ()
         self._num_seen = 0
@@ -96,6 +102,7 @@ class FaceMesh:
     def reset(self) -> None:
         """Forget the faces that were followed."""
         self._followed = []
+        self._looks.reset()
         self._num_seen = 0
 
     def follow(self, points: F32) -> None:
@@ -121,7 +128,8 @@ class FaceMesh:
             self.reset()
         self._shape = image.shape
         found: list[FaceBox] = []
-        if len(self._followed) < self._max_faces:
+        is_due = self._looks.is_due(image) or self.has_changed or not self._followed
+        if is_due and len(self._followed) < self._max_faces:
             found = self._boxes.detect(image)[: self._max_faces]
         return self._see(image, found)
 
@@ -145,23 +153,29 @@ class FaceMesh:
         boxes = {
             around(box.low, box.high, box.keypoints[0], box.keypoints[1]): box for box in found
         }
-        faces: list[F32] = []
+        # By where they lie in the next picture.
+        faces: dict[Region, F32] = {}
+        new: set[Region] = set()
         self.has_changed = False
         # Those that are followed come last, so they take the place of what was found again.
         for region in without_doubles([*boxes, *self._followed]):
-            is_new = region in boxes
-            if is_new:
+            if region in boxes:
                 points = self._look_at_found(image, region, boxes[region], only_sure)
+                if points is not None:
+                    new.add(_region_of(points))
             else:
                 points = self._look(image, region)
                 if points is not None and is_due and not self._is_kept(image, points):
                     points = None
-            self.has_changed |= is_new == (points is not None)
+                self.has_changed |= points is None
             if points is not None:
-                faces.append(points)
+                faces[_region_of(points)] = points
+        # Squares apart may have shown one face.
+        seen = without_doubles(faces)
+        self.has_changed |= not new.isdisjoint(seen)
         if self._follows:
-            self._followed = [_region_of(points) for points in faces]
-        return faces
+            self._followed = seen
+        return [faces[region] for region in seen]
 
     def _look_at_found(
         self, image: U8, region: Region, box: FaceBox, only_sure: bool
@@ -188,6 +202,32 @@ class FaceMesh:
             return None
         points, presence = self._landmarks.see(image, region)
         return points if presence > self._least else None
+
+
+class _Looks:
+    """Says in which pictures more faces are looked for while some are followed.
+
+    In every other one, and in the first one after a cut: a face that comes into a shot is seen one
+    picture late at most.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """What comes next is of another video."""
+        self._last: NDArray[np.int16] = np.zeros((0, 0, 3), np.int16)
+        self._was_due = False
+
+    def is_due(self, image: U8) -> bool:
+        """Whether to look at this picture; asked once a picture. Takes (H, W, 3)."""
+        sparse = image[::_SPARSE, ::_SPARSE].astype(np.int16)
+        is_cut = (
+            sparse.shape != self._last.shape or np.abs(sparse - self._last).mean() > _MOST_ALIKE
+        )
+        self._was_due = bool(is_cut) or not self._was_due
+        self._last = sparse
+        return self._was_due
 
 
 def _region_of(points: F32) -> Region:

@@ -27,6 +27,10 @@ _SURE_SCORE, _SURE_APART = 0.75, 0.5
 _LEAST_SCORE, _MOST_APART, _MOST_BEHIND = 0.5, 0.9, 0.15
 # Around a box of the detector: the whole head.
 _HEAD = 2.0
+# A face in another turn is the one that was found where its box has at least this share of that
+# one's side and its middle lies within this many sides: what is smaller or farther off is another
+# face, beside what was taken for one. Chosen on the training clips too.
+_LEAST_SHARE, _MOST_OFF = 0.45, 0.7
 # Mesh points of the detector's first four keypoints.
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _MOUTH = (33, 133), (362, 263), (1,), (13, 14)
 
@@ -79,7 +83,11 @@ class FaceCheck:
         x, y = (float(value) for value in (box.low + box.high) / 2)
         side = _HEAD * float((box.high - box.low).max())
         seen = [self._surest(image, Region(x, y, side, turn)) for turn in QUARTER_TURNS[1:]]
-        likely = [found for found in seen if found is not None and found.score >= _SURE_SCORE]
+        likely = [
+            found
+            for found in seen
+            if found is not None and found.score >= _SURE_SCORE and _is_there(found, box)
+        ]
         likely.sort(key=lambda found: found.score, reverse=True)
         return [around(one.low, one.high, one.keypoints[0], one.keypoints[1]) for one in likely]
 
@@ -126,3 +134,11 @@ class FaceCheck:
 
     def _surest(self, image: U8, region: Region) -> FaceBox | None:
         return next(iter(self._boxes.detect(image, region)), None)
+
+
+def _is_there(found: FaceBox, box: FaceBox) -> bool:
+    """Whether a face in another turn may be the one that a box was for."""
+    side = float((box.high - box.low).max())
+    off = np.abs(found.low + found.high - box.low - box.high).max() / 2
+    share = float((found.high - found.low).max())
+    return bool(share >= _LEAST_SHARE * side and off <= _MOST_OFF * side)
