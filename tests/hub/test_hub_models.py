@@ -304,7 +304,7 @@ def test_an_identity_brings_the_checkpoint_that_it_was_learned_on(
     person = SimpleNamespace(base=base, architecture="iptalker")
     monkeypatch.setattr("dubcli.pipeline.stored_identity.load_identity", lambda path: person)
     assert read_identity("anna", "iptalker") == (person, name)
-    assert read_identity("anna", "iptalker.v2") == (person, "iptalker.v2")
+    assert read_identity("anna", "iptalker.v3") == (person, "iptalker.v3")
 
 
 def test_its_name_can_begin_a_file_of_an_evaluation() -> None:

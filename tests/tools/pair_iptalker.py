@@ -1,6 +1,6 @@
 """Writes weights of IPTalker with two alignment modules, from weights with one each.
 
-    python tests/tools/pair_iptalker.py iptalker.v3 iptalker.v4 --tag NAME
+    python tests/tools/pair_iptalker.py iptalker.v3 older_weights/iptalker.v4.safetensors --tag NAME
 
 Everything but the second alignment module is the first one's. Writes
 `dubcli/assets/iptalker.NAME.safetensors` and prints its entry for the weights manifest.

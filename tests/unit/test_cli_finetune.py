@@ -86,7 +86,7 @@ def _run(*arguments: str) -> Any:
 
 def test_every_option_arrives(seen: dict[str, Any]) -> None:
     result = _run(
-        *("finetune", "a.mp4", "b.mp4", "--name", "anna", "--model", "iptalker.v2", "--consent"),
+        *("finetune", "a.mp4", "b.mp4", "--name", "anna", "--model", "iptalker.v3", "--consent"),
         *("--steps", "50", "--minutes", "2.5", "--half", "--face", "2", "--learn-sound", "-y"),
         *("--seed", "3", "--device", "cpu", "--precision", "float32", "--threads", "1"),
         *("--detector", "mediapipe"),
@@ -95,7 +95,7 @@ def test_every_option_arrives(seen: dict[str, Any]) -> None:
     assert seen["finetune"] == FinetuneConfig(
         videos=(Path("a.mp4"), Path("b.mp4")),
         name="anna",
-        model="iptalker.v2",
+        model="iptalker.v3",
         consent=True,
         steps=50,
         minutes=2.5,

@@ -107,9 +107,9 @@ def test_the_shipped_manifest_keeps_to_its_schema() -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("iptalker.v2", {"sha256": None}),
-        ("iptalker.v2", {"sources": [{"url": "https://example.org/a"}]}),
-        ("iptalker.v2", {"bytes": -1}),
+        ("iptalker.v3", {"sha256": None}),
+        ("iptalker.v3", {"sources": [{"url": "https://example.org/a"}]}),
+        ("iptalker.v3", {"bytes": -1}),
         ("syncnet.v2", {"commercial": "yes"}),
         ("syncnet.v2", {"needed_by": ["evaluation"]}),
         ("syncnet.v2", {"license": ""}),
