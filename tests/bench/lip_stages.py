@@ -1,6 +1,6 @@
 """Where the mouth's motion is lost between sound and picture.
 
-    python tests/bench/lip_stages.py --dev other-people/ --models older_weights/iptalker.v2.safetensors iptalker.v3
+    python tests/bench/lip_stages.py --dev other-people/ --models iptalker.v3 iptalker.v5
 
 For each clip of a prepared set with sound of its own, at its own offset: references, rest and the
 person's manner come from the first 40 % of its usable frames, and evenly spread frames of the rest
