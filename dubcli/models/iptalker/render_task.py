@@ -17,7 +17,8 @@ from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.api import FaceGeometry
 from dubcli.models.common.batch_scene import batch_geometry, scale_points
 from dubcli.models.common.loss_weights import LossWeights
-from dubcli.models.common.mouth_basis import coefficients_of, point_loss
+from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.mouth_losses import point_loss
 from dubcli.models.common.picture_losses import PictureLosses, preview_row, total_loss
 from dubcli.models.common.render_samples import RenderSamples, Variation, coefficient_noise
 from dubcli.models.iptalker.geometry_task import prepare_model
