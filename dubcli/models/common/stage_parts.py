@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
 from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.common.config_parts import CropConfig
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, audio_range, fit_basis
@@ -26,25 +27,6 @@ _FREE_FIELDS = ("height", "width")
 _BASIS_TOLERANCE = 1e-6
 
 
-class CropConfig(Protocol):
-    """What a network's configuration says of its crops and of the sound that it hears."""
-
-    @property
-    def height(self) -> int:
-        """Of the crop, px."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Of the crop, px."""
-        ...
-
-    @property
-    def audio_kind(self) -> str:
-        """A key of `core.types.FEATURE_SIZES`."""
-        ...
-
-
 class AudioRange(Protocol):
     """A part that hears audio features brought to mean 0 and spread 1."""
 
@@ -57,8 +39,7 @@ C = TypeVar("C", bound=CropConfig)
 
 def half_size(config: C) -> C:
     """The same network on crops of half the size, for a quick first stage."""
-    changed: dict[str, Any] = {"height": config.height // 2, "width": config.width // 2}
-    return replace(config, **changed)  # pyright: ignore[reportArgumentType]
+    return replace(config, height=config.height // 2, width=config.width // 2)
 
 
 def needs_of(*, has_sound: bool) -> Callable[[CropConfig], DataNeeds]:
