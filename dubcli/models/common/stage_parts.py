@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import TrainingError
-from dubcli.metrics.vgg19 import VGG19
 from dubcli.models.common.config_parts import CropConfig
 from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.common.picture_task import Critic, PictureSetup
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, audio_range, fit_basis
 from dubcli.training.device_utils import device_of
@@ -70,7 +70,7 @@ def adam_w(parameters: list[nn.Parameter], config: TrainConfig) -> Optimization:
 
 def mouth_critic(
     config: TrainConfig, device: torch.device, second_beta: float, frames: int = 1
-) -> tuple[MouthDiscriminator, Optimization]:
+) -> Critic:
     """A discriminator of mouths, and its optimizer: Adam with β1 = 0.5 and this β2."""
     net = MouthDiscriminator(frames).to(device)
     optimizer = torch.optim.Adam(
@@ -101,14 +101,25 @@ def loss_settings(
     return settings
 
 
-def perceptual_network(setup: StageSetup, weights: LossWeights) -> VGG19 | None:
-    """What perceptual losses compare, None for their substitutes; the user is told which."""
+def picture_setup(setup: StageSetup, weights: LossWeights, second_beta: float) -> PictureSetup:
+    """What a stage trains pictures by; the user is told what perceptual losses compare.
+
+    Args:
+        setup: Of the stage.
+        weights: λ of the run.
+        second_beta: β2 of the discriminator's Adam.
+    """
     sentence = told(setup.settings["perceptual"], weights)
     if sentence:
         setup.note(sentence)
-    if setup.settings["perceptual"] != PART:
-        return None
-    return require_vgg19(device_of(setup.model), setup.config.perceptual)
+    device = device_of(setup.model)
+    return PictureSetup(
+        weights=weights,
+        vgg=require_vgg19(device, setup.config.perceptual)
+        if setup.settings["perceptual"] == PART
+        else None,
+        critic=mouth_critic(setup.config, device, second_beta) if weights.gan else None,
+    )
 
 
 def fit_audio_range(parts: Iterable[AudioRange], clips: list[TrainClip], kind: str) -> None:

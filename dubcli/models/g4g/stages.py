@@ -15,7 +15,7 @@ from dubcli.models.common.stage_parts import (
     loss_settings,
     loss_weights,
     mouth_critic,
-    perceptual_network,
+    picture_setup,
     require_same_basis,
     require_same_network,
 )
@@ -63,7 +63,6 @@ def _pictures(*, has_blend: bool) -> Callable[[StageSetup], Task]:
     def task(setup: StageSetup) -> Task:
         model, config = setup.model, setup.config
         weights = loss_weights(setup, LOSS_PRESETS)
-        device = device_of(model)
         generator = StackRenderTask.trained(model)
         return StackRenderTask(
             model,
@@ -72,11 +71,9 @@ def _pictures(*, has_blend: bool) -> Callable[[StageSetup], Task]:
             _beside_blend(model, generator, config.learning_rate)
             if has_blend
             else adam_w(generator, config),
-            weights=weights,
+            picture_setup(setup, weights, _CRITIC_BETA),
             has_blend=has_blend,
-            vgg=perceptual_network(setup, weights),
-            critic=mouth_critic(config, device, _CRITIC_BETA) if weights.gan else None,
-            pair_critic=mouth_critic(config, device, _CRITIC_BETA, frames=2)
+            pair_critic=mouth_critic(config, device_of(model), _CRITIC_BETA, frames=2)
             if weights.gan_pairs
             else None,
         )

@@ -15,9 +15,8 @@ from dubcli.models.common.stage_parts import (
     half_size,
     loss_settings,
     loss_weights,
-    mouth_critic,
     needs_of,
-    perceptual_network,
+    picture_setup,
     require_same_basis,
     require_same_network,
 )
@@ -27,7 +26,7 @@ from dubcli.models.iptalker.geometry_task import GeometryTask
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
-from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.models.iptalker.render_task import RenderTask
 from dubcli.sync.network import SyncExpert
 from dubcli.sync.scorer import SyncScorer
 from dubcli.training.device_utils import device_of
@@ -68,19 +67,15 @@ def _pictures(*, joint: bool) -> Callable[[StageSetup], Task]:
     def task(setup: StageSetup) -> Task:
         model, config = setup.model, setup.config
         weights = loss_weights(setup, LOSS_PRESETS)
-        frozen = FrozenNetworks(
-            vgg=perceptual_network(setup, weights),
-            sync=_sync_expert(setup, weights) if joint else None,
-        )
+        sync = _sync_expert(setup, weights) if joint else None
         return RenderTask(
             model,
             setup.clips,
             batch_size(config),
             adam_w(RenderTask.trained(model, joint), config),
+            picture_setup(setup, weights, _CRITIC_BETA),
             joint=joint,
-            weights=weights,
-            frozen=frozen,
-            critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
+            sync=sync,
         )
 
     return task

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dubcli.core.errors import TrainingError
+from dubcli.models.common.picture_task import PictureSetup
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
     half_size,
     loss_settings,
     loss_weights,
-    mouth_critic,
     needs_of,
-    perceptual_network,
+    picture_setup,
     require_same_basis,
     require_same_network,
 )
@@ -23,7 +23,6 @@ from dubcli.models.lip_identity.landmark_task import LandmarkTask
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
 from dubcli.models.lip_identity.losses import FLOW_LOSSES, LOSS_PRESETS
 from dubcli.models.lip_identity.network import LipIdentity
-from dubcli.training.device_utils import device_of
 from dubcli.training.stage import (
     Assembled,
     Recipe,
@@ -45,25 +44,16 @@ def _landmarks(setup: StageSetup) -> Task:
 
 
 def _flow(setup: StageSetup) -> Task:
-    model = setup.model
-    optimization = adam_w(LipRenderTask.trained(model, flow_alone=True), setup.config)
-    return LipRenderTask(
-        model, setup.clips, batch_size(setup.config), optimization, weights=FLOW_LOSSES
-    )
+    optimization = adam_w(LipRenderTask.trained(setup.model, flow_alone=True), setup.config)
+    size, pictures = batch_size(setup.config), PictureSetup(weights=FLOW_LOSSES)
+    return LipRenderTask(setup.model, setup.clips, size, optimization, pictures)
 
 
 def _render(setup: StageSetup) -> Task:
-    model, config = setup.model, setup.config
-    weights = loss_weights(setup, LOSS_PRESETS)
-    return LipRenderTask(
-        model,
-        setup.clips,
-        batch_size(config),
-        adam_w(LipRenderTask.trained(model), config),
-        weights=weights,
-        vgg=perceptual_network(setup, weights),
-        critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
-    )
+    optimization = adam_w(LipRenderTask.trained(setup.model), setup.config)
+    pictures = picture_setup(setup, loss_weights(setup, LOSS_PRESETS), _CRITIC_BETA)
+    size = batch_size(setup.config)
+    return LipRenderTask(setup.model, setup.clips, size, optimization, pictures)
 
 
 def assemble(checkpoints: Sequence[Trained]) -> Assembled:

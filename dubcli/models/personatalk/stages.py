@@ -11,9 +11,8 @@ from dubcli.models.common.stage_parts import (
     half_size,
     loss_settings,
     loss_weights,
-    mouth_critic,
     needs_of,
-    perceptual_network,
+    picture_setup,
     require_same_basis,
     require_same_network,
 )
@@ -23,7 +22,6 @@ from dubcli.models.personatalk.dual_render_task import DualRenderTask
 from dubcli.models.personatalk.losses import LOSS_PRESETS
 from dubcli.models.personatalk.network import PersonaTalk
 from dubcli.models.personatalk.style_task import StyleTask
-from dubcli.training.device_utils import device_of
 from dubcli.training.stage import (
     Assembled,
     Recipe,
@@ -45,17 +43,10 @@ def _geometry(setup: StageSetup) -> Task:
 
 
 def _render(setup: StageSetup) -> Task:
-    model, config = setup.model, setup.config
-    weights = loss_weights(setup, LOSS_PRESETS)
-    return DualRenderTask(
-        model,
-        setup.clips,
-        batch_size(config),
-        adam_w(DualRenderTask.trained(model), config),
-        weights=weights,
-        vgg=perceptual_network(setup, weights),
-        critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
-    )
+    optimization = adam_w(DualRenderTask.trained(setup.model), setup.config)
+    pictures = picture_setup(setup, loss_weights(setup, LOSS_PRESETS), _CRITIC_BETA)
+    size = batch_size(setup.config)
+    return DualRenderTask(setup.model, setup.clips, size, optimization, pictures)
 
 
 def assemble(checkpoints: Sequence[Trained]) -> Assembled:
