@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dubcli.config import TrainConfig
-from dubcli.core.errors import TrainingError
 from dubcli.models.common.config_parts import CropConfig
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.picture_task import Critic, PictureSetup
@@ -20,11 +19,7 @@ from dubcli.training.device_utils import device_of
 from dubcli.training.losses.discriminators import MouthDiscriminator
 from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
 from dubcli.training.schedule import CosineSchedule
-from dubcli.training.stage import DataNeeds, Optimization, StageSetup, Trained
-
-# The network is convolutional: its parts may be trained on crops of different size.
-_FREE_FIELDS = ("height", "width")
-_BASIS_TOLERANCE = 1e-6
+from dubcli.training.stage import DataNeeds, Optimization, Stage, StageConfig, StageSetup, Task
 
 
 class AudioRange(Protocol):
@@ -137,31 +132,36 @@ def fit_mouth_basis(basis: Tensor, clips: list[TrainClip]) -> None:
         basis.copy_(torch.from_numpy(fit_basis(clips, len(basis))))
 
 
-def require_same_network(one: Trained, other: Trained) -> None:
-    """Refuse checkpoints of different configurations.
+def sound_stage(make: Callable[[StageSetup], Task], *, spare: tuple[str, ...] = ()) -> Stage:
+    """A stage that learns mouths by sound, from frames in a row.
 
-    Raises:
-        TrainingError: They differ in more than the size of crops.
+    Args:
+        make: Makes its task.
+        spare: `StageConfig.spare`.
     """
-    first, second = one.state.model_config, other.state.model_config
-    names = {*first, *second} - {*_FREE_FIELDS}
-    differing = sorted(name for name in names if first.get(name) != second.get(name))
-    if differing:
-        raise TrainingError(
-            f"'{one.path}' and '{other.path}' differ in {', '.join(differing)}.",
-            "Train both with the same --preset.",
-        )
+    # Neighbours are compared.
+    config = StageConfig(least_frames=2, spare=spare)
+    return Stage(task=make, needs=needs_of(has_sound=True), config=config)
 
 
-def require_same_basis(one: Trained, other: Trained, name: str) -> None:
-    """Refuse checkpoints whose mouth coefficients mean different mouths.
+def picture_stage(
+    make: Callable[[StageSetup], Task],
+    presets: Mapping[str, LossWeights],
+    *,
+    needs: Callable[[Any], DataNeeds] | None = None,
+    spare: tuple[str, ...] = (),
+) -> Stage:
+    """A stage that learns pictures, by one of several sets of losses.
 
-    Raises:
-        TrainingError: The tensor of this name differs.
+    Args:
+        make: Makes its task.
+        presets: Named λ.
+        needs: What it reads; None: crops and the sound they have.
+        spare: `StageConfig.spare`.
     """
-    gap = float((one.tensors[name] - other.tensors[name]).abs().max())
-    if gap > _BASIS_TOLERANCE:
-        raise TrainingError(
-            f"'{one.path}' and '{other.path}' have mouth bases that differ by {gap:.2g}.",
-            "Train both on the same data, or start one from the other with --init.",
-        )
+    return Stage(
+        task=make,
+        needs=needs_of(has_sound=False) if needs is None else needs,
+        config=StageConfig(losses=tuple(presets), spare=spare),
+        settings=loss_settings(presets),
+    )

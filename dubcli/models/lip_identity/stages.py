@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dubcli.core.errors import TrainingError
+from dubcli.models.common.assembly import SoundPart, join_stages
 from dubcli.models.common.picture_task import PictureSetup
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
     half_size,
-    loss_settings,
     loss_weights,
     needs_of,
     picture_setup,
-    require_same_basis,
-    require_same_network,
+    picture_stage,
+    sound_stage,
 )
 from dubcli.models.lip_identity.adapt import LipIdentityAdapter
 from dubcli.models.lip_identity.config import NAMED_CONFIGS
@@ -27,13 +26,12 @@ from dubcli.training.stage import (
     Assembled,
     Recipe,
     Stage,
-    StageConfig,
     StageSetup,
     Task,
     Trained,
 )
 
-_LANDMARKS, _BASIS = "landmarks.", "basis"
+_GENERATOR = SoundPart(stage="landmarks", prefixes=("landmarks.",), shared=("basis",))
 # Of the discriminator's Adam.
 _CRITIC_BETA = 0.999
 
@@ -66,39 +64,14 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     Raises:
         TrainingError: They are not parts of one model.
     """
-    pictures = [one for one in checkpoints if one.state.stage != "landmarks"]
-    mouths = [one for one in checkpoints if one.state.stage == "landmarks"]
-    if len(pictures) != 1 or len(mouths) > 1:
-        raise TrainingError(
-            "Two checkpoints make this model, of the stages render and landmarks.",
-            "Name one of each.",
-        )
-    (picture,) = pictures
-    if not mouths:
-        return Assembled(tensors=picture.tensors, config=picture.state.model_config)
-    (mouth,) = mouths
-    require_same_network(picture, mouth)
-    require_same_basis(picture, mouth, _BASIS)
-    tensors = {
-        name: mouth.tensors[name] if name.startswith(_LANDMARKS) else value
-        for name, value in picture.tensors.items()
-    }
-    return Assembled(tensors=tensors, config=picture.state.model_config)
+    return join_stages(checkpoints, _GENERATOR, ["render"])
 
 
 RECIPE = Recipe(
     stages={
-        # Neighbours are compared.
-        "landmarks": Stage(
-            task=_landmarks, needs=needs_of(has_sound=True), config=StageConfig(least_frames=2)
-        ),
+        "landmarks": sound_stage(_landmarks),
         "flow": Stage(task=_flow, needs=needs_of(has_sound=False)),
-        "render": Stage(
-            task=_render,
-            needs=needs_of(has_sound=False),
-            config=StageConfig(losses=tuple(LOSS_PRESETS)),
-            settings=loss_settings(LOSS_PRESETS),
-        ),
+        "render": picture_stage(_render, LOSS_PRESETS),
     },
     configs=NAMED_CONFIGS,
     default_stage="render",
