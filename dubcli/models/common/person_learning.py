@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import F32, Int, References
-from dubcli.models.api import AudioSpec
+from dubcli.models.api import AudioSpec, Motion
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
 from dubcli.models.common.own_mouth import fold_mapping, mouth_mapping
@@ -32,6 +33,14 @@ _JITTER = 0.5
 _NOISE = 0.05
 # Frames whose sound is heard at once.
 _BATCH = 64
+
+
+class MotionModel(Protocol):
+    """A model whose mouths are coefficients of a basis."""
+
+    def motion_of(self, coefficients: Tensor, neutral: Tensor) -> Motion:
+        """Mouths of coefficients (T, P) of a person at rest (S, 3)."""
+        ...
 
 
 def person_variation(references: References | None) -> Variation:
@@ -94,9 +103,10 @@ def all_true_coefficients(clips: list[TrainClip], basis: Tensor) -> Tensor:
     return torch.cat([true_coefficients(clip, clip.frames, basis) for clip in shown])
 
 
-def resting_mouth(clip: TrainClip, device: torch.device) -> Tensor:
-    """A clip's resting speaking points, canonical units. Shape (S, 3)."""
-    return torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(device)
+def true_motion(model: MotionModel, basis: Tensor, clip: TrainClip, frames: Int) -> Motion:
+    """The mouths of some frames of a clip on a model's basis (P, S, 3)."""
+    neutral = torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(basis.device)
+    return model.motion_of(true_coefficients(clip, frames, basis), neutral)
 
 
 def widen_last_layer(last: nn.Linear, mean: F32, shown: float, articulation: float) -> None:

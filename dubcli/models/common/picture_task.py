@@ -71,14 +71,10 @@ class SampleBatches(Dataset[Batch]):
         samples: What is drawn.
         size: Of a batch.
         num_coefficients: P.
-        noise: Spread of the noise.
     """
 
-    def __init__(
-        self, samples: RenderSamples, size: BatchSize, *, num_coefficients: int, noise: float
-    ) -> None:
-        self._samples, self._size = samples, size
-        self._num_coefficients, self._noise = num_coefficients, noise
+    def __init__(self, samples: RenderSamples, size: BatchSize, num_coefficients: int) -> None:
+        self._samples, self._size, self._num_coefficients = samples, size, num_coefficients
 
     def __getitem__(self, index: int) -> Batch:
         return self.of(self._numbers(index))
@@ -86,7 +82,7 @@ class SampleBatches(Dataset[Batch]):
     def of(self, numbers: Sequence[int]) -> dict[str, Any]:
         """The batch of these samples."""
         shape = (self._size.frames, self._num_coefficients)
-        noise = coefficient_noise(self._noise, shape, self._size.seed, numbers)
+        noise = coefficient_noise(self._samples.variation.noise, shape, self._size.seed, numbers)
         return stacked(self._drawn(numbers)) | {"noise": noise}
 
     def _numbers(self, index: int) -> range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from torch import nn
@@ -29,6 +30,7 @@ _JITTER_STEPS = 1
 # A run lasts as long as its frames do at this rate; slower videos give fewer frames of it.
 _LEAST_FPS = 25
 _AS_IT_IS = np.float32(1)
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,22 +165,25 @@ class SoundBatches(Dataset[Batch], ABC):
         return stacked([self.run(self._clips[int(number)], rng) for number in chosen])
 
 
-class SoundTask:
+class SoundTask(Generic[M]):
     """A stage in which one optimizer moves what predicts mouths; there is nothing to look at.
 
     Args:
-        modules: `MODEL`, and what else is trained.
-        batches: What it is shown.
+        model: What is trained, on its device, its basis and range of audio fitted.
+        batches: What it is shown; two frames or more of a run, since neighbours are compared.
         optimization: Of the parameters of this stage.
+        beside: What is trained beside the model, by name.
     """
 
     def __init__(
         self,
-        modules: Mapping[str, nn.Module],
-        batches: Dataset[Batch],
+        model: M,
+        batches: SoundBatches,
         optimization: Optimization,
+        beside: Mapping[str, nn.Module] | None = None,
     ) -> None:
-        self.modules = modules
+        self._model = model
+        self.modules: Mapping[str, nn.Module] = {MODEL: model, **(beside or {})}
         self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
         self.batches = batches
 

@@ -16,14 +16,12 @@ from dubcli.models.common.person_learning import (
     person_optimization,
     person_pictures,
     refuse_sound,
-    resting_mouth,
-    true_coefficients,
+    true_motion,
 )
 from dubcli.models.g4g.g4g_render_task import StackRenderTask
 from dubcli.models.g4g.losses import PERSON_LOSSES
 from dubcli.models.g4g.network import G4G
 from dubcli.training.data.train_clips import TrainClip
-from dubcli.training.device_utils import device_of
 from dubcli.training.stage import MODEL, PersonSetup, Task
 
 
@@ -69,8 +67,7 @@ class G4GAdapter:
 
     def true_motion(self, model: G4G, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
-        neutral = resting_mouth(clip, device_of(model))
-        return model.motion_of(true_coefficients(clip, frames, model.sound.basis), neutral)
+        return true_motion(model, model.sound.basis, clip, frames)
 
 
 def _last_layer(model: G4G) -> nn.Linear:

@@ -23,7 +23,7 @@ from dubcli.models.g4g.sound_half import coefficient_head
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, audio_windows, hide_audio
 from dubcli.training.device_utils import device_of
-from dubcli.training.stage import MODEL, Batch
+from dubcli.training.stage import Batch
 
 # Rows of the matrix, and how far two of one clip are apart at least, frames.
 NUM_ROWS, APART = 64, 3
@@ -188,7 +188,7 @@ def _apart(middles: Int, most: int, rng: np.random.Generator) -> Int:
     return np.array(chosen)
 
 
-class ContrastTask(SoundTask):
+class ContrastTask(SoundTask[G4G]):
     """E_a with its head, E_m, g_v, g_a and τ.
 
     Args:
@@ -206,15 +206,15 @@ class ContrastTask(SoundTask):
         make: Any,
     ) -> None:
         prepare_model(model, clips)
-        self._model = model
         parameters = [*model.sound.parameters(), *model.matcher.parameters()]
-        modules: dict[str, nn.Module] = {MODEL: model}
-        head = model.sound.to_coefficients
+        beside, head = dict[str, nn.Module](), model.sound.to_coefficients
         if head is None:
-            head = modules[HEAD] = coefficient_head(model.config).to(device_of(model))
+            head = beside[HEAD] = coefficient_head(model.config).to(device_of(model))
             parameters += list(head.parameters())
         self._head: nn.Module = head
-        super().__init__(modules, ContrastBatches(clips, model.config, size), make(parameters))
+        super().__init__(
+            model, ContrastBatches(clips, model.config, size), make(parameters), beside
+        )
 
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
         """L_con (eq. 10), and point, velocity, correlation and spread losses of drawn mouths.

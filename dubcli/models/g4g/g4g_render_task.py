@@ -65,7 +65,6 @@ class StackBatches(SampleBatches):
         samples: What is drawn, single frames.
         size: Of a batch.
         config: Of the network.
-        noise: Spread of the noise.
         rows: Frames that follow each other; None: there are none.
         num_rows: So many samples of a batch are of them, the first ones.
     """
@@ -75,11 +74,10 @@ class StackBatches(SampleBatches):
         samples: RenderSamples,
         size: BatchSize,
         config: G4GConfig,
-        noise: float,
         rows: RenderSamples | None = None,
         num_rows: int = 0,
     ) -> None:
-        super().__init__(samples, size, num_coefficients=config.num_coefficients, noise=noise)
+        super().__init__(samples, size, config.num_coefficients)
         self._config, self._rows, self._num_rows = config, rows, num_rows
 
     def __getitem__(self, index: int) -> Batch:
@@ -131,7 +129,7 @@ class StackRenderTask(PictureTask[Painted, StackScene]):
         rows = _rows(config, clips, size, weights, setup.variation)
         num_rows = 0 if rows is None else size.clips if weights.contrast else 1
         samples = _samples(config, clips, size, setup.variation)
-        batches = StackBatches(samples, size, config, setup.variation.noise, rows, num_rows)
+        batches = StackBatches(samples, size, config, rows, num_rows)
         super().__init__(
             model,
             config,

@@ -17,8 +17,7 @@ from dubcli.models.common.person_learning import (
     person_batch,
     person_optimization,
     person_pictures,
-    resting_mouth,
-    true_coefficients,
+    true_motion,
 )
 from dubcli.models.iptalker.losses import PERSON_LOSSES
 from dubcli.models.iptalker.network import IPTalker
@@ -75,8 +74,7 @@ class IPTalkerAdapter:
 
     def true_motion(self, model: IPTalker, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
-        neutral = resting_mouth(clip, device_of(model))
-        return model.motion_of(true_coefficients(clip, frames, model.alignment.basis), neutral)
+        return true_motion(model, model.alignment.basis, clip, frames)
 
 
 def _mouth(model: IPTalker) -> ClosedFormMouth:

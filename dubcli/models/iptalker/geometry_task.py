@@ -19,7 +19,7 @@ from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
 from dubcli.training.batches import BatchSize, as_pictures, resize_pictures
 from dubcli.training.data.train_clips import TrainClip
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.stage import Batch
 
 _TOKEN_DROPOUT = 0.5
 # How much further mouths move in use.
@@ -73,26 +73,8 @@ class GeometryBatches(SoundBatches):
         )
 
 
-class GeometryTask(SoundTask):
-    """The alignment module.
-
-    Args:
-        model: What is trained, on its device.
-        clips: With sound.
-        size: Of a batch; two frames or more, since neighbours are compared.
-        optimization: Of `trained(model)`.
-    """
-
-    def __init__(
-        self,
-        model: IPTalker,
-        clips: list[TrainClip],
-        size: BatchSize,
-        optimization: Optimization,
-    ) -> None:
-        prepare_model(model, clips)
-        super().__init__({MODEL: model}, GeometryBatches(clips, model.config, size), optimization)
-        self._model = model
+class GeometryTask(SoundTask[IPTalker]):
+    """The alignment module."""
 
     @staticmethod
     def trained(model: IPTalker) -> list[nn.Parameter]:

@@ -56,7 +56,6 @@ class RenderBatches(SampleBatches):
         samples: What is drawn.
         size: Of a batch.
         num_coefficients: P.
-        noise: Spread of the noise.
         runs: For the sync losses; None where there are none.
     """
 
@@ -64,12 +63,10 @@ class RenderBatches(SampleBatches):
         self,
         samples: RenderSamples,
         size: BatchSize,
-        *,
         num_coefficients: int,
-        noise: float,
         runs: SyncRuns | None,
     ) -> None:
-        super().__init__(samples, size, num_coefficients=num_coefficients, noise=noise)
+        super().__init__(samples, size, num_coefficients)
         self._runs = runs
 
     def __getitem__(self, index: int) -> Batch:
@@ -115,13 +112,8 @@ class RenderTask(PictureTask[Rendered, DrivenScene]):
             seed=size.seed,
             variation=setup.variation,
         )
-        batches = RenderBatches(
-            samples,
-            size,
-            num_coefficients=config.num_coefficients,
-            noise=setup.variation.noise,
-            runs=None if sync is None else SyncRuns(clips, config, sync.config, size.seed),
-        )
+        runs = None if sync is None else SyncRuns(clips, config, sync.config, size.seed)
+        batches = RenderBatches(samples, size, config.num_coefficients, runs)
         super().__init__(model, config, batches, optimization, setup, has_warp=config.geometry_map)
         self._model, self._joint, self._sync = model, joint, sync
 

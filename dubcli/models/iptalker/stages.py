@@ -22,7 +22,7 @@ from dubcli.models.common.stage_parts import (
 )
 from dubcli.models.iptalker.adapt import IPTalkerAdapter
 from dubcli.models.iptalker.config import NAMED_CONFIGS, IPTalkerConfig
-from dubcli.models.iptalker.geometry_task import GeometryTask
+from dubcli.models.iptalker.geometry_task import GeometryBatches, GeometryTask, prepare_model
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
@@ -60,7 +60,9 @@ def _geometry(setup: StageSetup) -> Task:
         # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
         clips = correct_offsets(model, clips)
     optimization = adam_w(GeometryTask.trained(model), setup.config)
-    return GeometryTask(model, clips, batch_size(setup.config), optimization)
+    prepare_model(model, clips)
+    batches = GeometryBatches(clips, model.config, batch_size(setup.config))
+    return GeometryTask(model, batches, optimization)
 
 
 def _pictures(*, joint: bool) -> Callable[[StageSetup], Task]:

@@ -17,15 +17,13 @@ from dubcli.models.common.person_learning import (
     person_optimization,
     person_pictures,
     refuse_sound,
-    resting_mouth,
-    true_coefficients,
+    true_motion,
     widen_last_layer,
 )
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
 from dubcli.models.lip_identity.losses import PERSON_LOSSES
 from dubcli.models.lip_identity.network import LipIdentity, even_steps
 from dubcli.training.data.train_clips import TrainClip
-from dubcli.training.device_utils import device_of
 from dubcli.training.stage import MODEL, PersonSetup, Task
 
 
@@ -79,5 +77,4 @@ class LipIdentityAdapter:
 
     def true_motion(self, model: LipIdentity, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
-        neutral = resting_mouth(clip, device_of(model))
-        return model.motion_of(true_coefficients(clip, frames, model.basis), neutral)
+        return true_motion(model, model.basis, clip, frames)

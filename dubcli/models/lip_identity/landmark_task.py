@@ -19,7 +19,7 @@ from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.models.lip_identity.options import LipIdentityOptions
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.stage import Batch
 
 # Reference mouths keep away from the run by so many frames, else it is copied from them.
 _AWAY = 8
@@ -94,26 +94,8 @@ class LandmarkBatches(SoundBatches):
         return clip.mouth_offset[shown]
 
 
-class LandmarkTask(SoundTask):
-    """The landmark generator.
-
-    Args:
-        model: What is trained, on its device.
-        clips: With sound.
-        size: Of a batch; two frames or more, since neighbours are compared.
-        optimization: Of `trained(model)`.
-    """
-
-    def __init__(
-        self,
-        model: LipIdentity,
-        clips: list[TrainClip],
-        size: BatchSize,
-        optimization: Optimization,
-    ) -> None:
-        prepare_model(model, clips)
-        super().__init__({MODEL: model}, LandmarkBatches(clips, model.config, size), optimization)
-        self._model = model
+class LandmarkTask(SoundTask[LipIdentity]):
+    """The landmark generator."""
 
     @staticmethod
     def trained(model: LipIdentity) -> list[nn.Parameter]:

@@ -56,24 +56,21 @@ class LipBatches(SampleBatches):
     Args:
         samples: What is drawn; its references are N images, then N_lip lips.
         size: Of a batch.
-        num: N and N_lip.
-        is_fixed: All samples refer to the same pictures, which are images and lips at once.
         num_coefficients: P.
-        noise: Spread of the noise.
+        num: N and N_lip.
     """
 
     def __init__(
         self,
         samples: RenderSamples,
         size: BatchSize,
-        *,
-        num: tuple[int, int],
-        is_fixed: bool,
         num_coefficients: int,
-        noise: float,
+        num: tuple[int, int],
     ) -> None:
-        super().__init__(samples, size, num_coefficients=num_coefficients, noise=noise)
-        self._num, self._is_fixed = num, is_fixed
+        super().__init__(samples, size, num_coefficients)
+        self._num = num
+        # One person's references are the same in all samples, images and lips at once.
+        self._is_fixed = samples.variation.references is not None
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self._size.seed, index, 4))
@@ -84,7 +81,6 @@ class LipBatches(SampleBatches):
     def of(self, numbers: Sequence[int], shown: tuple[int, int] | None = None) -> dict[str, Any]:
         """The batch of these samples, with so many images and lips; None: all."""
         images, lips = self._num if shown is None or self._is_fixed else shown
-        # One person's references are images and lips at once.
         first_lip = 0 if self._is_fixed else self._num[0]
         return super().of(numbers) | {
             "image_rows": np.arange(images),
@@ -123,14 +119,8 @@ class LipRenderTask(PictureTask[LipRendered, LipScene]):
             variation=setup.variation,
             reach=config.reach,
         )
-        batches = LipBatches(
-            samples,
-            size,
-            num=_counts(config, setup.variation),
-            is_fixed=setup.variation.references is not None,
-            num_coefficients=config.num_coefficients,
-            noise=setup.variation.noise,
-        )
+        num = _counts(config, setup.variation)
+        batches = LipBatches(samples, size, config.num_coefficients, num)
         super().__init__(model, config, batches, optimization, setup, has_warp=config.mixes_warped)
         self._model = model
 

@@ -18,7 +18,7 @@ from dubcli.models.common.stage_parts import (
 )
 from dubcli.models.lip_identity.adapt import LipIdentityAdapter
 from dubcli.models.lip_identity.config import NAMED_CONFIGS
-from dubcli.models.lip_identity.landmark_task import LandmarkTask
+from dubcli.models.lip_identity.landmark_task import LandmarkBatches, LandmarkTask, prepare_model
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
 from dubcli.models.lip_identity.losses import FLOW_LOSSES, LOSS_PRESETS
 from dubcli.models.lip_identity.network import LipIdentity
@@ -38,7 +38,9 @@ _CRITIC_BETA = 0.999
 
 def _landmarks(setup: StageSetup) -> Task:
     optimization = adam_w(LandmarkTask.trained(setup.model), setup.config)
-    return LandmarkTask(setup.model, setup.clips, batch_size(setup.config), optimization)
+    prepare_model(setup.model, setup.clips)
+    batches = LandmarkBatches(setup.clips, setup.model.config, batch_size(setup.config))
+    return LandmarkTask(setup.model, batches, optimization)
 
 
 def _flow(setup: StageSetup) -> Task:

@@ -17,8 +17,7 @@ from dubcli.models.common.person_learning import (
     person_optimization,
     person_pictures,
     refuse_sound,
-    resting_mouth,
-    true_coefficients,
+    true_motion,
     widen_last_layer,
 )
 from dubcli.models.personatalk.dual_render_task import DualRenderTask
@@ -80,5 +79,4 @@ class PersonaTalkAdapter:
 
     def true_motion(self, model: PersonaTalk, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
-        neutral = resting_mouth(clip, device_of(model))
-        return model.motion_of(true_coefficients(clip, frames, model.basis), neutral)
+        return true_motion(model, model.basis, clip, frames)

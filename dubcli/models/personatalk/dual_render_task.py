@@ -72,12 +72,7 @@ class DualRenderTask(PictureTask[PersonaRendered, PersonaScene]):
             seed=size.seed,
             variation=setup.variation,
         )
-        batches = SampleBatches(
-            samples,
-            size,
-            num_coefficients=config.num_coefficients,
-            noise=setup.variation.noise,
-        )
+        batches = SampleBatches(samples, size, config.num_coefficients)
         super().__init__(model, config, batches, optimization, setup, has_warp=False)
         self._model = model
 

@@ -19,7 +19,7 @@ from dubcli.models.personatalk.config import NAMED_CONFIGS
 from dubcli.models.personatalk.dual_render_task import DualRenderTask
 from dubcli.models.personatalk.losses import LOSS_PRESETS
 from dubcli.models.personatalk.network import PersonaTalk
-from dubcli.models.personatalk.style_task import StyleTask
+from dubcli.models.personatalk.style_task import StyledBatches, StyleTask, prepare_model
 from dubcli.training.stage import (
     Assembled,
     Recipe,
@@ -35,7 +35,9 @@ _CRITIC_BETA = 0.999
 
 def _geometry(setup: StageSetup) -> Task:
     optimization = adam_w(StyleTask.trained(setup.model), setup.config)
-    return StyleTask(setup.model, setup.clips, batch_size(setup.config), optimization)
+    prepare_model(setup.model, setup.clips)
+    batches = StyledBatches(setup.clips, setup.model.config, batch_size(setup.config))
+    return StyleTask(setup.model, batches, optimization)
 
 
 def _render(setup: StageSetup) -> Task:

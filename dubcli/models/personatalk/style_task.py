@@ -18,7 +18,7 @@ from dubcli.models.personatalk.network import PersonaTalk
 from dubcli.models.personatalk.options import PersonaTalkOptions
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, identity_weights
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.stage import Batch
 
 # Style keeps this far away from the run, frames, else its spread would tell the answer.
 _AWAY = 25
@@ -103,26 +103,8 @@ class StyledBatches(SoundBatches):
         return clip.mouth_offset[pool[rows]]
 
 
-class StyleTask(SoundTask):
-    """The geometry half.
-
-    Args:
-        model: What is trained, on its device.
-        clips: With sound.
-        size: Of a batch; two frames or more, since neighbours are compared.
-        optimization: Of `trained(model)`.
-    """
-
-    def __init__(
-        self,
-        model: PersonaTalk,
-        clips: list[TrainClip],
-        size: BatchSize,
-        optimization: Optimization,
-    ) -> None:
-        prepare_model(model, clips)
-        super().__init__({MODEL: model}, StyledBatches(clips, model.config, size), optimization)
-        self._model = model
+class StyleTask(SoundTask[PersonaTalk]):
+    """The geometry half."""
 
     @staticmethod
     def trained(model: PersonaTalk) -> list[nn.Parameter]:
