@@ -32,6 +32,7 @@ from dubcli.core.errors import DubError
 from dubcli.core.types import F32
 from dubcli.models.common.encoders import DilatedAudioEncoder
 from dubcli.models.common.mouth_basis import opening_basis
+from dubcli.models.common.mouth_losses import correlation_loss
 from dubcli.training.data.train_clips import (
     TrainClip,
     fit_basis,
@@ -40,7 +41,6 @@ from dubcli.training.data.train_clips import (
     project,
     with_sound,
 )
-from dubcli.training.losses.pictures import correlation_loss
 
 WIDTH, EMBEDDING, DROPOUT = DilatedAudioEncoder.LEAST_WIDTH, 192, 0.4
 BATCH, FRAMES, RATE, DECAY = 14, 40, 2e-3, 0.1

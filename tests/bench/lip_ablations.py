@@ -230,14 +230,12 @@ def sample_of(
                 audio_width=max(1, config.attention_width),
                 seed=DRAW_SEED,
                 # References of another sample have the light of this one.
-                variation=Variation(is_mirrored=False, is_coloured=False),
+                variation=Variation(is_mirrored=False, is_coloured=False, noise=0.0),
                 reach=config.reach,
             ),
             BatchSize(seed=DRAW_SEED, clips=1, frames=FRAMES),
-            num=counts,
-            is_fixed=False,
-            num_coefficients=config.num_coefficients,
-            noise=0.0,
+            config.num_coefficients,
+            counts,
         ).of([index])
         for clip in (targets, lending)
     ]

@@ -8,11 +8,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from dubcli.models.common.mouth_basis import point_loss
+from dubcli.models.common.mouth_losses import correlation_loss, point_loss
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.lip_identity.losses import LOSS_PRESETS as LIP_PRESETS
 from dubcli.training.losses.pictures import (
-    correlation_loss,
     discriminator_loss,
     edge_features,
     feature_loss,

@@ -18,6 +18,7 @@ from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.types import References
 from dubcli.face.landmarks import mouth_open
+from dubcli.models.common.picture_task import PictureSetup
 from dubcli.models.g4g.adapt import G4GAdapter
 from dubcli.models.g4g.config import NAMED_CONFIGS
 from dubcli.models.g4g.contrast_task import APART, ContrastBatches, stored_mouths
@@ -154,6 +155,7 @@ def test_one_sample_of_a_batch_shows_frames_in_a_row(
         clips,
         BatchSize(seed=0, clips=2, frames=3),
         optimizer,  # pyright: ignore[reportArgumentType]
+        PictureSetup(weights=LOSS_PRESETS["default"]),
     )
     assert isinstance(task.batches, StackBatches)
     drawn = {tuple(np.diff(_frames(task.batches[index], clips, 0))) for index in range(4)}

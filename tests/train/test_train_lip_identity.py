@@ -82,7 +82,7 @@ def test_two_stages_become_one_model(configured: Callable[..., TrainConfig]) -> 
     one, two = _read(pictures).tensors, _read(mouths).tensors
     for name, value in joined.tensors.items():
         assert torch.equal(value, (two if name.startswith("landmarks.") else one)[name])
-    with pytest.raises(TrainingError, match="Two checkpoints make this model"):
+    with pytest.raises(TrainingError, match="One checkpoint of stage render"):
         assemble([_read(mouths)])
     other = Trained(
         path=mouths,

@@ -11,8 +11,9 @@ from made_clips import made_clip
 
 from dubcli.core.types import References
 from dubcli.face.landmarks import SPEAKING, mouth_open
+from dubcli.models.common.own_mouth import mouth_mapping
 from dubcli.models.common.render_samples import RenderSamples, Variation
-from dubcli.models.iptalker.adapt import mouth_mapping, set_mouth, widen_mouth
+from dubcli.models.iptalker.adapt import IPTalkerAdapter
 from dubcli.models.iptalker.geometry_task import prepare_model
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
 from dubcli.personalize.personal_clips import (
@@ -96,7 +97,7 @@ def test_the_mapping_is_folded_into_the_model_and_nothing_else_changes() -> None
     )
     with torch.no_grad():
         was = model.coefficients(audio, tokens)
-        assert set_mouth(model, [clip])
+        assert IPTalkerAdapter().set_mouth(model, [clip])
         now = model.coefficients(audio, tokens)
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert changed == {"alignment.to_coefficients.3.weight", "alignment.to_coefficients.3.bias"}
@@ -121,7 +122,7 @@ def test_mouths_that_pictures_show_too_small_are_asked_to_open_wider(
     model, clip = IPTalker(NAMED_CONFIGS["tiny"]).eval(), _clip()
     prepare_model(model, [clip])
     before = _coefficients(model, clip)
-    widen_mouth(model, [clip], shown)
+    IPTalkerAdapter().widen_mouth(model, [clip], shown)
     after = _coefficients(model, clip)
     assert after.mean(0).allclose(before.mean(0), atol=1e-4)
     ratio = float(after.std(0).mean() / before.std(0).mean())
@@ -133,8 +134,8 @@ def test_what_pictures_show_is_not_made_up_for_where_it_is_not_known() -> None:
     model, clip = IPTalker(NAMED_CONFIGS["tiny"]).eval(), _clip()
     prepare_model(model, [clip])
     before = _coefficients(model, clip)
-    widen_mouth(model, [clip], float("nan"))
-    widen_mouth(model, [_clip(with_sound=False)], 0.5)
+    IPTalkerAdapter().widen_mouth(model, [clip], float("nan"))
+    IPTalkerAdapter().widen_mouth(model, [_clip(with_sound=False)], 0.5)
     assert torch.equal(_coefficients(model, clip), before)
 
 
@@ -143,7 +144,7 @@ def test_without_sound_the_mouth_stays_as_it_is() -> None:
     clip = _clip(with_sound=False)
     prepare_model(model, [clip])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert not set_mouth(model, [clip])
+    assert not IPTalkerAdapter().set_mouth(model, [clip])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

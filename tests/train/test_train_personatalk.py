@@ -68,7 +68,7 @@ def test_two_stages_become_one_model(configured: Callable[..., TrainConfig]) -> 
     joined = assemble([_read(mouths), _read(pictures)])
     for name, value in joined.tensors.items():
         assert torch.equal(value, (two if name.startswith("geometry.") else one)[name])
-    with pytest.raises(TrainingError, match="Two checkpoints make this model"):
+    with pytest.raises(TrainingError, match="One checkpoint of stage render"):
         assemble([_read(mouths)])
     for buffer in ("basis", "mean_face"):
         tensors = {**two, buffer: two[buffer] + 1}

@@ -18,10 +18,11 @@ from dubcli.audio.speech_encoder import NUM_TOKENS
 from dubcli.config import TrainConfig
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_map import INNER_BOTTOM, INNER_TOP
+from dubcli.models.common.picture_task import PictureSetup
 from dubcli.models.iptalker import sync_runs
 from dubcli.models.iptalker.geometry_task import prepare_model, trained_alignment
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker
-from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.models.iptalker.render_task import RenderTask
 from dubcli.models.iptalker.sync_runs import SyncRuns, run_losses
 from dubcli.sync.network import SyncExpert
 from dubcli.training.batches import BatchSize, as_batch
@@ -64,9 +65,9 @@ def test_gradients_reach_the_alignment_module_and_nothing_else(
         clips,
         BatchSize(seed=0, clips=1, frames=2),
         Optimization(optimizer=optimizer, schedule=CosineSchedule(peak=1e-3)),
+        PictureSetup(weights=weights),
         joint=True,
-        weights=weights,
-        frozen=FrozenNetworks(sync=sync_expert),
+        sync=sync_expert,
     )
     losses = task.losses(as_batch(task.batches[0], torch.device("cpu")), MODEL, 0)
     assert losses[name].item() > 0

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from dubcli.models.api import FaceGeometry
+from dubcli.training.batches import as_pictures, resize_pictures
 from dubcli.training.stage import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureScene:
+    """A batch at a model's size and on its device; T frames of all its clips in a row.
+
+    Attributes:
+        targets: Shape (T, 3, H, W), [0, 1].
+        landmarks: Crop px. Shape (T, K, 2).
+        geometry: Pose and rest; the rest is each frame's own, (T, S, 3).
+    """
+
+    targets: Tensor
+    landmarks: Tensor
+    geometry: FaceGeometry
+
+
+def batch_scene(batch: Batch, factor: float) -> PictureScene:
+    """The targets of a batch (B, T, ...) of `RenderSample`s, resized by `factor`."""
+    return PictureScene(
+        targets=sized_pictures(batch["targets"], factor),
+        landmarks=scale_points(batch["landmarks"].flatten(0, 1), factor),
+        geometry=batch_geometry(batch, factor),
+    )
+
+
+def sized_pictures(crops: Tensor, factor: float) -> Tensor:
+    """Crops (B, T, H, W, 3), uint8, as pictures `factor` times as large, (B T, 3, H, W), [0, 1]."""
+    return resize_pictures(as_pictures(crops.flatten(0, 1)), factor)
 
 
 def batch_geometry(batch: Batch, factor: float) -> FaceGeometry:

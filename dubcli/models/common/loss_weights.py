@@ -28,6 +28,7 @@ class LossWeights:
         contrast: L_con of made mouths among other sounds (G4G eq. 16).
         contrast_to_real: How far made mouths score below real ones, by the same frozen encoders.
         gan_pairs: L_G of a second discriminator, on consecutive frames.
+        correspondence: Error of found coordinates on the mean face (PersonaTalk).
         is_summed: Losses on features are sums over layers and sizes, as Lip-and-Identity writes
             them, not means.
     """
@@ -49,4 +50,5 @@ class LossWeights:
     contrast: float = 0.0
     contrast_to_real: float = 0.0
     gan_pairs: float = 0.0
+    correspondence: float = 0.0
     is_summed: bool = False

@@ -116,7 +116,7 @@ class RenderSamples:
         in_a_row: bool = False,
     ) -> None:
         self._clips, self._reach, self._in_a_row = clips, reach, in_a_row
-        self._variation = Variation() if variation is None else variation
+        self.variation = Variation() if variation is None else variation
         self._chances = identity_weights(clips)
         self._num_frames = num_frames
         self._num_references = num_references
@@ -129,13 +129,13 @@ class RenderSamples:
         rng = np.random.default_rng((self._seed, index))
         clip = self._clips[rng.choice(len(self._clips), p=self._chances)]
         frames = self._draw_frames(clip, rng)
-        fixed = self._variation.references
+        fixed = self.variation.references
         drawn = self._draw_references(clip, frames, rng) if fixed is None else frames[:0]
         backgrounds = _shifted(clip, frames, rng)
-        mirrored = bool(rng.random() < 0.5) and self._variation.is_mirrored
-        colour = _random_colour(rng) if self._variation.is_coloured else _same_colour()
+        mirrored = bool(rng.random() < 0.5) and self.variation.is_mirrored
+        colour = _random_colour(rng) if self.variation.is_coloured else _same_colour()
         size = clip.clip.size
-        jitter = _random_jitter(rng, size, self._variation.jitter)
+        jitter = _random_jitter(rng, size, self.variation.jitter)
 
         def pictures(which: Int, matrices: list[F64]) -> U8:
             return np.stack(

@@ -10,39 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.config import TrainConfig
-from dubcli.core.errors import TrainingError
-from dubcli.metrics.vgg19 import VGG19
+from dubcli.models.common.config_parts import CropConfig
 from dubcli.models.common.loss_weights import LossWeights
+from dubcli.models.common.picture_task import Critic, PictureSetup
 from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, audio_range, fit_basis
 from dubcli.training.device_utils import device_of
 from dubcli.training.losses.discriminators import MouthDiscriminator
 from dubcli.training.losses.perceptual_features import PART, choose_features, require_vgg19, told
 from dubcli.training.schedule import CosineSchedule
-from dubcli.training.stage import DataNeeds, Optimization, StageSetup, Trained
-
-# The network is convolutional: its parts may be trained on crops of different size.
-_FREE_FIELDS = ("height", "width")
-_BASIS_TOLERANCE = 1e-6
-
-
-class CropConfig(Protocol):
-    """What a network's configuration says of its crops and of the sound that it hears."""
-
-    @property
-    def height(self) -> int:
-        """Of the crop, px."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Of the crop, px."""
-        ...
-
-    @property
-    def audio_kind(self) -> str:
-        """A key of `core.types.FEATURE_SIZES`."""
-        ...
+from dubcli.training.stage import DataNeeds, Optimization, Stage, StageConfig, StageSetup, Task
 
 
 class AudioRange(Protocol):
@@ -57,8 +34,7 @@ C = TypeVar("C", bound=CropConfig)
 
 def half_size(config: C) -> C:
     """The same network on crops of half the size, for a quick first stage."""
-    changed: dict[str, Any] = {"height": config.height // 2, "width": config.width // 2}
-    return replace(config, **changed)  # pyright: ignore[reportArgumentType]
+    return replace(config, height=config.height // 2, width=config.width // 2)
 
 
 def needs_of(*, has_sound: bool) -> Callable[[CropConfig], DataNeeds]:
@@ -89,7 +65,7 @@ def adam_w(parameters: list[nn.Parameter], config: TrainConfig) -> Optimization:
 
 def mouth_critic(
     config: TrainConfig, device: torch.device, second_beta: float, frames: int = 1
-) -> tuple[MouthDiscriminator, Optimization]:
+) -> Critic:
     """A discriminator of mouths, and its optimizer: Adam with β1 = 0.5 and this β2."""
     net = MouthDiscriminator(frames).to(device)
     optimizer = torch.optim.Adam(
@@ -120,14 +96,25 @@ def loss_settings(
     return settings
 
 
-def perceptual_network(setup: StageSetup, weights: LossWeights) -> VGG19 | None:
-    """What perceptual losses compare, None for their substitutes; the user is told which."""
+def picture_setup(setup: StageSetup, weights: LossWeights, second_beta: float) -> PictureSetup:
+    """What a stage trains pictures by; the user is told what perceptual losses compare.
+
+    Args:
+        setup: Of the stage.
+        weights: λ of the run.
+        second_beta: β2 of the discriminator's Adam.
+    """
     sentence = told(setup.settings["perceptual"], weights)
     if sentence:
         setup.note(sentence)
-    if setup.settings["perceptual"] != PART:
-        return None
-    return require_vgg19(device_of(setup.model), setup.config.perceptual)
+    device = device_of(setup.model)
+    return PictureSetup(
+        weights=weights,
+        vgg=require_vgg19(device, setup.config.perceptual)
+        if setup.settings["perceptual"] == PART
+        else None,
+        critic=mouth_critic(setup.config, device, second_beta) if weights.gan else None,
+    )
 
 
 def fit_audio_range(parts: Iterable[AudioRange], clips: list[TrainClip], kind: str) -> None:
@@ -145,31 +132,36 @@ def fit_mouth_basis(basis: Tensor, clips: list[TrainClip]) -> None:
         basis.copy_(torch.from_numpy(fit_basis(clips, len(basis))))
 
 
-def require_same_network(one: Trained, other: Trained) -> None:
-    """Refuse checkpoints of different configurations.
+def sound_stage(make: Callable[[StageSetup], Task], *, spare: tuple[str, ...] = ()) -> Stage:
+    """A stage that learns mouths by sound, from frames in a row.
 
-    Raises:
-        TrainingError: They differ in more than the size of crops.
+    Args:
+        make: Makes its task.
+        spare: `StageConfig.spare`.
     """
-    first, second = one.state.model_config, other.state.model_config
-    names = {*first, *second} - {*_FREE_FIELDS}
-    differing = sorted(name for name in names if first.get(name) != second.get(name))
-    if differing:
-        raise TrainingError(
-            f"'{one.path}' and '{other.path}' differ in {', '.join(differing)}.",
-            "Train both with the same --preset.",
-        )
+    # Neighbours are compared.
+    config = StageConfig(least_frames=2, spare=spare)
+    return Stage(task=make, needs=needs_of(has_sound=True), config=config)
 
 
-def require_same_basis(one: Trained, other: Trained, name: str) -> None:
-    """Refuse checkpoints whose mouth coefficients mean different mouths.
+def picture_stage(
+    make: Callable[[StageSetup], Task],
+    presets: Mapping[str, LossWeights],
+    *,
+    needs: Callable[[Any], DataNeeds] | None = None,
+    spare: tuple[str, ...] = (),
+) -> Stage:
+    """A stage that learns pictures, by one of several sets of losses.
 
-    Raises:
-        TrainingError: The tensor of this name differs.
+    Args:
+        make: Makes its task.
+        presets: Named λ.
+        needs: What it reads; None: crops and the sound they have.
+        spare: `StageConfig.spare`.
     """
-    gap = float((one.tensors[name] - other.tensors[name]).abs().max())
-    if gap > _BASIS_TOLERANCE:
-        raise TrainingError(
-            f"'{one.path}' and '{other.path}' have mouth bases that differ by {gap:.2g}.",
-            "Train both on the same data, or start one from the other with --init.",
-        )
+    return Stage(
+        task=make,
+        needs=needs_of(has_sound=False) if needs is None else needs,
+        config=StageConfig(losses=tuple(presets), spare=spare),
+        settings=loss_settings(presets),
+    )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dubcli.core.errors import ConfigError
-from dubcli.core.types import FEATURE_SIZES
-from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.common.config_parts import (
+    CropConfig,
+    check_dilated_width,
+    check_odd,
+    check_words,
+)
 
 SoundEncoderKind = Literal["dilated", "strided"]
 AlignmentUse = Literal["full", "none"]
@@ -19,13 +22,12 @@ SCALES: tuple[MaskScale, ...] = get_args(MaskScale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class G4GConfig:
+class G4GConfig(CropConfig):
     """Sizes and variants. The repainted box is a multiple of 8 px high and wide.
 
+    `CropConfig` has the rest: sizes that other models have, too.
+
     Attributes:
-        height: Of the crop, px.
-        width: Of the crop, px.
-        box_top: First repainted row, share of the height.
         num_references: Reference pictures, stacked as channels from closed to open.
         channels: C, of the features at H/4.
         code: d, size of the vectors a, l_r and v.
@@ -38,13 +40,9 @@ class G4GConfig:
         wide: Width of the decoder at H/2.
         fine: Width of the decoder at H.
         blend_width: Width of the blend net at H; twice and three times as much below.
-        audio_kind: Features of the sound.
         sound_encoder: E_a: `dilated` convolutions, or `strided` ones over the paper's window.
         audio_width: Feature steps that E_a hears.
         audio_dropout: Of E_a.
-        audio_smoothing: Coefficients are averaged over shifts of the sound, Gaussian with this
-            spread, feature steps; 0 for none.
-        num_coefficients: Of the mouth that the sound half draws.
         drawn_mouth: The landmark picture shows the mouth that the sound half predicts; without it
             the person's mouth at rest, and the sound reaches the picture by the affines alone.
         alignment: `full`; `none`: convolutions in place of AdaIN, no landmark picture.
@@ -67,9 +65,6 @@ class G4GConfig:
         ConfigError: An unknown word, or sizes that exclude each other.
     """
 
-    height: int = 208
-    width: int = 160
-    box_top: float = 80 / 208
     num_references: int = 5
     channels: int = 64
     code: int = 192
@@ -82,12 +77,9 @@ class G4GConfig:
     wide: int = 48
     fine: int = 24
     blend_width: int = 16
-    audio_kind: str = "speech"
     sound_encoder: SoundEncoderKind = "dilated"
     audio_width: int = 92
     audio_dropout: float = 0.4
-    audio_smoothing: int = 2
-    num_coefficients: int = 32
     drawn_mouth: bool = True
     alignment: AlignmentUse = "full"
     mask_scales: MaskScales = "several"
@@ -102,22 +94,17 @@ class G4GConfig:
     paste: Literal["lower-face", "face"] = "lower-face"
 
     def __post_init__(self) -> None:
-        _check_values(self)
-
-    @property
-    def audio_size(self) -> int:
-        """Values of one audio step."""
-        return FEATURE_SIZES[self.audio_kind]
-
-    @property
-    def top(self) -> int:
-        """First repainted row, px."""
-        return round(self.box_top * self.height)
-
-    @property
-    def unit_px(self) -> float:
-        """One inter-ocular distance of the crop template, px."""
-        return 0.28 * self.height
+        words = {
+            "sound_encoder": SoundEncoderKind,
+            "alignment": AlignmentUse,
+            "mask_scales": MaskScales,
+            "mask_scale": MaskScale,
+            "negatives": NegativeKind,
+        }
+        check_words(self, words)
+        check_odd(self, "mouth_frames")
+        if self.sound_encoder == "dilated":
+            check_dilated_width(self, "audio_width")
 
     @property
     def reference_channels(self) -> int:
@@ -144,34 +131,6 @@ class G4GConfig:
     def scale_number(self) -> int:
         """Number of the mask in use."""
         return SCALES.index(self.mask_scale)
-
-
-def _check_values(config: G4GConfig) -> None:
-    words = {
-        "sound_encoder": SoundEncoderKind,
-        "alignment": AlignmentUse,
-        "mask_scales": MaskScales,
-        "mask_scale": MaskScale,
-        "negatives": NegativeKind,
-    }
-    for name, kind in words.items():
-        value, known = getattr(config, name), get_args(kind)
-        if value not in known:
-            raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
-    if config.audio_kind not in FEATURE_SIZES:
-        known = ", ".join(FEATURE_SIZES)
-        raise ConfigError(f"audio_kind = {config.audio_kind!r} is unknown.", f"Known: {known}.")
-    if config.mouth_frames % 2 == 0:
-        raise ConfigError(
-            f"mouth_frames = {config.mouth_frames} has no middle.", "Choose an odd number."
-        )
-    least = DilatedAudioEncoder.LEAST_WIDTH
-    if config.sound_encoder == "dilated" and config.audio_width < least:
-        raise ConfigError(
-            f"sound_encoder = 'dilated' wants {least} steps, audio_width = {config.audio_width} "
-            "has fewer.",
-            "Make audio_width larger.",
-        )
 
 
 PAPER = G4GConfig(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -11,31 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from dubcli.core.types import F32, U8, Int
-from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
+from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.mouth_losses import frame_losses, point_loss
+from dubcli.models.common.sound_runs import Hearing, SoundBatches, SoundRun, SoundTask, draw_run
 from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
 from dubcli.models.g4g.config import G4GConfig
 from dubcli.models.g4g.inter_modal import MOUTH_HEIGHT, MOUTH_SIZE, contrastive_loss
 from dubcli.models.g4g.network import G4G
 from dubcli.models.g4g.options import G4GOptions
 from dubcli.models.g4g.sound_half import coefficient_head
-from dubcli.training.batches import BatchSize, stacked
-from dubcli.training.data.prepared_clip import STEPS_HZ
-from dubcli.training.data.train_clips import (
-    TrainClip,
-    audio_stretch,
-    audio_windows,
-    frames_of_run,
-    heard_share,
-    hide_audio,
-    hide_stretch,
-    identity_weights,
-)
+from dubcli.training.batches import BatchSize
+from dubcli.training.data.train_clips import TrainClip, audio_windows, hide_audio
 from dubcli.training.device_utils import device_of
-from dubcli.training.losses.pictures import correlation_loss, spread_loss
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.stage import Batch
 
 # Rows of the matrix, and how far two of one clip are apart at least, frames.
 NUM_ROWS, APART = 64, 3
@@ -43,28 +31,10 @@ NUM_ROWS, APART = 64, 3
 _MARGIN = 4
 # Where a mouth lies in a crop: the eye distance of the crop's template, share of its height.
 _UNIT = 0.28
-_JITTER_STEPS = 1
-_LEAST_FPS = 25
 _ARTICULATION = G4GOptions().articulation
 _LIPS = slice(0, 40)
 # The head on E_a where the model has none.
 HEAD = "head"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoundRun:
-    """Consecutive frames of one clip.
-
-    Attributes:
-        audio: Augmented steps of all windows, one after the other. Shape (L + A - 1, D).
-        places: First step of each frame's window. Shape (F,), int64.
-        mouth_offset: True speaking points minus neutral, canonical units, as far as the words are
-            heard. Shape (F, S, 3).
-    """
-
-    audio: F32
-    places: Int
-    mouth_offset: F32
 
 
 def prepare_model(model: G4G, clips: list[TrainClip]) -> None:
@@ -137,7 +107,7 @@ def _middles(clip: TrainClip, reach: int) -> Int:
     return np.concatenate([np.zeros(0, np.int64), *runs])
 
 
-class ContrastBatches(Dataset[Batch]):
+class ContrastBatches(SoundBatches):
     """`run`: `SoundRun`s with a leading dimension (B, ...); `mouths` and `heard`: the matrix.
 
     Args:
@@ -147,34 +117,18 @@ class ContrastBatches(Dataset[Batch]):
     """
 
     def __init__(self, clips: list[TrainClip], config: G4GConfig, size: BatchSize) -> None:
-        self._clips, self._config, self._size = clips, config, size
-        self._chances = identity_weights(clips)
+        super().__init__(clips, size, stream=6)
+        self._config = config
+        self._hearing = Hearing(kind=config.audio_kind, width=config.audio_width)
         self._store = MouthStore(clips, config.reach)
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng((self._size.seed, index, 6))
-        chosen = rng.choice(len(self._clips), self._size.clips, p=self._chances)
-        runs = [self._run(self._clips[int(number)], rng) for number in chosen]
-        return {"run": stacked(runs), **self.matrix(rng)}
+        rng = self._random(index)
+        return {"run": self._runs(rng), **self.matrix(rng)}
 
-    def _run(self, clip: TrainClip, rng: np.random.Generator) -> SoundRun:
-        config, num = self._config, self._size.frames
-        length = round(num * float(STEPS_HZ) / _LEAST_FPS)
-        start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
-        frames, places = frames_of_run(clip, start, num, length)
-        version = int(rng.integers(clip.clip.num_versions))
-        shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
-        kind = config.audio_kind
-        audio = audio_stretch(
-            clip, frames[0], length + config.audio_width - 1, config.audio_width // 2 - shift,
-            kind=kind, version=version,
-        )  # fmt: skip
-        heard = heard_share(clip, frames, version)
-        return SoundRun(
-            audio=hide_stretch(audio, rng, kind=kind),
-            places=places,
-            mouth_offset=clip.mouth_offset[frames] * heard[:, None, None],
-        )
+    def run(self, clip: TrainClip, rng: np.random.Generator) -> SoundRun:
+        """A run as it is drawn."""
+        return draw_run(clip, self._size.frames, self._hearing, rng).augmented(rng)
 
     def matrix(
         self, rng: np.random.Generator, *, is_augmented: bool = True, rows: int = NUM_ROWS
@@ -234,7 +188,7 @@ def _apart(middles: Int, most: int, rng: np.random.Generator) -> Int:
     return np.array(chosen)
 
 
-class ContrastTask:
+class ContrastTask(SoundTask[G4G]):
     """E_a with its head, E_m, g_v, g_a and τ.
 
     Args:
@@ -252,19 +206,15 @@ class ContrastTask:
         make: Any,
     ) -> None:
         prepare_model(model, clips)
-        self._model = model
-        self._head: nn.Module = (
-            model.sound.to_coefficients
-            if model.sound.to_coefficients is not None
-            else coefficient_head(model.config).to(device_of(model))
-        )
-        self.modules: Mapping[str, nn.Module] = {MODEL: model}
         parameters = [*model.sound.parameters(), *model.matcher.parameters()]
-        if model.sound.to_coefficients is None:
-            self.modules = {**self.modules, HEAD: self._head}
-            parameters += list(self._head.parameters())
-        self.optimizers: Mapping[str, Optimization] = {MODEL: make(parameters)}
-        self.batches = ContrastBatches(clips, model.config, size)
+        beside, head = dict[str, nn.Module](), model.sound.to_coefficients
+        if head is None:
+            head = beside[HEAD] = coefficient_head(model.config).to(device_of(model))
+            parameters += list(head.parameters())
+        self._head: nn.Module = head
+        super().__init__(
+            model, ContrastBatches(clips, model.config, size), make(parameters), beside
+        )
 
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
         """L_con (eq. 10), and point, velocity, correlation and spread losses of drawn mouths.
@@ -282,37 +232,18 @@ class ContrastTask:
         matched = model.matcher.listen(model.sound(batch["heard"].float()))
         # Correlations need more digits than mixed precision has.
         with torch.autocast(made.device.type, enabled=False):
-            losses = self._drawing_losses(made, run)
-            true = coefficients_of(batch["shape"], model.sound.basis)
-            losses["seen"] = point_loss(shape - true, model.sound.basis)
+            basis = model.sound.basis
+            drawn = coefficients_of(run["mouth_offset"], basis)
+            losses = frame_losses(made, drawn, basis, _ARTICULATION)
+            true = coefficients_of(batch["shape"], basis)
+            losses["seen"] = point_loss(shape - true, basis)
             losses["contrast"] = contrastive_loss(seen, matched, model.matcher.temperature)
         with torch.no_grad():
             best = (seen @ matched.T).argmax(1)
             hits = best == torch.arange(len(best), device=best.device)
-        losses["loss"] = (
-            losses["points"]
-            + losses["velocity"]
-            + 0.6 * losses["r"]
-            + 0.3 * losses["spread"]
-            + losses["seen"]
-            + losses["contrast"]
-        )
+        losses["loss"] = losses["loss"] + losses["seen"] + losses["contrast"]
         losses["top1"] = hits.float().mean()
         return losses
-
-    def _drawing_losses(self, made: Tensor, run: Batch) -> dict[str, Tensor]:
-        basis = self._model.sound.basis
-        wanted = coefficients_of(run["mouth_offset"], basis)
-        error, gap = made - wanted, opening_basis(basis)
-        return {
-            "points": point_loss(error.flatten(0, 1), basis),
-            "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
-            "r": correlation_loss(made @ gap, wanted @ gap),
-            "spread": spread_loss(_ARTICULATION * (made @ gap), wanted @ gap),
-        }
-
-    def preview(self) -> None:
-        """Nothing to look at."""
 
 
 def _lit(mouths: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,46 +10,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
-from dubcli.core.types import U8
 from dubcli.face.landmarks import SPEAKING
-from dubcli.metrics.vgg19 import VGG19
-from dubcli.models.api import FaceGeometry
-from dubcli.models.common.batch_scene import batch_geometry, scale_points
+from dubcli.models.common.batch_scene import (
+    PictureScene,
+    batch_scene,
+    scale_points,
+    sized_pictures,
+)
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.mouth_basis import coefficients_of
-from dubcli.models.common.picture_losses import PictureLosses, preview_row, total_loss
-from dubcli.models.common.render_samples import RenderSamples, Variation, coefficient_noise
+from dubcli.models.common.picture_task import Critic, PictureSetup, PictureTask, SampleBatches
+from dubcli.models.common.render_samples import RenderSample, RenderSamples, Variation
 from dubcli.models.g4g.config import SCALES, G4GConfig
 from dubcli.models.g4g.contrast_task import prepare_model
 from dubcli.models.g4g.inter_modal import contrastive_loss, grey_mouths, resting_centres
-from dubcli.models.g4g.losses import LOSS_PRESETS
 from dubcli.models.g4g.network import G4G, Painted
 from dubcli.models.g4g.painting import scale_masks
 from dubcli.models.g4g.stack_state import StackState
-from dubcli.training.batches import BatchSize, as_batch, as_pictures, resize_pictures, stacked
+from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip, longest_run
-from dubcli.training.device_utils import device_of, evaluating
-from dubcli.training.losses.discriminators import Adversary, MouthDiscriminator, cut_mouths
+from dubcli.training.device_utils import evaluating
+from dubcli.training.losses.discriminators import cut_mouths
 from dubcli.training.losses.pictures import weighted_l1
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.stage import Batch, Optimization
 
-# Modules and optimizers of the discriminators, and the columns of their losses in the log.
-CRITIC, PAIR_CRITIC = "critic", "pair_critic"
-_FIRST_SHOWN, _NUM_SHOWN = 10**9, 4
+# Module and optimizer of the discriminator of pairs, and the column of its loss in the log.
+PAIR_CRITIC = "pair_critic"
 _LIPS = slice(0, 40)
-Critic = tuple[MouthDiscriminator, Optimization]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackScene:
-    """A batch at the model's size and on its device; T frames of all its clips in a row.
+class StackScene(PictureScene):
+    """A batch with what the generator is given.
 
     Attributes:
-        targets: Shape (T, 3, H, W), [0, 1].
-        landmarks: Crop px. Shape (T, K, 2).
-        geometry: Pose and rest; the rest is each frame's own, (T, S, 3).
         resting: Resting speaking points under each pose, crop px. Shape (T, S, 2).
         shown: Speaking points that L_r shows, crop px. Shape (T, S, 2).
         heard: a; zeros where there is no sound. Shape (T, d).
@@ -57,9 +52,6 @@ class StackScene:
         scales: Number of each frame's mask. Shape (T,), int64.
     """
 
-    targets: Tensor
-    landmarks: Tensor
-    geometry: FaceGeometry
     resting: Tensor
     shown: Tensor
     heard: Tensor
@@ -67,16 +59,13 @@ class StackScene:
     scales: Tensor
 
 
-class StackBatches(Dataset[Batch]):
-    """Samples of several clips: `RenderSample` by name with a leading dimension (B, ...).
-
-    Beside it `noise`, (B, T, P), for the true coefficients, and `scales`, (B,), masks.
+class StackBatches(SampleBatches):
+    """`SampleBatches` with `scales`, (B,), masks; some of the samples are frames in a row.
 
     Args:
         samples: What is drawn, single frames.
         size: Of a batch.
         config: Of the network.
-        noise: Spread of the noise.
         rows: Frames that follow each other; None: there are none.
         num_rows: So many samples of a batch are of them, the first ones.
     """
@@ -86,35 +75,31 @@ class StackBatches(Dataset[Batch]):
         samples: RenderSamples,
         size: BatchSize,
         config: G4GConfig,
-        noise: float,
         rows: RenderSamples | None = None,
         num_rows: int = 0,
     ) -> None:
-        self._samples, self._size, self._config, self._noise = samples, size, config, noise
-        self._rows, self._num_rows = rows, num_rows
+        super().__init__(samples, size, config.num_coefficients)
+        self._config, self._rows, self._num_rows = config, rows, num_rows
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self._size.seed, index, 7))
-        numbers = range(index * self._size.clips, (index + 1) * self._size.clips)
         drawn = rng.integers(len(SCALES), size=self._size.clips)
-        return self.of(list(numbers), drawn if self._config.mask_scales == "several" else None)
+        is_drawn = self._config.mask_scales == "several"
+        return self.of(self._numbers(index), drawn if is_drawn else None)
 
-    def of(self, numbers: list[int], scales: np.ndarray | None = None) -> dict[str, Any]:
+    def of(self, numbers: Sequence[int], scales: np.ndarray | None = None) -> dict[str, Any]:
         """The batch of these samples under these masks; None: under the one in use."""
-        shape = (self._size.frames, self._config.num_coefficients)
-        noise = coefficient_noise(self._noise, shape, self._size.seed, numbers)
-        drawn = [
-            self._rows[number]
-            if self._rows is not None and place < self._num_rows
-            else self._samples[number]
-            for place, number in enumerate(numbers)
-        ]
         if scales is None:
             scales = np.full(len(numbers), self._config.scale_number)
-        return stacked(drawn) | {"noise": noise, "scales": scales.astype(np.int64)}
+        return super().of(numbers) | {"scales": scales.astype(np.int64)}
+
+    def _drawn(self, numbers: Sequence[int]) -> list[RenderSample]:
+        num = 0 if self._rows is None else self._num_rows
+        in_a_row = [] if self._rows is None else [self._rows[number] for number in numbers[:num]]
+        return in_a_row + super()._drawn(numbers[num:])
 
 
-class StackRenderTask:
+class StackRenderTask(PictureTask[Painted, StackScene]):
     """The generator, with or without its blend net.
 
     Args:
@@ -122,13 +107,10 @@ class StackRenderTask:
         clips: Prepared clips.
         size: Of a batch.
         optimization: Of what is trained.
-        weights: λ of each loss.
+        setup: What pictures are trained by.
         has_blend: The blend net takes part.
-        vgg: What perceptual losses compare; without it their substitutes.
-        variation: How samples differ from the footage.
-        critic: The discriminator with its optimizer; needed where `weights.gan` is above 0.
-        pair_critic: That of consecutive frames, for `weights.gan_pairs`; left out where no clip
-            has frames in a row.
+        pair_critic: The discriminator of consecutive frames, for `weights.gan_pairs`; left out
+            where no clip has frames in a row.
     """
 
     def __init__(
@@ -137,46 +119,29 @@ class StackRenderTask:
         clips: list[TrainClip],
         size: BatchSize,
         optimization: Optimization,
+        setup: PictureSetup,
         *,
-        weights: LossWeights = LOSS_PRESETS["default"],
         has_blend: bool = True,
-        vgg: VGG19 | None = None,
-        variation: Variation | None = None,
-        critic: Critic | None = None,
         pair_critic: Critic | None = None,
     ) -> None:
-        variation = Variation() if variation is None else variation
         prepare_model(model, clips)
         model.matcher.requires_grad_(False)
-        self._model, self._weights, self._has_blend = model, weights, has_blend
-        self._frames = size.frames
-        rows = _rows(model.config, clips, size, weights, variation)
-        self._num_rows = 0 if rows is None else size.clips if weights.contrast else 1
-        modules: dict[str, nn.Module] = {MODEL: model}
-        optimizers = {MODEL: optimization}
-        self._critics: dict[str, Adversary] = {}
-        wanted = {CRITIC: critic, PAIR_CRITIC: pair_critic if self._num_rows else None}
-        for name, one in wanted.items():
-            if one is not None:
-                modules[name], optimizers[name] = one
-                self._critics[name] = Adversary(one[0])
-        self.modules: Mapping[str, nn.Module] = modules
-        self.optimizers: Mapping[str, Optimization] = optimizers
-        self._pictures = PictureLosses(
-            weights,
-            box=(model.config.top, model.config.unit_px),
+        config, weights = model.config, setup.weights
+        rows = _rows(config, clips, size, weights, setup.variation)
+        num_rows = 0 if rows is None else size.clips if weights.contrast else 1
+        samples = _samples(config, clips, size, setup.variation)
+        batches = StackBatches(samples, size, config, rows, num_rows)
+        super().__init__(
+            model,
+            config,
+            batches,
+            optimization,
+            setup,
             has_warp=True,
-            vgg=vgg,
-            adversary=self._critics.get(CRITIC),
+            critics={PAIR_CRITIC: pair_critic if num_rows else None},
         )
-        self.batches = StackBatches(
-            _samples(model.config, clips, size, variation),
-            size,
-            model.config,
-            variation.noise,
-            rows,
-            self._num_rows,
-        )
+        self._model, self._has_blend = model, has_blend
+        self._frames, self._num_rows = size.frames, num_rows
 
     @staticmethod
     def trained(model: G4G) -> list[nn.Parameter]:
@@ -192,21 +157,19 @@ class StackRenderTask:
             parts.append(model.sound)
         return [value for part in parts for value in part.parameters()]
 
-    def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
-        """Losses of the batch, and `loss`, their sum weighted by λ; or what a critic pays."""
-        if optimizer in self._critics:
-            return {"loss": self._critics[optimizer].critic_loss()}
+    def render(self, batch: Batch) -> tuple[Painted, StackScene]:
+        """True mouths with a little noise, or those that the sound gives, painted."""
         scene = set_stack_scene(self._model, batch)
-        out = paint_scene(self._model, scene, has_blend=self._has_blend)
-        totals = self._pictures(out, scene.targets, scene.landmarks[:, SPEAKING])
+        return paint_scene(self._model, scene, has_blend=self._has_blend), scene
+
+    def own_losses(self, out: Painted, scene: StackScene, batch: Batch) -> dict[str, Tensor]:
+        """L_v, L_r, and the losses of frames in a row."""
+        losses = dict[str, Tensor]()
         if self._weights.attribute and out.code is not None:
-            totals["attribute"] = attribute_loss(out.v, out.code)
+            losses["attribute"] = attribute_loss(out.v, out.code)
         if self._weights.reconstruction:
-            totals["reconstruction"] = self._reconstruction(out, scene.targets)
-        if self._num_rows:
-            totals |= self._row_losses(out, scene)
-        totals["loss"] = total_loss(self._weights, totals, step)
-        return totals
+            losses["reconstruction"] = self._reconstruction(out, scene.targets)
+        return losses | self._row_losses(out, scene) if self._num_rows else losses
 
     def _reconstruction(self, out: Painted, targets: Tensor) -> Tensor:
         """L_r (eq. 15) before and after the blend net, the mean over the masks of training."""
@@ -270,18 +233,6 @@ class StackRenderTask:
         one, other = cut_mouths(both, lips, config.unit_px, config.top)
         return one, other
 
-    @torch.no_grad()
-    def preview(self) -> U8:
-        """Rows of: masked source, the decoder's picture, result, truth."""
-        rows, top = [], self._model.config.top
-        for index in range(_NUM_SHOWN):
-            batch = as_batch(self.batches.of([_FIRST_SHOWN + index]), device_of(self._model))
-            with evaluating(self._model):
-                scene = set_stack_scene(self._model, batch)
-                out = paint_scene(self._model, scene, has_blend=self._has_blend)
-            rows.append(preview_row(out, scene.targets, top))
-        return np.concatenate(rows)
-
 
 def attribute_loss(v: Tensor, code: Tensor) -> Tensor:
     """L_v (eq. 12): 1 - cosine of v with l_r, both (T, d). Gradients flow into v alone."""
@@ -328,10 +279,11 @@ def set_stack_scene(model: G4G, batch: Batch) -> StackScene:
     config = model.config
     factor = config.height / batch["targets"].shape[2]
     clips, frames = batch["targets"].shape[:2]
-    pictures = resize_pictures(as_pictures(batch["references"].flatten(0, 1)), factor)
+    pictures = sized_pictures(batch["references"], factor)
     points = scale_points(batch["reference_points"], factor)
     state = model.encode_references(pictures.unflatten(0, (clips, -1)), points)
-    geometry = batch_geometry(batch, factor)
+    scene = batch_scene(batch, factor)
+    geometry = scene.geometry
     canonical = resting = geometry.place(geometry.neutral)
     if config.drawn_mouth:
         true = coefficients_of(batch["mouth_offset"].flatten(0, 1), model.sound.basis)
@@ -339,9 +291,7 @@ def set_stack_scene(model: G4G, batch: Batch) -> StackScene:
         canonical = geometry.place(model.sound.speaking_points(noisy, geometry.neutral))
     has_audio = batch["has_audio"].repeat_interleave(frames)[:, None]
     return StackScene(
-        targets=resize_pictures(as_pictures(batch["targets"].flatten(0, 1)), factor),
-        landmarks=scale_points(batch["landmarks"].flatten(0, 1), factor),
-        geometry=geometry,
+        **vars(scene),
         resting=resting,
         shown=canonical,
         heard=_heard(model, batch["audio"].flatten(0, 1)) * has_audio,

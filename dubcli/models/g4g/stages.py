@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.core.errors import ConfigError
+from dubcli.models.common.assembly import SoundPart, join_stages
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
     half_size,
-    loss_settings,
     loss_weights,
     mouth_critic,
-    perceptual_network,
-    require_same_basis,
-    require_same_network,
+    needs_of,
+    picture_setup,
+    picture_stage,
+    sound_stage,
 )
 from dubcli.models.g4g.adapt import G4GAdapter
 from dubcli.models.g4g.config import NAMED_CONFIGS, G4GConfig
@@ -33,15 +34,13 @@ from dubcli.training.stage import (
     DataNeeds,
     Optimization,
     Recipe,
-    Stage,
-    StageConfig,
     StageSetup,
     Task,
     Trained,
 )
 
 _CRITIC_BETA = 0.999
-_HEARING, _BASIS = ("sound.", "matcher."), "sound.basis"
+_HEARING = SoundPart(stage="contrast", prefixes=("sound.", "matcher."), shared=("sound.basis",))
 # Of the generator's rate while the blend net learns.
 _BESIDE_BLEND = 0.1
 
@@ -63,7 +62,6 @@ def _pictures(*, has_blend: bool) -> Callable[[StageSetup], Task]:
     def task(setup: StageSetup) -> Task:
         model, config = setup.model, setup.config
         weights = loss_weights(setup, LOSS_PRESETS)
-        device = device_of(model)
         generator = StackRenderTask.trained(model)
         return StackRenderTask(
             model,
@@ -72,11 +70,9 @@ def _pictures(*, has_blend: bool) -> Callable[[StageSetup], Task]:
             _beside_blend(model, generator, config.learning_rate)
             if has_blend
             else adam_w(generator, config),
-            weights=weights,
+            picture_setup(setup, weights, _CRITIC_BETA),
             has_blend=has_blend,
-            vgg=perceptual_network(setup, weights),
-            critic=mouth_critic(config, device, _CRITIC_BETA) if weights.gan else None,
-            pair_critic=mouth_critic(config, device, _CRITIC_BETA, frames=2)
+            pair_critic=mouth_critic(config, device_of(model), _CRITIC_BETA, frames=2)
             if weights.gan_pairs
             else None,
         )
@@ -106,56 +102,19 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     Raises:
         TrainingError: They are not parts of one model.
     """
-    pictures = [one for one in checkpoints if one.state.stage != "contrast"]
-    sounds = [one for one in checkpoints if one.state.stage == "contrast"]
-    if len(pictures) != 1 or len(sounds) > 1:
-        raise TrainingError(
-            "One checkpoint of stage render or blend, with at most one of contrast, is a model.",
-            "Name one of stage render or blend.",
-        )
-    (picture,) = pictures
-    tensors = picture.tensors
-    for sound in sounds:
-        require_same_network(picture, sound)
-        require_same_basis(picture, sound, _BASIS)
-        tensors = {
-            name: sound.tensors[name] if name.startswith(_HEARING) else value
-            for name, value in tensors.items()
-        }
-    return Assembled(tensors=tensors, config=picture.state.model_config)
+    return join_stages(checkpoints, _HEARING, ["render", "blend"])
 
 
 def _needs(config: G4GConfig) -> DataNeeds:
     """Without a drawn mouth the pictures are learned from the sound."""
-    return DataNeeds(
-        size=(config.height, config.width),
-        features=(config.audio_kind,),
-        has_sound=not config.drawn_mouth,
-    )
+    return needs_of(has_sound=not config.drawn_mouth)(config)
 
 
-def _sound_needs(config: G4GConfig) -> DataNeeds:
-    size = (config.height, config.width)
-    return DataNeeds(size=size, features=(config.audio_kind,), has_sound=True)
-
-
-_LOSSES = StageConfig(losses=tuple(LOSS_PRESETS))
 RECIPE = Recipe(
     stages={
-        # Neighbours are compared.
-        "contrast": Stage(task=_contrast, needs=_sound_needs, config=StageConfig(least_frames=2)),
-        "render": Stage(
-            task=_pictures(has_blend=False),
-            needs=_needs,
-            config=_LOSSES,
-            settings=loss_settings(LOSS_PRESETS),
-        ),
-        "blend": Stage(
-            task=_pictures(has_blend=True),
-            needs=_needs,
-            config=_LOSSES,
-            settings=loss_settings(LOSS_PRESETS),
-        ),
+        "contrast": sound_stage(_contrast),
+        "render": picture_stage(_pictures(has_blend=False), LOSS_PRESETS, needs=_needs),
+        "blend": picture_stage(_pictures(has_blend=True), LOSS_PRESETS, needs=_needs),
     },
     configs=NAMED_CONFIGS,
     default_stage="render",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import FEATURE_SIZES
-from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.common.config_parts import CropConfig, check_dilated_width, check_words
 from dubcli.models.common.masks import MaskKind
 
 AlignmentKind = Literal["full", "audio", "none"]
@@ -21,13 +21,12 @@ AUDIO_STRIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPTalkerConfig:
+class IPTalkerConfig(CropConfig):
     """Sizes and variants. The repainted box is a multiple of 4 px high and wide.
 
+    `CropConfig` has the rest: sizes that other models have, too.
+
     Attributes:
-        height: Of the crop, px.
-        width: Of the crop, px.
-        box_top: First repainted row, share of the height.
         visual_top: First row that E_v sees, share of the height; None: as `box_top`.
         num_references: N of the paper.
         channels: C of the paper, of F_S and of each F_R.
@@ -35,7 +34,6 @@ class IPTalkerConfig:
         decoder_channels: Width of the decoder at H/2.
         spade_channels: Hidden width of what predicts SPADE's scales and shifts.
         embedding: D, size of a token.
-        audio_kind: Features of the sound.
         second_audio_kind: Features that a second alignment module hears; the mouth is the mean of
             what both ask for. Such a model is joined of two trained ones.
         audio_width: Feature steps around a frame.
@@ -65,9 +63,6 @@ class IPTalkerConfig:
         ConfigError: An unknown word, or switches that exclude each other.
     """
 
-    height: int = 208
-    width: int = 160
-    box_top: float = 80 / 208
     visual_top: float | None = None
     num_references: int = 4
     channels: int = 64
@@ -75,7 +70,6 @@ class IPTalkerConfig:
     decoder_channels: int = 48
     spade_channels: int = 32
     embedding: int = 192
-    audio_kind: str = "speech"
     second_audio_kind: str | None = None
     audio_width: int = 128
     audio_dropout: float = 0.2
@@ -105,7 +99,16 @@ class IPTalkerConfig:
                     "Give alignment alone.",
                 )
             object.__setattr__(self, "alignment", meant)
-        _check_words(self)
+        words = {
+            "alignment": AlignmentKind,
+            "audio_encoder": AudioEncoderKind,
+            "mask": MaskKind,
+            "fusion": FusionKind,
+            "decoder": DecoderKind,
+            "modulation": ModulationKind,
+            "paste": PasteKind,
+        }
+        check_words(self, words)
         _check_switches(self)
 
     @property
@@ -113,16 +116,6 @@ class IPTalkerConfig:
         """Features that the sound part takes, of both kinds where there are two."""
         second = self.second_audio_kind
         return self.audio_kind if second is None else f"{self.audio_kind}+{second}"
-
-    @property
-    def audio_size(self) -> int:
-        """Values of one audio step."""
-        return FEATURE_SIZES[self.audio_kind]
-
-    @property
-    def top(self) -> int:
-        """First repainted row, px."""
-        return round(self.box_top * self.height)
 
     @property
     def visual_row(self) -> int:
@@ -146,30 +139,6 @@ class IPTalkerConfig:
         """Size of AdaIN's code."""
         return self.embedding if self.geometry_map else self.alignment_size
 
-    @property
-    def unit_px(self) -> float:
-        """One inter-ocular distance of the crop template, px."""
-        return 0.28 * self.height
-
-
-def _check_words(config: IPTalkerConfig) -> None:
-    words = {
-        "alignment": AlignmentKind,
-        "audio_encoder": AudioEncoderKind,
-        "mask": MaskKind,
-        "fusion": FusionKind,
-        "decoder": DecoderKind,
-        "modulation": ModulationKind,
-        "paste": PasteKind,
-    }
-    for name, kind in words.items():
-        value, known = getattr(config, name), get_args(kind)
-        if value not in known:
-            raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
-    if config.heard_kind not in FEATURE_SIZES:
-        known = ", ".join(FEATURE_SIZES)
-        raise ConfigError(f"audio_kind = {config.heard_kind!r} is unknown.", f"Known: {known}.")
-
 
 def _check_switches(config: IPTalkerConfig) -> None:
     steps = -(-config.audio_width // AUDIO_STRIDE)
@@ -187,16 +156,17 @@ def _check_switches(config: IPTalkerConfig) -> None:
             raise ConfigError(
                 "audio_encoder = 'dilated' gives one token.", "Leave audio_tokens at 1."
             )
-        if config.audio_width < DilatedAudioEncoder.LEAST_WIDTH:
-            raise ConfigError(
-                f"audio_encoder = 'dilated' wants {DilatedAudioEncoder.LEAST_WIDTH} steps, "
-                f"audio_width = {config.audio_width} has fewer.",
-                "Make audio_width larger.",
-            )
+        check_dilated_width(config, "audio_width")
     if config.visual_top is not None and not 0 <= config.visual_top < 1:
         raise ConfigError(
             f"visual_top = {config.visual_top} is no row of the crop.",
             "Choose a share of its height, from 0 to below 1.",
+        )
+    if config.heard_kind not in FEATURE_SIZES:
+        raise ConfigError(
+            f"second_audio_kind = {config.second_audio_kind!r} does not go with "
+            f"audio_kind = {config.audio_kind!r}.",
+            f"Known: {', '.join(FEATURE_SIZES)}.",
         )
     if config.second_audio_kind is not None and not config.geometry_map:
         raise ConfigError(

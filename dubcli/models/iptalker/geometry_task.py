@@ -2,60 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from dubcli.core.types import F32, U8, Int
+from dubcli.core.types import U8
 from dubcli.models.common.encoders import DilatedAudioEncoder
-from dubcli.models.common.mouth_basis import coefficients_of, opening_basis, point_loss
+from dubcli.models.common.mouth_basis import coefficients_of
+from dubcli.models.common.mouth_losses import frame_losses
+from dubcli.models.common.sound_runs import Hearing, SoundBatches, SoundRun, SoundTask, draw_run
 from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
 from dubcli.models.iptalker.alignment import AlignmentModule
 from dubcli.models.iptalker.config import IPTalkerConfig
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.options import IPTalkerOptions
-from dubcli.training.batches import BatchSize, as_pictures, resize_pictures, stacked
-from dubcli.training.data.prepared_clip import STEPS_HZ
-from dubcli.training.data.train_clips import (
-    TrainClip,
-    audio_stretch,
-    frames_of_run,
-    heard_share,
-    hide_stretch,
-    identity_weights,
-)
-from dubcli.training.losses.pictures import correlation_loss, spread_loss
-from dubcli.training.stage import MODEL, Batch, Optimization
+from dubcli.training.batches import BatchSize, as_pictures, resize_pictures
+from dubcli.training.data.train_clips import TrainClip
+from dubcli.training.stage import Batch
 
 _TOKEN_DROPOUT = 0.5
-# A shift of the audio by up to this many steps, both ways, that costs nothing.
-_JITTER_STEPS = 1
 # How much further mouths move in use.
 _ARTICULATION = IPTalkerOptions().articulation
-# A run lasts as long as its frames do at this rate; slower videos give fewer frames of it.
-_LEAST_FPS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometryRun:
-    """Consecutive frames of one clip.
+class GeometryRun(SoundRun):
+    """A run, and what E_v is shown of its clip.
 
     Attributes:
-        audio: Augmented steps of all windows, one after the other. Shape (L + A - 1, D).
-        places: First step of each frame's window. Shape (T,), int64.
-        mouth_offset: True speaking points minus neutral, canonical units, as far as the words are
-            heard. Shape (T, S, 3).
         references: Crops, the part that E_v sees is cut later. Shape (N, H, W, 3), uint8.
         has_references: They are shown in this run. Shape ().
     """
 
-    audio: F32
-    places: Int
-    mouth_offset: F32
     references: U8
     has_references: np.bool_
 
@@ -73,8 +53,8 @@ def trained_alignment(model: IPTalker) -> AlignmentModule:
     return model.alignment
 
 
-class GeometryBatches(Dataset[Batch]):
-    """Runs of frames of several clips, `GeometryRun` with a leading dimension (B, ...).
+class GeometryBatches(SoundBatches):
+    """`GeometryRun`s of several clips.
 
     Args:
         clips: With sound.
@@ -83,61 +63,26 @@ class GeometryBatches(Dataset[Batch]):
     """
 
     def __init__(self, clips: list[TrainClip], config: IPTalkerConfig, size: BatchSize) -> None:
-        self._clips, self._config, self._size = clips, config, size
-        self._chances = identity_weights(clips)
+        super().__init__(clips, size, stream=2)
+        self._config = config
+        self._hearing = Hearing(kind=config.audio_kind, width=config.audio_width)
 
-    def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng((self._size.seed, index, 2))
-        chosen = rng.choice(len(self._clips), self._size.clips, p=self._chances)
-        return stacked([self._run(self._clips[int(number)], rng) for number in chosen])
-
-    def _run(self, clip: TrainClip, rng: np.random.Generator) -> GeometryRun:
-        config, num = self._config, self._size.frames
-        length = round(num * float(STEPS_HZ) / _LEAST_FPS)
-        start = int(rng.integers(0, max(1, len(clip.frames) - num + 1)))
-        frames, places = frames_of_run(clip, start, num, length)
-        version = int(rng.integers(clip.clip.num_versions))
-        shift = int(rng.integers(-_JITTER_STEPS, _JITTER_STEPS + 1))
-        kind = config.audio_kind
-        audio = audio_stretch(
-            clip, frames[0], length + config.audio_width - 1, config.audio_width // 2 - shift,
-            kind=kind, version=version,
-        )  # fmt: skip
-        heard = heard_share(clip, frames, version)
-        is_shown = config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT
+    def run(self, clip: TrainClip, rng: np.random.Generator) -> GeometryRun:
+        """A run with random references, or without them."""
+        num = self._config.num_references
+        drawn = draw_run(clip, self._size.frames, self._hearing, rng)
+        is_shown = self._config.alignment == "full" and rng.random() >= _TOKEN_DROPOUT
         return GeometryRun(
-            audio=hide_stretch(audio, rng, kind=kind),
-            places=places,
-            mouth_offset=clip.mouth_offset[frames] * heard[:, None, None],
-            references=random_references(clip, config.num_references, rng)
+            **vars(drawn.augmented(rng)),
+            references=random_references(clip, num, rng)
             if is_shown
-            else np.zeros((config.num_references, *clip.clip.size, 3), np.uint8),
+            else np.zeros((num, *clip.clip.size, 3), np.uint8),
             has_references=np.bool_(is_shown),
         )
 
 
-class GeometryTask:
-    """The alignment module.
-
-    Args:
-        model: What is trained, on its device.
-        clips: With sound.
-        size: Of a batch; two frames or more, since neighbours are compared.
-        optimization: Of `trained(model)`.
-    """
-
-    def __init__(
-        self,
-        model: IPTalker,
-        clips: list[TrainClip],
-        size: BatchSize,
-        optimization: Optimization,
-    ) -> None:
-        prepare_model(model, clips)
-        self._model = model
-        self.modules: Mapping[str, nn.Module] = {MODEL: model}
-        self.optimizers: Mapping[str, Optimization] = {MODEL: optimization}
-        self.batches = GeometryBatches(clips, model.config, size)
+class GeometryTask(SoundTask[IPTalker]):
+    """The alignment module."""
 
     @staticmethod
     def trained(model: IPTalker) -> list[nn.Parameter]:
@@ -147,22 +92,8 @@ class GeometryTask:
     def losses(self, batch: Batch, optimizer: str, step: int) -> dict[str, Tensor]:
         """Point, velocity, correlation and spread losses over short runs of frames."""
         basis = self._model.alignment.basis
-        wanted = coefficients_of(batch["mouth_offset"], basis)
-        made = self._predicted(batch)
-        error, gap = made - wanted, opening_basis(basis)
-        losses = {
-            "points": point_loss(error.flatten(0, 1), basis),
-            "velocity": point_loss(error.diff(dim=1).flatten(0, 1), basis),
-            "r": correlation_loss(made @ gap, wanted @ gap),
-            "spread": spread_loss(_ARTICULATION * (made @ gap), wanted @ gap),
-        }
-        losses["loss"] = (
-            losses["points"] + losses["velocity"] + 0.6 * losses["r"] + 0.3 * losses["spread"]
-        )
-        return losses
-
-    def preview(self) -> None:
-        """Nothing to look at."""
+        true = coefficients_of(batch["mouth_offset"], basis)
+        return frame_losses(self._predicted(batch), true, basis, _ARTICULATION)
 
     def _predicted(self, batch: Batch) -> Tensor:
         """Coefficients of all runs. Shape (B, T, P)."""

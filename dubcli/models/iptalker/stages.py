@@ -8,40 +8,39 @@ import torch
 from torch import Tensor
 
 from dubcli.core.errors import ConfigError, TrainingError
+from dubcli.models.common.assembly import SoundPart
 from dubcli.models.common.loss_weights import LossWeights
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
     half_size,
-    loss_settings,
     loss_weights,
-    mouth_critic,
     needs_of,
-    perceptual_network,
-    require_same_basis,
-    require_same_network,
+    picture_setup,
+    picture_stage,
+    sound_stage,
 )
 from dubcli.models.iptalker.adapt import IPTalkerAdapter
 from dubcli.models.iptalker.config import NAMED_CONFIGS, IPTalkerConfig
-from dubcli.models.iptalker.geometry_task import GeometryTask
+from dubcli.models.iptalker.geometry_task import GeometryBatches, GeometryTask, prepare_model
 from dubcli.models.iptalker.losses import LOSS_PRESETS
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.models.iptalker.offsets import correct_offsets
-from dubcli.models.iptalker.render_task import FrozenNetworks, RenderTask
+from dubcli.models.iptalker.render_task import RenderTask
 from dubcli.sync.network import SyncExpert
 from dubcli.sync.scorer import SyncScorer
 from dubcli.training.device_utils import device_of
 from dubcli.training.stage import (
     Assembled,
     Recipe,
-    Stage,
-    StageConfig,
     StageSetup,
     Task,
     Trained,
 )
 
-_ALIGNMENT, _BASIS = "alignment.", "alignment.basis"
+_ALIGNMENT = SoundPart(stage="geometry", prefixes=("alignment.",), shared=("alignment.basis",))
+# Weights with another E_a lend everything else.
+_SPARE = ("alignment.audio_encoder.",)
 # Of the discriminator's Adam.
 _CRITIC_BETA = 0.99
 
@@ -67,26 +66,24 @@ def _geometry(setup: StageSetup) -> Task:
         # Untrained weights cannot judge; those of an earlier run put sound and picture in step.
         clips = correct_offsets(model, clips)
     optimization = adam_w(GeometryTask.trained(model), setup.config)
-    return GeometryTask(model, clips, batch_size(setup.config), optimization)
+    prepare_model(model, clips)
+    batches = GeometryBatches(clips, model.config, batch_size(setup.config))
+    return GeometryTask(model, batches, optimization)
 
 
 def _pictures(*, joint: bool) -> Callable[[StageSetup], Task]:
     def task(setup: StageSetup) -> Task:
         model, config = setup.model, setup.config
         weights = loss_weights(setup, LOSS_PRESETS)
-        frozen = FrozenNetworks(
-            vgg=perceptual_network(setup, weights),
-            sync=_sync_expert(setup, weights) if joint else None,
-        )
+        sync = _sync_expert(setup, weights) if joint else None
         return RenderTask(
             model,
             setup.clips,
             batch_size(config),
             adam_w(RenderTask.trained(model, joint), config),
+            picture_setup(setup, weights, _CRITIC_BETA),
             joint=joint,
-            weights=weights,
-            frozen=frozen,
-            critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
+            sync=sync,
         )
 
     return task
@@ -123,7 +120,7 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     if parts:
         tensors = {
             name: torch.stack([part[name] for part in parts]).mean(0)
-            if name.startswith(_ALIGNMENT) and value.is_floating_point()
+            if name.startswith(_ALIGNMENT.prefixes) and value.is_floating_point()
             else value
             for name, value in first.tensors.items()
         }
@@ -132,50 +129,20 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
 
 def _with_alignment(first: Trained, other: Trained) -> dict[str, Tensor]:
     """The first model with the other one's alignment module."""
-    _check_fit(first, other)
-    if set(first.tensors) != set(other.tensors):
-        raise TrainingError(
-            f"'{first.path}' and '{other.path}' hold different tensors.",
-            "Train both with the same --preset.",
-        )
-    require_same_basis(first, other, _BASIS)
-    return {
-        name: other.tensors[name] if name.startswith(_ALIGNMENT) else value
-        for name, value in first.tensors.items()
-    }
-
-
-def _check_fit(first: Trained, other: Trained) -> None:
-    """Refuse parts of different models."""
     if other.state.stage == "render":
         raise TrainingError(
             f"'{other.path}' is of stage render, which does not train the alignment module.",
             "Name a checkpoint of stage geometry or joint.",
         )
-    require_same_network(first, other)
+    return _ALIGNMENT.taken_over(first, other)
 
 
 RECIPE = Recipe(
     stages={
-        "geometry": Stage(
-            task=_geometry,
-            needs=needs_of(has_sound=True),
-            # Neighbours are compared. Weights with another E_a lend everything else.
-            config=StageConfig(least_frames=2, spare=("alignment.audio_encoder.",)),
-        ),
-        "render": Stage(
-            task=_pictures(joint=False),
-            needs=needs_of(has_sound=False),
-            # The rendering part works with any motion part, and trains none.
-            config=StageConfig(losses=tuple(LOSS_PRESETS), spare=("alignment.audio_encoder.",)),
-            settings=loss_settings(LOSS_PRESETS),
-        ),
-        "joint": Stage(
-            task=_pictures(joint=True),
-            needs=needs_of(has_sound=True),
-            config=StageConfig(losses=tuple(LOSS_PRESETS)),
-            settings=loss_settings(LOSS_PRESETS),
-        ),
+        "geometry": sound_stage(_geometry, spare=_SPARE),
+        # The rendering part works with any motion part, and trains none.
+        "render": picture_stage(_pictures(joint=False), LOSS_PRESETS, spare=_SPARE),
+        "joint": picture_stage(_pictures(joint=True), LOSS_PRESETS, needs=needs_of(has_sound=True)),
     },
     configs=NAMED_CONFIGS,
     default_stage="render",

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from dubcli.core.errors import TrainingError
 from dubcli.core.types import Int
 from dubcli.models.api import Motion
 from dubcli.models.common.mouth_basis import opening_basis
-from dubcli.models.common.person_learning import person_variation, true_coefficients, widening
+from dubcli.models.common.person_learning import (
+    all_true_coefficients,
+    learned_names,
+    person_batch,
+    person_optimization,
+    person_pictures,
+    refuse_sound,
+    true_motion,
+    widen_last_layers,
+)
 from dubcli.models.lip_identity.lip_render_task import LipRenderTask
 from dubcli.models.lip_identity.losses import PERSON_LOSSES
 from dubcli.models.lip_identity.network import LipIdentity, even_steps
-from dubcli.training.batches import BatchSize
 from dubcli.training.data.train_clips import TrainClip
-from dubcli.training.device_utils import device_of
-from dubcli.training.stage import MODEL, Optimization, PersonSetup, Task
-
-_SETS = "person_sets"
+from dubcli.training.stage import MODEL, PersonSetup, Task
 
 
 class LipIdentityAdapter:
@@ -37,45 +40,28 @@ class LipIdentityAdapter:
         Raises:
             TrainingError: Sound is to be learned.
         """
-        if setup.learn_sound:
-            raise TrainingError(
-                "lip-identity takes how a person's mouth moves from reference landmarks, "
-                "and trains nothing for it.",
-                "Leave out --learn-sound.",
-            )
-        optimizer = torch.optim.AdamW(
-            LipRenderTask.trained(setup.model), lr=setup.schedule.peak, betas=(0.9, 0.98)
+        refuse_sound(
+            setup, "lip-identity takes how a person's mouth moves from reference landmarks"
         )
         return LipRenderTask(
             setup.model,
             setup.clips,
-            BatchSize(seed=setup.seed, clips=1, frames=setup.frames),
-            Optimization(optimizer=optimizer, schedule=setup.schedule),
-            weights=PERSON_LOSSES,
-            variation=person_variation(setup.references),
+            person_batch(setup),
+            person_optimization(setup, LipRenderTask.trained(setup.model)),
+            person_pictures(setup, PERSON_LOSSES),
         )
 
     def learned_names(self, task: Task) -> list[str]:
         """What is trained, the person's landmarks, and the last layer before the mouth."""
         model = task.modules[MODEL]
-        trained = {id(value) for value in task.optimizers[MODEL].parameters}
-        last = ("landmarks.to_coefficients.", _SETS)
-        return [
-            name
-            for name, value in model.state_dict(keep_vars=True).items()
-            if id(value) in trained or name.startswith(last)
-        ]
+        assert isinstance(model, LipIdentity)
+        last = model.landmarks.to_coefficients
+        return learned_names(task, [*last.parameters(), model.person_sets])
 
     @torch.no_grad()
     def set_mouth(self, model: LipIdentity, clips: list[TrainClip]) -> bool:
         """Take over the person's reference landmarks; they tell how far a mouth opens."""
-        true = torch.cat(
-            [
-                true_coefficients(clip, clip.frames, model.basis)
-                for clip in clips
-                if len(clip.frames)
-            ]
-        )
+        true = all_true_coefficients(clips, model.basis)
         order = (true @ opening_basis(model.basis)).argsort(stable=True)
         chosen = even_steps(len(order), model.config.num_landmark_sets)
         model.person_sets.copy_(true[order[chosen.to(order.device)]])
@@ -84,15 +70,11 @@ class LipIdentityAdapter:
     @torch.no_grad()
     def widen_mouth(self, model: LipIdentity, clips: list[TrainClip], shown: float) -> None:
         """Open further, around the mean of the reference landmarks, as far as that costs little."""
-        if not shown > 0:
-            return
-        factor = widening(shown)
-        last = model.landmarks.to_coefficients
-        mean = model.person_sets.mean(0) / model.options.articulation
-        last.weight.mul_(factor)
-        last.bias.mul_(factor).add_((1 - factor) * mean)
+        if shown > 0:
+            mean = model.person_sets.mean(0).cpu().numpy()
+            last = model.landmarks.to_coefficients
+            widen_last_layers([last], mean, shown, model.options.articulation)
 
     def true_motion(self, model: LipIdentity, clip: TrainClip, frames: Int) -> Motion:
         """The mouths of some frames on the model's basis."""
-        neutral = torch.from_numpy(np.asarray(clip.neutral, np.float32)).to(device_of(model))
-        return model.motion_of(true_coefficients(clip, frames, model.basis), neutral)
+        return true_motion(model, model.basis, clip, frames)

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import FEATURE_SIZES
-from dubcli.models.common.encoders import DilatedAudioEncoder
+from dubcli.models.common.config_parts import (
+    LipWindowConfig,
+    MomentConfig,
+    check_dilated_width,
+    check_odd,
+    check_words,
+)
 from dubcli.models.common.masks import MaskKind
 
 MouthEncoderKind = Literal["dilated", "windows"]
 AlignmentUse = Literal["full", "reference-only", "none"]
-# Audio steps from frame to frame of the landmark generator: 40 ms at 80 steps a second.
-FRAME_STEPS = 3.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class LipIdentityConfig:
+class LipIdentityConfig(MomentConfig, LipWindowConfig):
     """Sizes and variants. The repainted box is a multiple of 8 px high and wide.
 
+    The bases have the rest: sizes that other models have, too.
+
     Attributes:
-        height: Of the crop, px.
-        width: Of the crop, px.
-        box_top: First repainted row, share of the height.
         num_landmark_sets: N_l, reference landmark sets of the landmark generator.
         num_images: N, reference images in use.
         num_lips: N_lip, reference lips in use.
         num_moments: T, frames of 40 ms that the landmark generator hears at once; odd.
-        token: Size of its tokens.
         feed: Width of its feed-forward layers.
-        num_layers: Of its encoder.
-        num_heads: Of its attention.
-        token_dropout: In its encoder.
-        num_coefficients: Of the mouth.
         mouth_encoder: What hears for it: `dilated` convolutions over the whole stretch, or 2-D
             convolutions over `windows` of the paper's size.
-        mouth_width: Feature steps that each moment hears.
-        mouth_dropout: Of that encoder.
-        audio_kind: Features of the sound.
-        audio_smoothing: Coefficients are averaged over shifts of the sound, Gaussian with this
-            spread, feature steps; 0 for none.
         has_landmark_sets: The generator is shown reference landmarks.
         reach: k, frames on either side whose mouths are drawn, too.
         channels: Of the features at H/4; half of it at H/2.
@@ -52,8 +44,6 @@ class LipIdentityConfig:
         first_guess: The flow starts from the landmarks' own displacement, and references whose
             lips have the wanted shape weigh more.
         has_lips: The multi-reference lip module is used.
-        lip_height: Of the windows around the lips, share of the crop's height.
-        lip_width: Of the windows around the lips, share of the crop's width.
         attention_width: Feature steps that the audio-aware cross-attention hears; 0 for none.
         attention_size: Of its keys and queries.
         attention_tokens: Moments that it tells apart.
@@ -67,24 +57,12 @@ class LipIdentityConfig:
         ConfigError: An unknown word, or sizes that exclude each other.
     """
 
-    height: int = 208
-    width: int = 160
-    box_top: float = 80 / 208
     num_landmark_sets: int = 15
     num_images: int = 4
     num_lips: int = 5
     num_moments: int = 9
-    token: int = 160
     feed: int = 320
-    num_layers: int = 3
-    num_heads: int = 4
-    token_dropout: float = 0.1
-    num_coefficients: int = 32
     mouth_encoder: MouthEncoderKind = "dilated"
-    mouth_width: int = 92
-    mouth_dropout: float = 0.4
-    audio_kind: str = "speech"
-    audio_smoothing: int = 2
     has_landmark_sets: bool = True
     reach: int = 2
     channels: int = 48
@@ -94,8 +72,6 @@ class LipIdentityConfig:
     alignment: AlignmentUse = "full"
     first_guess: bool = True
     has_lips: bool = True
-    lip_height: float = 64 / 208
-    lip_width: float = 96 / 160
     attention_width: int = 32
     attention_size: int = 64
     attention_tokens: int = 16
@@ -106,66 +82,22 @@ class LipIdentityConfig:
     paste: Literal["lower-face", "face"] = "lower-face"
 
     def __post_init__(self) -> None:
-        _check_values(self)
-
-    @property
-    def audio_size(self) -> int:
-        """Values of one audio step."""
-        return FEATURE_SIZES[self.audio_kind]
-
-    @property
-    def top(self) -> int:
-        """First repainted row, px."""
-        return round(self.box_top * self.height)
-
-    @property
-    def unit_px(self) -> float:
-        """One inter-ocular distance of the crop template, px."""
-        return 0.28 * self.height
-
-    @property
-    def window_cells(self) -> tuple[int, int]:
-        """Height and width of the windows around the lips at H/4."""
-        return round(self.lip_height * self.height / 4), round(self.lip_width * self.width / 4)
+        words = {"mouth_encoder": MouthEncoderKind, "alignment": AlignmentUse, "mask": MaskKind}
+        check_words(self, words)
+        check_odd(self, "num_moments")
+        if self.mouth_encoder == "dilated":
+            check_dilated_width(self, "mouth_width")
+        if self.attention_width and self.attention_width % self.attention_tokens:
+            raise ConfigError(
+                f"attention_tokens = {self.attention_tokens} does not divide attention_width = "
+                f"{self.attention_width}.",
+                "Choose a divisor of it.",
+            )
 
     @property
     def num_sketches(self) -> int:
         """Frames whose mouths are drawn."""
         return 2 * self.reach + 1
-
-    @property
-    def moment_steps(self) -> tuple[int, ...]:
-        """Audio steps from a frame to the moments of the landmark generator."""
-        half = self.num_moments // 2
-        return tuple(round(FRAME_STEPS * place) for place in range(-half, half + 1))
-
-
-def _check_values(config: LipIdentityConfig) -> None:
-    words = {"mouth_encoder": MouthEncoderKind, "alignment": AlignmentUse, "mask": MaskKind}
-    for name, kind in words.items():
-        value, known = getattr(config, name), get_args(kind)
-        if value not in known:
-            raise ConfigError(f"{name} = {value!r} is unknown.", f"Known: {', '.join(known)}.")
-    if config.audio_kind not in FEATURE_SIZES:
-        known = ", ".join(FEATURE_SIZES)
-        raise ConfigError(f"audio_kind = {config.audio_kind!r} is unknown.", f"Known: {known}.")
-    if config.num_moments % 2 == 0:
-        raise ConfigError(
-            f"num_moments = {config.num_moments} has no middle.", "Choose an odd number."
-        )
-    least = DilatedAudioEncoder.LEAST_WIDTH
-    if config.mouth_encoder == "dilated" and config.mouth_width < least:
-        raise ConfigError(
-            f"mouth_encoder = 'dilated' wants {least} steps, mouth_width = "
-            f"{config.mouth_width} has fewer.",
-            "Make mouth_width larger.",
-        )
-    if config.attention_width and config.attention_width % config.attention_tokens:
-        raise ConfigError(
-            f"attention_tokens = {config.attention_tokens} does not divide attention_width = "
-            f"{config.attention_width}.",
-            "Choose a divisor of it.",
-        )
 
 
 PAPER = LipIdentityConfig(

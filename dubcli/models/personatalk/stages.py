@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dubcli.core.errors import TrainingError
+from dubcli.models.common.assembly import SoundPart, join_stages
 from dubcli.models.common.stage_parts import (
     adam_w,
     batch_size,
     half_size,
-    loss_settings,
     loss_weights,
-    mouth_critic,
-    needs_of,
-    perceptual_network,
-    require_same_basis,
-    require_same_network,
+    picture_setup,
+    picture_stage,
+    sound_stage,
 )
 from dubcli.models.personatalk.adapt import PersonaTalkAdapter
 from dubcli.models.personatalk.config import NAMED_CONFIGS
@@ -23,44 +20,34 @@ from dubcli.models.personatalk.dual_render_task import DualRenderTask
 from dubcli.models.personatalk.fitted_clips import fit_clips
 from dubcli.models.personatalk.losses import LOSS_PRESETS
 from dubcli.models.personatalk.network import PersonaTalk
-from dubcli.models.personatalk.style_task import StyleTask, prepare_model
-from dubcli.training.device_utils import device_of
+from dubcli.models.personatalk.style_task import StyledBatches, StyleTask, prepare_model
 from dubcli.training.stage import (
     Assembled,
     Recipe,
-    Stage,
-    StageConfig,
     StageSetup,
     Task,
     Trained,
 )
 
-_GEOMETRY, _BASIS, _FACE = "geometry.", "basis", "mean_face"
+_GEOMETRY = SoundPart(stage="geometry", prefixes=("geometry.",), shared=("basis", "mean_face"))
 # Of the discriminator's Adam.
 _CRITIC_BETA = 0.999
 
 
 def _geometry(setup: StageSetup) -> Task:
     model, clips = setup.model, setup.clips
+    prepare_model(model, clips)
     if model.config.geometry == "fitted":
-        prepare_model(model, clips)
         clips = fit_clips(model, clips)
-    optimization = adam_w(StyleTask.trained(model), setup.config)
-    return StyleTask(model, clips, batch_size(setup.config), optimization)
+    batches = StyledBatches(clips, model.config, batch_size(setup.config))
+    return StyleTask(model, batches, adam_w(StyleTask.trained(model), setup.config))
 
 
 def _render(setup: StageSetup) -> Task:
-    model, config = setup.model, setup.config
-    weights = loss_weights(setup, LOSS_PRESETS)
-    return DualRenderTask(
-        model,
-        setup.clips,
-        batch_size(config),
-        adam_w(DualRenderTask.trained(model), config),
-        weights=weights,
-        vgg=perceptual_network(setup, weights),
-        critic=mouth_critic(config, device_of(model), _CRITIC_BETA) if weights.gan else None,
-    )
+    optimization = adam_w(DualRenderTask.trained(setup.model), setup.config)
+    pictures = picture_setup(setup, loss_weights(setup, LOSS_PRESETS), _CRITIC_BETA)
+    size = batch_size(setup.config)
+    return DualRenderTask(setup.model, setup.clips, size, optimization, pictures)
 
 
 def assemble(checkpoints: Sequence[Trained]) -> Assembled:
@@ -73,39 +60,13 @@ def assemble(checkpoints: Sequence[Trained]) -> Assembled:
     Raises:
         TrainingError: They are not parts of one model.
     """
-    pictures = [one for one in checkpoints if one.state.stage == "render"]
-    mouths = [one for one in checkpoints if one.state.stage == "geometry"]
-    if len(pictures) != 1 or len(mouths) > 1:
-        raise TrainingError(
-            "Two checkpoints make this model, of the stages render and geometry.",
-            "Name one of each.",
-        )
-    (picture,) = pictures
-    if not mouths:
-        return Assembled(tensors=picture.tensors, config=picture.state.model_config)
-    (mouth,) = mouths
-    require_same_network(picture, mouth)
-    for name in (_BASIS, _FACE):
-        require_same_basis(picture, mouth, name)
-    tensors = {
-        **{key: value for key, value in picture.tensors.items() if not key.startswith(_GEOMETRY)},
-        **{key: value for key, value in mouth.tensors.items() if key.startswith(_GEOMETRY)},
-    }
-    return Assembled(tensors=tensors, config=picture.state.model_config)
+    return join_stages(checkpoints, _GEOMETRY, ["render"])
 
 
 RECIPE = Recipe(
     stages={
-        # Neighbours are compared.
-        "geometry": Stage(
-            task=_geometry, needs=needs_of(has_sound=True), config=StageConfig(least_frames=2)
-        ),
-        "render": Stage(
-            task=_render,
-            needs=needs_of(has_sound=False),
-            config=StageConfig(losses=tuple(LOSS_PRESETS)),
-            settings=loss_settings(LOSS_PRESETS),
-        ),
+        "geometry": sound_stage(_geometry),
+        "render": picture_stage(_render, LOSS_PRESETS),
     },
     configs=NAMED_CONFIGS,
     default_stage="render",

@@ -1,4 +1,4 @@
-"""Losses on pictures and mouth shapes; each returns a scalar.
+"""Losses on pictures; each returns a scalar.
 
 Sources: IPTalker is arXiv:2501.04586, Lip-and-Identity doi:10.1002/cav.70026.
 """
@@ -204,20 +204,3 @@ def finest_band(pictures: Tensor) -> Tensor:
     padded = functional.pad(pictures, (2, 2, 2, 2), mode="replicate")
     across = functional.conv2d(padded, row.reshape(1, 1, 1, 5))
     return pictures - functional.conv2d(across, row.reshape(1, 1, 5, 1))
-
-
-def correlation_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - Pearson r along the last axis, averaged. Series of shape (B, T)."""
-    a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
-    scale = (a**2).mean(-1) * (b**2).mean(-1)
-    r = (a * b).mean(-1) / torch.sqrt(scale + 1e-8)
-    return (1 - r).mean()
-
-
-def spread_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Squared logarithm of the ratio of two standard deviations. Series of shape (B, T).
-
-    What is predicted with an error varies less than the truth; this asks for as much.
-    """
-    ratio = (a.var(-1, unbiased=False) + 1e-3) / (b.var(-1, unbiased=False) + 1e-3)
-    return (ratio.log() / 2).square().mean()
