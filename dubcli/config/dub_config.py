@@ -177,6 +177,14 @@ class DubConfig:
         default=16,
         metadata=about("Quality of the video: 0 is lossless, 51 the worst.", panel=Panel.OUTPUT),
     )
+    reencode: bool = field(
+        default=False,
+        metadata=about(
+            "Encode all of the picture, also where whole groups of pictures hold no dubbed frame "
+            "and could be copied.",
+            panel=Panel.OUTPUT,
+        ),
+    )
     seed: int = seed_option()
     threads: int = threads_option()
     allow_silence: bool = field(

@@ -19,6 +19,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.pipeline.analysis import find_faces
 from dubcli.pipeline.context import SEGMENT_FRAMES, Clock, RunContext
+from dubcli.pipeline.copy_choice import choose_copies
 from dubcli.pipeline.decision import Decision, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import known_people
@@ -85,10 +86,11 @@ def dub(
                     for line in summary(job, decision, needed, speakers):
                         announce(line)
                 notes = remarks_on(job, decision, speakers, engine.recogniser())
-                picture = render_picture(context, job, decision, speakers)
+                choice = choose_copies(context, job, decision)
+                picture = render_picture(context, job, decision, speakers, choice)
             joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
-            report = make_report(job, decision, speakers, clock, picture, notes, muxed)
+            report = make_report(job, decision, speakers, clock, picture, choice, notes, muxed)
             _place(report, [*_landmarks(picture, config), *made], folder, job)
     if config.compare is not None:
         _compare(config.video, checked.output, config.compare)

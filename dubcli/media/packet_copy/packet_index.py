@@ -10,6 +10,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from dubcli.core.types import Int
+from dubcli.media.container.concat import PacketRun
 from dubcli.media.container.probe import open_media
 from dubcli.media.packet_copy.avc_configuration import (
     PICTURE_SET,
@@ -55,6 +56,11 @@ class PacketIndex:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    def run(self, start: int, stop: int) -> PacketRun:
+        """Packets of frames `start` to `stop - 1`, which begin and end whole groups."""
+        ranks = self.ranks[start:stop] - start
+        return PacketRun(path=self.path, first=start, ranks=ranks, stream=self.stream)
 
     @property
     def reordering(self) -> int:
