@@ -179,11 +179,7 @@ class DubConfig:
     )
     reencode: bool = field(
         default=False,
-        metadata=about(
-            "Encode all of the picture, also where whole groups of pictures hold no dubbed frame "
-            "and could be copied.",
-            panel=Panel.OUTPUT,
-        ),
+        metadata=about("Encode all frames; none are copied undecoded.", panel=Panel.OUTPUT),
     )
     seed: int = seed_option()
     threads: int = threads_option()

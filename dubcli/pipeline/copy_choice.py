@@ -67,10 +67,18 @@ class CopyChoice:
         """How many frames are copied as packets."""
         return sum(len(one) for one in self.ranges if one.is_copied)
 
-    def encoded_ranges(self, timeline: Timeline) -> list[dict[str, Any]]:
-        """Ranges that are encoded: start_s, end_s, frames."""
+    @property
+    def num_bytes(self) -> int:
+        """Size of the packets that are copied."""
+        if self.splice is None:
+            return 0
+        sizes = self.splice.index.sizes
+        return sum(int(sizes[one.start : one.stop].sum()) for one in self.ranges if one.is_copied)
+
+    def as_report(self, timeline: Timeline) -> dict[str, Any]:
+        """Values of `DubReport`, by the names of its fields; times are those of the timeline."""
         ends = [*timeline.pts.tolist(), timeline.end_pts]
-        return [
+        encoded = [
             {
                 "start_s": round(float(ends[one.start] * timeline.time_base), 3),
                 "end_s": round(float(ends[one.stop] * timeline.time_base), 3),
@@ -79,6 +87,11 @@ class CopyChoice:
             for one in self.ranges
             if not one.is_copied
         ]
+        return {
+            "copied_packets": self.num_copied,
+            "encoded_ranges": encoded,
+            "encoded_whole_because": self.reason,
+        }
 
 
 def choose_copies(context: RunContext, job: LoadedJob, decision: Decision) -> CopyChoice:

@@ -15,7 +15,6 @@ from dubcli import __version__
 from dubcli.core.reports import DubReport, SpeakerReport
 from dubcli.media.container.remux import Muxed
 from dubcli.pipeline.context import Clock
-from dubcli.pipeline.copy_choice import CopyChoice
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.part import is_inside
@@ -31,7 +30,6 @@ def make_report(
     speakers: Sequence[PreparedSpeaker],
     clock: Clock,
     picture: Picture,
-    copies: CopyChoice,
     notes: list[str],
     muxed: Muxed,
 ) -> DubReport:
@@ -43,25 +41,21 @@ def make_report(
         speakers: Who was dubbed.
         clock: Seconds per stage.
         picture: What was rendered.
-        copies: What of it was copied from the source.
         notes: What the stages before want to be told.
         muxed: How it was put together.
     """
     notes = [*notes, *picture.notes, *muxed.notes]
     timeline, found = decision.schedule.timeline, decision.found
     reasons = passed_reasons(decision)
-    num_passed = sum(reason != "" for reason in reasons)
     first, own = speakers[0], decision.own
     choice = first.speaker.choice
     return DubReport(
         output=str(job.output),
         frames=len(timeline),
-        frames_dubbed=len(timeline) - num_passed,
+        frames_dubbed=reasons.count(""),
         frames_passed_through=dict(Counter(reason for reason in reasons if reason)),
         passed_through=[one.as_json() for one in left_ranges(decision)],
-        copied_packets=copies.num_copied,
-        encoded_ranges=copies.encoded_ranges(timeline),
-        encoded_whole_because=copies.reason,
+        **picture.copies.as_report(timeline),
         width=job.video.width,
         height=job.video.height,
         model=job.model_name,

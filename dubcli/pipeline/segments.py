@@ -25,7 +25,7 @@ from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import Timeline
 from dubcli.models.api import Part
 from dubcli.pipeline.context import RunContext
-from dubcli.pipeline.copy_choice import CopyChoice, choose_copies
+from dubcli.pipeline.copy_choice import CopyChoice
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
@@ -45,6 +45,7 @@ class Picture:
 
     Attributes:
         path: Its file.
+        copies: What of it was copied from the source.
         notes: What the encoder and an interrupted run want to be told.
         model_facts: What the models report of the job, by name of their weights; those with
             nothing to report are left out.
@@ -53,6 +54,7 @@ class Picture:
     """
 
     path: Path
+    copies: CopyChoice
     notes: list[str]
     model_facts: dict[str, dict[str, Any]]
     model_ranges: list[dict[str, object]]
@@ -128,7 +130,7 @@ def render_picture(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
-    choice: CopyChoice,
+    copies: CopyChoice,
 ) -> Picture:
     """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
 
@@ -137,7 +139,7 @@ def render_picture(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
-        choice: What is copied.
+        copies: What is copied.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
@@ -145,23 +147,24 @@ def render_picture(
     """
     timeline, folder = decision.schedule.timeline, context.folder
     renderers = make_renderers(context, job, decision, speakers)
-    segments = cut_segments(renderers[0].windows(), choice.ranges, context.segment_frames)
+    segments = cut_segments(renderers[0].windows(), copies.ranges, context.segment_frames)
     first = _num_finished(folder, segments)
-    _, _, said = choose_encoder(job.video, choice.encode)
+    _, _, said = choose_encoder(job.video, copies.encode)
     notes: list[str] = []
     if first and not folder.is_split:
         frame = segments[first - 1].stop
         notes.append(f"{frame} of {len(timeline)} frames were there from an interrupted run.")
     if first < len(segments):
         numbers = range(first, len(segments))
-        said = _render(context, job, decision, renderers, segments, numbers, choice.encode)
+        said = _render(context, job, decision, renderers, segments, numbers, copies.encode)
     notes += said
     figures = FigureLog()
     for number in range(len(segments)):
         figures.load(folder.segment(number, ".json"))
     specs = job.models.render.spec.figures
     return Picture(
-        path=_joined(folder, segments, choice, decision),
+        path=_joined(folder, segments, copies, decision),
+        copies=copies,
         notes=notes,
         model_facts=_named(renderers[0].facts, job),
         model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
@@ -174,11 +177,11 @@ def num_segments(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
 ) -> int:
     """How many segments `render_picture` writes for the same arguments."""
     windows = make_renderers(context, job, decision, speakers)[0].windows()
-    choice = choose_copies(context, job, decision)
-    return len(cut_segments(windows, choice.ranges, context.segment_frames))
+    return len(cut_segments(windows, copies.ranges, context.segment_frames))
 
 
 def render_segments(
@@ -186,6 +189,7 @@ def render_segments(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
     numbers: range,
 ) -> None:
     """Write some segments of the picture as `render_picture` would, and what was noted of them.
@@ -195,6 +199,7 @@ def render_segments(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
+        copies: What is copied.
         numbers: Which segments.
 
     Raises:
@@ -202,22 +207,21 @@ def render_segments(
         DeviceError: The device has too little memory.
     """
     renderers = make_renderers(context, job, decision, speakers)
-    choice = choose_copies(context, job, decision)
-    segments = cut_segments(renderers[0].windows(), choice.ranges, context.segment_frames)
-    _render(context, job, decision, renderers, segments, numbers, choice.encode)
+    segments = cut_segments(renderers[0].windows(), copies.ranges, context.segment_frames)
+    _render(context, job, decision, renderers, segments, numbers, copies.encode)
 
 
 def _joined(
-    folder: JobFolder, segments: Sequence[Segment], choice: CopyChoice, decision: Decision
+    folder: JobFolder, segments: Sequence[Segment], copies: CopyChoice, decision: Decision
 ) -> Path:
     """The picture in one file: of its segments, and of what is copied between them."""
     paths = [folder.segment(number) for number in range(len(segments))]
-    splice = choice.splice
+    splice = copies.splice
     if splice is None and len(paths) == 1:
         return paths[0]
     runs: list[PacketRun] = []
     template = paths[0] if splice is None else splice.template
-    for one in choice.ranges:
+    for one in copies.ranges:
         if splice is not None and one.is_copied:
             runs.append(splice.index.run(one.start, one.stop))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,13 @@ from dubcli.media.packet_copy.avc_configuration import (
     units,
 )
 
-_IDR = 5
+_IDR, _FULL_CHROMA = 5, 3
 _PARTITIONS = range(2, 5)
 _LAYERS = (15, 20, 21)  # sets and slices of further views and layers
+# Packets of older ones decode as they are meant only in a decoder that knows the build, which the
+# first packet of the stream names.
+_FIRST_BUILD = 34
+_BUILD = re.compile(rb"x264 - core (\d+)")
 
 
 class CopyRefusedError(Exception):
@@ -89,6 +94,8 @@ def read_index(path: Path, stream: int) -> PacketIndex:
             for packet in container.demux(source):
                 if not packet.size:
                     continue
+                if not times:
+                    _require_plain(bytes(packet), configuration)
                 if _begins_group(packet, configuration):
                     idrs.append(len(times))
                 times.append(_shown_at(packet))
@@ -108,6 +115,15 @@ def read_index(path: Path, stream: int) -> PacketIndex:
         sizes=np.array(sizes, np.int64),
         configuration=configuration,
     )
+
+
+def _require_plain(first: bytes, configuration: AvcConfiguration) -> None:
+    """Refuse packets that decode otherwise where the stream's first one is another."""
+    build = _BUILD.search(first)
+    if build is not None and int(build[1]) < _FIRST_BUILD:
+        raise ValueError("its encoder is an early x264, whose packets decode by their build")
+    if any(one.chroma_format == _FULL_CHROMA for one in configuration.parameters):
+        raise ValueError("packets of 4:4:4 may decode by the build of their encoder")
 
 
 def _shown_at(packet: Packet) -> int:
