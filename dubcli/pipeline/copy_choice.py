@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,12 @@ def choose_copies(context: RunContext, job: LoadedJob, decision: Decision) -> Co
     Raises:
         MediaError: The source breaks off.
     """
-    num = len(decision.schedule.timeline)
+    num, began = len(decision.schedule.timeline), time.perf_counter()
     try:
         _require_untouched_job(job, decision)
-        return _spliced(context, job, decision)
+        copies = _spliced(context, job, decision)
+        context.clock.add("copy_choice", began)
+        return copies
     except CopyRefusedError as refusal:
         whole = FrameRange(start=0, stop=num, is_copied=False)
         return CopyChoice(ranges=(whole,), encode=job.encode, reason=str(refusal))
