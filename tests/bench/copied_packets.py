@@ -2,10 +2,10 @@
 
 A second in the first quarter of each clip is dubbed, once with packets copied and once with
 `--reencode`, with the model that needs no weights. A Markdown row a clip goes to stdout: how many
-packets were copied, seconds that the picture took (all after the analysis: model, encoder, copying,
-joining), and how many copied frames decode to what the source's do, in libav's decoder and in
-OpenH264, which is none of libav's. `--part S` dubs S seconds instead. `--film S` loops the first clip
-to a film of S seconds first. Exit code 1 where a copied packet or frame differs.
+packets were copied, how many of these frames decode to what the source's do, in libav's decoder and
+in OpenH264, which is none of libav's, and what all after the analysis took (trial, model, encoder,
+copying, joining). `--part S` dubs S seconds instead. `--film S` loops the first clip to a film of S
+seconds first. Exit code 1 where a copied packet or frame differs.
 """
 
 from __future__ import annotations
