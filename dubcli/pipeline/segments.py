@@ -157,6 +157,8 @@ def render_picture(
     if first < len(segments):
         numbers = range(first, len(segments))
         said = _render(context, job, decision, renderers, segments, numbers, copies.encode)
+    if copies.num_copied:
+        context.progress("dub", len(timeline), len(timeline))
     notes += said
     figures = FigureLog()
     for number in range(len(segments)):

@@ -29,7 +29,7 @@ from dubcli.pipeline.run import dub
 
 SPEECH = Path(dubcli.__file__).parent / "assets" / "demo_speech.wav"
 _BEFORE = ("prepare", "analyse", "references")
-_DECODERS = ("h264", "libopenh264")
+DECODERS = ("h264", "libopenh264")
 _COLUMNS = (
     *("clip", "frames", "dubbed", "encoded", "copied", "same packets", "same in libav"),
     *("same in OpenH264", "s, copied", "s, whole", "share"),
@@ -112,12 +112,14 @@ def _compare(clip: Path, job: argparse.Namespace, folder: Path) -> Comparison:
         results.append((output, report, taken))
     output, report, _ = results[0]
     seconds = tuple(taken for _, _, taken in results)
-    same = [own == made for own, made in zip(_packets(clip), _packets(output), strict=True)]
-    frames = tuple(_same_frames(clip, output, same, decoder) for decoder in _DECODERS)
+    same = [
+        own == made for own, made in zip(stored_packets(clip), stored_packets(output), strict=True)
+    ]
+    frames = tuple(same_frames(clip, output, same, decoder) for decoder in DECODERS)
     return Comparison(report=report, seconds=seconds, packets=sum(same), frames=frames)
 
 
-def _packets(path: Path) -> list[tuple[float, bytes]]:
+def stored_packets(path: Path) -> list[tuple[float, bytes]]:
     """When each is shown, seconds to the millisecond, and its bytes, in order of presentation."""
     with av.open(str(path)) as container:
         found = [packet for packet in container.demux(video=0) if packet.size]
@@ -127,7 +129,8 @@ def _packets(path: Path) -> list[tuple[float, bytes]]:
         )
 
 
-def _same_frames(source: Path, result: Path, copied: list[bool], decoder: str) -> int | None:
+def same_frames(source: Path, result: Path, copied: list[bool], decoder: str) -> int | None:
+    """How many copied frames a decoder shows alike in two files; None where it shows not all."""
     shown = [_digests(path, decoder) for path in (source, result)]
     if any(len(digests) != len(copied) for digests in shown):
         return None

@@ -29,6 +29,7 @@ _LAYERS = (15, 20, 21)  # sets and slices of further views and layers
 # Packets of older ones decode as they are meant only in a decoder that knows the build, which the
 # first packet of the stream names.
 _FIRST_BUILD = 34
+_OTHER_SETS = "new_extradata"  # beside a packet from which on a file has another sample entry
 _BUILD = re.compile(rb"x264 - core (\d+)")
 
 
@@ -131,6 +132,10 @@ def _shown_at(packet: Packet) -> int:
         raise ValueError("a packet has no time")
     if packet.is_corrupt or packet.is_discard:
         raise ValueError("it has packets that are damaged or not shown")
+    if not hasattr(packet, "has_sidedata"):
+        raise ValueError("this version of PyAV does not tell where its parameter sets change")
+    if packet.has_sidedata(_OTHER_SETS):
+        raise ValueError("its parameter sets change midway")
     return packet.pts
 
 
