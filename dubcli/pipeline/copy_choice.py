@@ -130,7 +130,7 @@ def _require_untouched_job(job: Job, decision: Decision) -> None:
     same = np.array_equal(timeline.source_index, np.arange(len(timeline)))
     kinds = " and ".join(video.dynamic_hdr)
     refusals = {
-        "--reencode asks for it": job.config.reencode,
+        "--copy-untouched was not given": not job.config.copy_untouched,
         "the visible mark is on every frame": job.marks.visible,
         "--deinterlace may change every frame": job.config.deinterlace,
         "the encode is lossless": job.encode.lossless or job.encode.crf == 0,

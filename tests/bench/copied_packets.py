@@ -4,9 +4,8 @@ A second in the first quarter of each clip is dubbed with the model that needs n
 Markdown a clip goes to stdout: how many packets were copied, how many of these frames decode to
 what the source's do, in libav's decoder and in OpenH264, which is none of libav's, and what all
 after the analysis took (trial, model, encoder, copying, joining). `--whole` dubs each once more
-with `--reencode` and tells the same time of that. `--part S` dubs S seconds instead. `--film S`
-loops the first clip to a film of S seconds first. Exit code 1 where a copied packet or frame
-differs.
+without copies and tells the same time of that. `--part S` dubs S seconds instead. `--film S` loops
+the first clip to a film of S seconds first. Exit code 1 where a copied packet or frame differs.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ def _compare(clip: Path, job: argparse.Namespace, folder: Path) -> Comparison:
     with av.open(str(clip)) as container:
         start_s = (container.duration or 0) / av.time_base / 4
     results: list[tuple[Path, DubReport, float]] = []
-    for reencode in (False, True) if job.whole else (False,):
-        output = folder / f"out-{reencode}{clip.suffix}"
+    for copied in (True, False) if job.whole else (True,):
+        output = folder / f"out-{copied}{clip.suffix}"
         config = DubConfig(
             video=clip,
             audio=SPEECH,
@@ -102,7 +101,7 @@ def _compare(clip: Path, job: argparse.Namespace, folder: Path) -> Comparison:
             device="cpu",
             start=f"{start_s:.3f}",
             end=f"{start_s + job.part:.3f}",
-            reencode=reencode,
+            copy_untouched=copied,
             overwrite=True,
             no_mark=True,
         )

@@ -61,7 +61,8 @@ const differences = async (number) => {
   const [own, made] = await Promise.all(
     videos.map((video) => shown(video, (number + 0.5) / 25)));
   const each = Array.from(own, (value, place) => Math.abs(value - made[place]));
-  return [Math.max(...each), each.reduce((sum, value) => sum + value, 0) / each.length];
+  const most = each.reduce((largest, value) => Math.max(largest, value), 0);
+  return [most, each.reduce((sum, value) => sum + value, 0) / each.length];
 };
 </script>"""
 Packet = tuple[Fraction, bytes]
@@ -80,7 +81,8 @@ def _packets(path: Path) -> list[Packet]:
 
 
 def _part(**changes: Any) -> dict[str, Any]:
-    return {"start": str(PART.start / 25), "end": str(PART.stop / 25), **changes}
+    part = {"start": str(PART.start / 25), "end": str(PART.stop / 25)}
+    return {"copy_untouched": True, **part, **changes}
 
 
 def _same(source: Path, result: Path) -> list[bool]:
@@ -197,7 +199,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(voice: Path, tmp_path: Pat
     """Two parts that are encoded, each in several segments, between parts that are copied."""
     source = _clip(tmp_path / "in.mp4")
     words = speech(tmp_path / "words.wav", 2.0)
-    silent: dict[str, Any] = {"keep_silent_frames": True, "no_mark": True}
+    silent: dict[str, Any] = {"keep_silent_frames": True, "copy_untouched": True}
 
     def run(output: Path, stop: int | None = None) -> tuple[bytes, DubReport]:
         def tell(stage: str, done: int, total: int) -> None:
@@ -205,7 +207,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(voice: Path, tmp_path: Pat
                 raise KeyboardInterrupt
 
         config = DubConfig(
-            video=source, audio=words, output=output, model="passthrough", sync_mode="pad", **silent
+            video=source,
+            audio=words,
+            output=output,
+            model="passthrough",
+            sync_mode="pad",
+            no_mark=True,
+            **silent,
         )
         report = dub(config, tell, segment_frames=16)
         return output.read_bytes(), report
@@ -225,7 +233,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(voice: Path, tmp_path: Pat
 def test_a_film_without_any_dubbed_frame_is_copied_whole(tmp_path: Path) -> None:
     source, output = _clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=4", tmp_path / "nothing.wav")
-    settings = {"allow_silence": True, "keep_silent_frames": True}
+    settings = {"allow_silence": True, "keep_silent_frames": True, "copy_untouched": True}
     report = dub_here(source, tmp_path / "nothing.wav", output, **settings)
     assert (report.frames_dubbed, report.copied_packets) == (0, FRAMES)
     assert report.encoded_ranges == []
@@ -235,7 +243,8 @@ def test_a_film_without_any_dubbed_frame_is_copied_whole(tmp_path: Path) -> None
 def test_the_last_group_is_encoded_where_the_result_ends_within_it(tmp_path: Path) -> None:
     source, output = _clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=2.8", tmp_path / "nothing.wav")
-    settings = {"allow_silence": True, "keep_silent_frames": True, "sync_mode": "cut"}
+    silent = {"allow_silence": True, "keep_silent_frames": True}
+    settings: dict[str, Any] = {**silent, "copy_untouched": True, "sync_mode": "cut"}
     report = dub_here(source, tmp_path / "nothing.wav", output, **settings)
     assert report.copied_packets == 60
     assert [one["frames"] for one in report.encoded_ranges] == [report.frames - 60]
@@ -245,7 +254,7 @@ def test_the_last_group_is_encoded_where_the_result_ends_within_it(tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"reencode": True}, "--reencode"),
+        ({"copy_untouched": False}, "--copy-untouched"),
         ({"crf": 0}, "lossless"),
         ({"visible_mark": True}, "visible mark"),
         ({"deinterlace": True}, "--deinterlace"),
