@@ -40,6 +40,9 @@ class DubReport:
 
     `frames_passed_through` counts the frames that show the source's own picture by reason,
     `passed_through` lists them as ranges: start_s, end_s, frames, reason.
+    `copied_packets` counts frames that were copied from the source as encoded packets,
+    `encoded_ranges` lists the others: start_s, end_s, frames; where nothing was copied,
+    `encoded_whole_because` says why.
     `shot_ranges` lists the shots that the result shows, in its order: start_s, end_s, shot.
     `face` is the number of the dubbed face by size, `face_reason` why it was this one, `faces` how
     many there are; `speakers` tells it of each where several were dubbed, the first one first.
@@ -59,6 +62,9 @@ class DubReport:
     frames_dubbed: int = 0
     frames_passed_through: dict[str, int] = field(default_factory=dict[str, int])
     passed_through: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    copied_packets: int = 0
+    encoded_ranges: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    encoded_whole_because: str | None = None
     width: int = 0
     height: int = 0
     model: str = ""

@@ -47,15 +47,15 @@ def make_report(
     notes = [*notes, *picture.notes, *muxed.notes]
     timeline, found = decision.schedule.timeline, decision.found
     reasons = passed_reasons(decision)
-    num_passed = sum(reason != "" for reason in reasons)
     first, own = speakers[0], decision.own
     choice = first.speaker.choice
     return DubReport(
         output=str(job.output),
         frames=len(timeline),
-        frames_dubbed=len(timeline) - num_passed,
+        frames_dubbed=reasons.count(""),
         frames_passed_through=dict(Counter(reason for reason in reasons if reason)),
         passed_through=[one.as_json() for one in left_ranges(decision)],
+        **picture.copies.as_report(timeline),
         width=job.video.width,
         height=job.video.height,
         model=job.model_name,

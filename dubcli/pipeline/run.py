@@ -19,6 +19,7 @@ from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions
 from dubcli.pipeline.analysis import find_faces
 from dubcli.pipeline.context import SEGMENT_FRAMES, Clock, RunContext
+from dubcli.pipeline.copy_choice import CopyChoice, choose_copies
 from dubcli.pipeline.decision import Decision, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import known_people
@@ -80,12 +81,13 @@ def dub(
                 config, job.info, engine, clock, progress, folder, segment_frames
             ) as context:
                 decision, speakers = look_and_decide(context, job, reference_frames)
-                needed = foresee_needs(context, job, decision, speakers)
+                copies = choose_copies(context, job, decision)
+                needed = foresee_needs(context, job, decision, speakers, copies)
                 if announce is not None:
-                    for line in summary(job, decision, needed, speakers):
+                    for line in summary(job, decision, needed, speakers, copies):
                         announce(line)
                 notes = remarks_on(job, decision, speakers, engine.recogniser())
-                picture = render_picture(context, job, decision, speakers)
+                picture = render_picture(context, job, decision, speakers, copies)
             joined, muxed = _join(context, job, decision, picture.path)
             made = finish_marks(context, job, joined)
             report = make_report(job, decision, speakers, clock, picture, notes, muxed)
@@ -179,12 +181,13 @@ def foresee_needs(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
 ) -> Estimate | None:
     """Time and space of a long job, by a trial; refuses what the disk cannot hold."""
     if context.folder.has_segments:
         return None  # of what an earlier run has left nothing is known
     began = time.perf_counter()
-    needed = estimate_needs(context, job, decision, speakers)
+    needed = estimate_needs(context, job, decision, speakers, copies)
     if needed is not None:
         context.clock.add("trial", began)
     require_space(needed, job.output)

@@ -5,19 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from dubcli.config import DubConfig
 from dubcli.core.types import Window
 from dubcli.face.pose import Pose
-from dubcli.media.container.concat import count_packets, join_segments
-from dubcli.media.video.frame_writer import FrameWriter, choose_encoder
+from dubcli.media.container.concat import (
+    PacketRun,
+    PictureClock,
+    count_packets,
+    join_runs,
+    run_of,
+)
+from dubcli.media.packet_copy.copy_plan import FrameRange
+from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter, choose_encoder
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import Timeline
 from dubcli.models.api import Part
 from dubcli.pipeline.context import RunContext
+from dubcli.pipeline.copy_choice import CopyChoice
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
@@ -37,6 +45,7 @@ class Picture:
 
     Attributes:
         path: Its file.
+        copies: What of it was copied from the source.
         notes: What the encoder and an interrupted run want to be told.
         model_facts: What the models report of the job, by name of their weights; those with
             nothing to report are left out.
@@ -45,20 +54,75 @@ class Picture:
     """
 
     path: Path
+    copies: CopyChoice
     notes: list[str]
     model_facts: dict[str, dict[str, Any]]
     model_ranges: list[dict[str, object]]
     landmarks: Path | None = None
 
 
-def group_windows(windows: Sequence[Window], least: int) -> list[list[Window]]:
-    """Group windows into segments of at least so many frames, but for the last."""
-    segments: list[list[Window]] = [[]]
-    for window in windows:
-        if segments[-1] and window.emit_start - segments[-1][0].emit_start >= least:
-            segments.append([])
-        segments[-1].append(window)
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Frames that are encoded into one file.
+
+    Attributes:
+        windows: What they are generated in.
+        within: The encoded range that they belong to; others do not depend on it.
+    """
+
+    windows: tuple[Window, ...]
+    within: FrameRange
+
+    @property
+    def start(self) -> int:
+        """Position of its first frame."""
+        return self.windows[0].emit_start
+
+    @property
+    def stop(self) -> int:
+        """Position after its last frame."""
+        return self.windows[-1].emit_stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def cut_segments(
+    windows: Sequence[Window], ranges: Sequence[FrameRange], least: int
+) -> list[Segment]:
+    """Divide the encoded ranges into segments of at least so many frames, but for their last.
+
+    Args:
+        windows: Of all frames, in order.
+        ranges: They tile the frames; no dubbed frame lies in a copied one.
+        least: Frames.
+    """
+    segments: list[Segment] = []
+    for within in ranges:
+        if within.is_copied:
+            continue
+        groups: list[list[Window]] = [[]]
+        for window in _clipped(windows, within):
+            if groups[-1] and window.emit_start - groups[-1][0].emit_start >= least:
+                groups.append([])
+            groups[-1].append(window)
+        segments += [Segment(windows=tuple(group), within=within) for group in groups]
     return segments
+
+
+def _clipped(windows: Sequence[Window], within: FrameRange) -> list[Window]:
+    """Windows as far as they lie in a range. What they lose shows no dubbed frame."""
+    low, high = within.start, within.stop
+    return [
+        Window(
+            max(low, one.start),
+            min(high, one.stop),
+            max(low, one.emit_start),
+            min(high, one.emit_stop),
+        )
+        for one in windows
+        if one.emit_start < high and one.emit_stop > low
+    ]
 
 
 def render_picture(
@@ -66,6 +130,7 @@ def render_picture(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
 ) -> Picture:
     """Write the dubbed picture; segments that an earlier run has finished are taken as they are.
 
@@ -74,35 +139,34 @@ def render_picture(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
+        copies: What is copied.
 
     Raises:
         MediaError: The source breaks off, or the picture cannot be encoded or written.
         DeviceError: The device has too little memory.
     """
     timeline, folder = decision.schedule.timeline, context.folder
-    shown = on_output_clock(decision.schedule)[0].timeline
     renderers = make_renderers(context, job, decision, speakers)
-    segments = group_windows(renderers[0].windows(), context.segment_frames)
+    segments = cut_segments(renderers[0].windows(), copies.ranges, context.segment_frames)
     first = _num_finished(folder, segments)
-    _, _, said = choose_encoder(job.video, job.encode)
+    _, _, said = choose_encoder(job.video, copies.encode)
     notes: list[str] = []
     if first and not folder.is_split:
-        frame = segments[first - 1][-1].emit_stop
+        frame = segments[first - 1].stop
         notes.append(f"{frame} of {len(timeline)} frames were there from an interrupted run.")
     if first < len(segments):
-        said = _render(context, job, decision, renderers, segments, range(first, len(segments)))
+        numbers = range(first, len(segments))
+        said = _render(context, job, decision, renderers, segments, numbers, copies.encode)
+    if copies.num_copied:
+        context.progress("dub", len(timeline), len(timeline))
     notes += said
-    paths = [folder.segment(number) for number in range(len(segments))]
     figures = FigureLog()
     for number in range(len(segments)):
         figures.load(folder.segment(number, ".json"))
-    path = paths[0]
-    if len(paths) > 1:
-        path = folder.path / "picture.mov"
-        join_segments(paths, path, shown.pts, shown.end_pts, shown.time_base)
     specs = job.models.render.spec.figures
     return Picture(
-        path=path,
+        path=_joined(folder, segments, copies, decision),
+        copies=copies,
         notes=notes,
         model_facts=_named(renderers[0].facts, job),
         model_ranges=figure_ranges(figures, specs, timeline, renderers[0].cuts),
@@ -115,10 +179,11 @@ def num_segments(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
 ) -> int:
     """How many segments `render_picture` writes for the same arguments."""
     windows = make_renderers(context, job, decision, speakers)[0].windows()
-    return len(group_windows(windows, context.segment_frames))
+    return len(cut_segments(windows, copies.ranges, context.segment_frames))
 
 
 def render_segments(
@@ -126,6 +191,7 @@ def render_segments(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
     numbers: range,
 ) -> None:
     """Write some segments of the picture as `render_picture` would, and what was noted of them.
@@ -135,6 +201,7 @@ def render_segments(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
+        copies: What is copied.
         numbers: Which segments.
 
     Raises:
@@ -142,8 +209,31 @@ def render_segments(
         DeviceError: The device has too little memory.
     """
     renderers = make_renderers(context, job, decision, speakers)
-    segments = group_windows(renderers[0].windows(), context.segment_frames)
-    _render(context, job, decision, renderers, segments, numbers)
+    segments = cut_segments(renderers[0].windows(), copies.ranges, context.segment_frames)
+    _render(context, job, decision, renderers, segments, numbers, copies.encode)
+
+
+def _joined(
+    folder: JobFolder, segments: Sequence[Segment], copies: CopyChoice, decision: Decision
+) -> Path:
+    """The picture in one file: of its segments, and of what is copied between them."""
+    paths = [folder.segment(number) for number in range(len(segments))]
+    splice = copies.splice
+    if splice is None and len(paths) == 1:
+        return paths[0]
+    runs: list[PacketRun] = []
+    template = paths[0] if splice is None else splice.template
+    for one in copies.ranges:
+        if splice is not None and one.is_copied:
+            runs.append(splice.index.run(one.start, one.stop))
+            continue
+        own = [path for path, part in zip(paths, segments, strict=True) if part.within == one]
+        runs += [run_of(path, like=template) for path in own]
+    shown = on_output_clock(decision.schedule)[0].timeline
+    clock = PictureClock(pts=shown.pts, end_pts=shown.end_pts, time_base=shown.time_base)
+    path = folder.path / "picture.mov"
+    join_runs(runs, template, path, clock, None if splice is None else splice.extradata)
+    return path
 
 
 def _render(
@@ -151,29 +241,47 @@ def _render(
     job: LoadedJob,
     decision: Decision,
     renderers: Sequence[Renderer],
-    segments: list[list[Window]],
+    segments: list[Segment],
     numbers: range,
+    encode: EncodeOptions,
 ) -> list[str]:
-    """Write segments that follow each other; returns what the encoder wants to be told."""
+    """Write segments; returns what the encoder wants to be told."""
+    said: list[str] = []
+    for within, group in groupby(numbers, lambda number: segments[number].within):
+        own = [part for part in segments if part.within == within]
+        todo = [(number, segments[number]) for number in group]
+        said = _render_range(context, job, decision, renderers, own, todo, encode)
+    return said
+
+
+def _render_range(
+    context: RunContext,
+    job: LoadedJob,
+    decision: Decision,
+    renderers: Sequence[Renderer],
+    own: list[Segment],
+    todo: list[tuple[int, Segment]],
+    encode: EncodeOptions,
+) -> list[str]:
+    """Write segments of one range that follow each other: of all its segments, those to do."""
     timeline = decision.schedule.timeline
     shown = on_output_clock(decision.schedule)[0].timeline
     said: list[str] = []
-    start = segments[numbers.start][0].emit_start
+    start, stop = todo[0][1].start, own[-1].stop
     context_frames = sum(one.context for one in renderers)
-    # To the end of the video, wherever the last segment ends: frames may depend on later ones.
-    windows_from = _with_context(segments, numbers.start, context_frames)
+    # To the end of the range, wherever the last segment ends: frames may depend on later ones.
+    windows_from = _with_context(own, start, context_frames)
     begin = windows_from[0].emit_start
-    indices = timeline.source_index[begin:].tolist()
+    indices = timeline.source_index[begin:stop].tolist()
     with prefetch(context.reader.native_sequence(indices)) as source:
         frames: Iterator[NativeFrame] = source
         for renderer in renderers:
             frames = renderer.frames(frames, windows_from)
         frames = islice(frames, start - begin, None)
-        frames = show_mark(job, decision, frames, range(start, len(timeline)))
-        for number in numbers:
-            windows = segments[number]
-            made, said = _write_segment(context, job, shown, windows, frames)
-            _finish_segment(made, job.config, context.folder, renderers, windows, number)
+        frames = show_mark(job, decision, frames, range(start, stop))
+        for number, part in todo:
+            made, said = _write_segment(context, job, shown, part, frames, encode)
+            _finish_segment(made, job.config, context.folder, renderers, part, number)
     return said
 
 
@@ -187,17 +295,16 @@ def _finish_segment(
     config: DubConfig,
     folder: JobFolder,
     renderers: Sequence[Renderer],
-    windows: list[Window],
+    part: Segment,
     number: int,
 ) -> None:
     """Save what was noted of the frames of a segment, then give it its name.
 
     From then on a run that goes on takes it as finished.
     """
-    span = windows[0].emit_start, windows[-1].emit_stop
-    renderers[0].figures.take(*span).save(folder.segment(number, ".json"))
+    renderers[0].figures.take(part.start, part.stop).save(folder.segment(number, ".json"))
     for face, renderer in enumerate(renderers):
-        mouths = renderer.mouths.take(*span)
+        mouths = renderer.mouths.take(part.start, part.stop)
         if config.landmarks_out is not None:
             mouths.save(_mouths(folder, number, face))
     made.replace(folder.segment(number))
@@ -228,45 +335,41 @@ def _join_mouths(
     return output
 
 
-def _with_context(segments: list[list[Window]], first: int, context: int) -> list[Window]:
-    """The windows from a segment on, and those before it that hold its context, in order."""
-    windows = list(chain.from_iterable(segments))
-    begin = sum(len(part) for part in segments[:first])
-    start = windows[begin].emit_start - context
-    while begin and windows[begin].emit_start > max(0, start):
+def _with_context(own: Sequence[Segment], start: int, context: int) -> list[Window]:
+    """The windows of a range from a frame on, and those before it that hold its context."""
+    windows = [window for part in own for window in part.windows]
+    begin = next(n for n, window in enumerate(windows) if window.emit_start == start)
+    while begin and windows[begin].emit_start > max(0, start - context):
         begin -= 1
     return windows[begin:]
 
 
-def _num_finished(folder: JobFolder, segments: list[list[Window]]) -> int:
+def _num_finished(folder: JobFolder, segments: Sequence[Segment]) -> int:
     """How many segments from the first on an earlier run has finished."""
     if not folder.is_resumed:
         return 0
-    for number, windows in enumerate(segments):
-        if count_packets(folder.segment(number)) != _length(windows):
+    for number, part in enumerate(segments):
+        if count_packets(folder.segment(number)) != len(part):
             return number
     return len(segments)
-
-
-def _length(windows: list[Window]) -> int:
-    return windows[-1].emit_stop - windows[0].emit_start
 
 
 def _write_segment(
     context: RunContext,
     job: Job,
     timeline: Timeline,
-    windows: list[Window],
+    part: Segment,
     frames: Iterator[NativeFrame],
+    encode: EncodeOptions,
 ) -> tuple[Path, list[str]]:
     """Write the next frames of a stream; returns the file, and the encoder's notes."""
     clock = context.clock
     partial = context.folder.path / "segment.part.mov"
-    position = windows[0].emit_start
-    with FrameWriter(partial, job.video, job.encode) as writer:
+    position = part.start
+    with FrameWriter(partial, job.video, encode) as writer:
         sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
         try:
-            for native in islice(frames, _length(windows)):
+            for native in islice(frames, len(part)):
                 began = time.perf_counter()
                 sink.put((native, int(timeline.pts[position])))
                 clock.add("encode_wait", began)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dubcli.config import DubConfig
 from dubcli.media.container.concat import count_packets
 from dubcli.pipeline.context import SEGMENT_FRAMES, Clock
+from dubcli.pipeline.copy_choice import choose_copies
 from dubcli.pipeline.inputs import load_inputs
 from dubcli.pipeline.job import fingerprint, require_free, validate
 from dubcli.pipeline.resume import JobFolder, folder_path, job_folder
@@ -51,8 +52,9 @@ def begin_parts(config: DubConfig, engine: Engine, segment_frames: int = SEGMENT
         job = load_inputs(checked, engine, folder.path, clock)
         with open_source(config, job.info, engine, clock, None, folder, segment_frames) as context:
             decision, speakers = look_and_decide(context, job)
-            foresee_needs(context, job, decision, speakers)
-            return num_segments(context, job, decision, speakers)
+            copies = choose_copies(context, job, decision)
+            foresee_needs(context, job, decision, speakers, copies)
+            return num_segments(context, job, decision, speakers, copies)
 
 
 def render_part(
@@ -79,7 +81,8 @@ def render_part(
         job = load_inputs(checked, engine, folder.path, clock)
         with open_source(config, job.info, engine, clock, None, folder, segment_frames) as context:
             decision, speakers = look_and_decide(context, job)
-            render_segments(context, job, decision, speakers, numbers)
+            copies = choose_copies(context, job, decision)
+            render_segments(context, job, decision, speakers, copies, numbers)
         for number in numbers:
             _hand_over(folder, whole, number)
 

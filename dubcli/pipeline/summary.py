@@ -9,6 +9,7 @@ from dubcli.face.recognition import FaceEmbedder
 from dubcli.media.container.formats import container_of
 from dubcli.media.video.deinterlace import deinterlace_notes
 from dubcli.media.video.video_encoders import choose_encoder
+from dubcli.pipeline.copy_choice import CopyChoice
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.picture_notes import picture_notes
@@ -29,6 +30,7 @@ def summary(
     decision: Decision,
     needed: Estimate | None,
     speakers: Sequence[PreparedSpeaker] = (),
+    copies: CopyChoice | None = None,
 ) -> list[str]:
     """Sentences for the user: who and why, what stays, the length, the encoder, time and space.
 
@@ -37,6 +39,7 @@ def summary(
         decision: How.
         needed: What a trial foresees; None where there was none.
         speakers: The people, once their pictures are known.
+        copies: What is copied from the source, once that is known.
     """
     num = len(decision.schedule.timeline)
     dubbed = int((decision.strength > 0).sum())
@@ -48,6 +51,7 @@ def summary(
         f"{dubbed} of {num} frames will be dubbed{_passed(decision)}",
         decision.schedule.timeline.description,
         f"the result is {container}, encoded by {encoder} in {pix_fmt}: {job.output}",
+        *_copied(copies, num),
         f"marks: {in_words(job.marks.report())}",
         *picture_notes(decision, speakers),
         *_strangers(speakers),
@@ -109,6 +113,13 @@ def _faces(decision: Decision) -> list[str]:
         + (f"; says '{speaker.speech.voice.audio}'" if several else "")
         for speaker in decision.speakers
     ]
+
+
+def _copied(copies: CopyChoice | None, num: int) -> list[str]:
+    """How much is not encoded."""
+    if copies is None or not copies.num_copied:
+        return []
+    return [f"{copies.num_copied} of {num} frames are copied from the video without encoding"]
 
 
 def _passed(decision: Decision) -> str:

@@ -12,6 +12,7 @@ from dubcli.core.formatting import in_bytes
 from dubcli.core.types import MediaInfo
 from dubcli.media.container.formats import LOSSLESS_AUDIO, Container, choose_streams, container_of
 from dubcli.pipeline.context import RunContext
+from dubcli.pipeline.copy_choice import CopyChoice
 from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.speakers import PreparedSpeaker
@@ -36,6 +37,7 @@ def estimate_needs(
     job: LoadedJob,
     decision: Decision,
     speakers: Sequence[PreparedSpeaker],
+    copies: CopyChoice,
     *,
     always: bool = False,
 ) -> Estimate | None:
@@ -46,6 +48,7 @@ def estimate_needs(
         job: What is to be done.
         decision: How.
         speakers: Who is dubbed.
+        copies: What is copied from the source.
         always: Also for a job so short that nobody waits for it, unless the disk is nearly full.
 
     Raises:
@@ -61,12 +64,13 @@ def estimate_needs(
     dubbed = int((decision.strength > 0).sum())
     return estimate(
         trial,
-        frames=(dubbed, num - dubbed),
+        frames=(dubbed, num - dubbed - copies.num_copied),
         num_cuts=num_cuts(decision),
-        num_segments=-(-num // context.segment_frames),
+        num_segments=-(-(num - copies.num_copied) // context.segment_frames),
         other_bytes=_other_bytes(job, decision),
         free=free,
         is_copied=job.marks.place == "embedded",
+        source_bytes=copies.num_bytes,
     )
 
 
@@ -79,25 +83,28 @@ def estimate(
     other_bytes: int,
     free: int | None,
     is_copied: bool = False,
+    source_bytes: int = 0,
 ) -> Estimate:
     """What a whole job needs, from what a few frames needed.
 
     Args:
         trial: What was measured.
-        frames: How many frames will be dubbed, and how many not.
+        frames: How many frames will be dubbed, and how many only encoded.
         num_cuts: How often the picture jumps.
         num_segments: Files that the picture is first written to.
         other_bytes: Sound and further streams.
         free: Bytes that the disk has.
         is_copied: Signing writes the result a second time, beside the segments.
+        source_bytes: Packets that are copied from the source.
     """
     num = sum(frames)
     keys = num_key_frames(num, num_cuts, num_segments)
-    picture = round(keys * trial.key_frame_bytes + (num - keys) * trial.frame_bytes)
+    encoded = round(keys * trial.key_frame_bytes + (num - keys) * trial.frame_bytes)
+    picture = encoded + source_bytes
     result = picture + other_bytes
     # Segments, the picture joined from them, and the result are there at the same time.
-    disk = result + picture * (2 if num_segments > 1 else 1)
-    disk = max(disk, picture + 2 * result) if is_copied else disk
+    disk = result + picture + (encoded if num_segments > 1 or source_bytes else 0)
+    disk = max(disk, encoded + 2 * result) if is_copied else disk
     paces = (trial.dubbed_frame_s, trial.passed_frame_s)
     seconds = sum(count * pace for count, pace in zip(frames, paces, strict=True))
     return Estimate(

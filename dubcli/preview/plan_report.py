@@ -24,6 +24,7 @@ from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
 from dubcli.pipeline.analysis_cache import Analysis
 from dubcli.pipeline.context import Clock, RunContext
+from dubcli.pipeline.copy_choice import choose_copies
 from dubcli.pipeline.decision import Decision, Speaker, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import choose, known_people
@@ -201,7 +202,8 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
             decision=decision,
             notes=tuple(remarks_on(job, decision, prepared, engine.recogniser())),
         )
-        needed = estimate_needs(context, job, decision, prepared, always=True)
+        copies = choose_copies(context, job, decision)
+        needed = estimate_needs(context, job, decision, prepared, copies, always=True)
         context.clock.add("trial", began)
         outlook = replace(outlook, needed=needed)
         require_space(needed, job.output)

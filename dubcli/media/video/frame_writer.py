@@ -158,7 +158,7 @@ class FrameWriter:
             context.pix_fmt = self.pix_fmt
             context.time_base = self._time_base
             stream.time_base = self._time_base
-            context.sample_aspect_ratio = info.sar
+            context.sample_aspect_ratio = options.beside.sar if options.beside else info.sar
             context.thread_count = options.threads
             context.flags |= _FRAME_DURATION
             context.colorspace = info.color_space

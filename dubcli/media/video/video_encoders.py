@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from dubcli.core.errors import EncodeError
 from dubcli.core.types import VideoStreamInfo
 from dubcli.media.container.formats import Container, container_of, encoder_candidates
+from dubcli.media.packet_copy.stream_match import StreamMatch
 from dubcli.media.video.hdr import encoder_parameters
 
 _MIN_SIDE = {"libx265": 64, "libsvtav1": 64}  # smaller pictures crash or are refused
@@ -39,6 +40,7 @@ class EncodeOptions:
         encoder: Use this encoder instead of the one of the source's codec family.
         preset: Speed preset in the encoder's own words; None for a fast one.
         threads: Encoder threads, 0 for all cores.
+        beside: The source's packets that libx264's will stand beside; None where none are copied.
     """
 
     output: Path
@@ -47,6 +49,7 @@ class EncodeOptions:
     encoder: str | None = None
     preset: str | None = None
     threads: int = 0
+    beside: StreamMatch | None = None
 
 
 def choose_encoder(stream: VideoStreamInfo, options: EncodeOptions) -> tuple[str, str, list[str]]:
@@ -218,6 +221,9 @@ def encoder_settings(
             # x264's macroblock tree reads memory that nobody wrote in its AVX-512 code: one of some
             # hundred encodes of the same frames came out otherwise. Its AVX2 code does not.
             inner["asm"] = "AVX2,FMA3,BMI2"
+        if options.beside is not None:
+            chosen["profile"] = options.beside.profile
+            inner |= options.beside.x264_parameters()
     elif encoder == "libx265":
         chosen = {"preset": "superfast", "crf": str(min(51, crf + 2))}
         inner |= {"log-level": "error"} | ({"pools": threads} if options.threads else {})
