@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import ConfigError
 from dubcli.core.paths import data_home
 
@@ -328,6 +329,6 @@ def _write_private(path: Path, content: bytes) -> None:
             file.write(content)
         # A running dub beside this one may have made its own: both then use the same.
         if _read_development(path) is None:
-            part.replace(path)
+            move_file(part, path)
     finally:
         part.unlink(missing_ok=True)
