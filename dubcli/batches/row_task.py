@@ -172,10 +172,15 @@ def _evaluate(row: CheckedRow, engine: Engine) -> None:
     evaluate(row.config, engine=engine)
 
 
-def is_there(row: CheckedRow) -> bool:
+def is_there(row: CheckedRow, *, is_known: bool = False) -> bool:
     """The result of a dub or a plan lies there, and its report says that it is of these options.
 
     A result that is older than what it was made of is of other files.
+
+    Args:
+        row: Of the batch.
+        is_known: It was made of these very files: their times tell nothing, which may lie in the
+            future where a clock was wrong.
     """
     if row.report is None or not isinstance(row.config, DubConfig) or not row.output.is_file():
         return False
@@ -183,7 +188,7 @@ def is_there(row: CheckedRow) -> bool:
         told = parse_json(row.report.read_text(encoding="utf-8"))
         read = [row.config.video, *(voice.audio for voice in row.config.voices)]
         newest = max(path.stat().st_mtime_ns for path in read)
-        is_newer = row.output.stat().st_mtime_ns >= newest
+        is_newer = is_known or row.output.stat().st_mtime_ns >= newest
     except (OSError, ValueError):
         return False
     wanted = json.loads(json.dumps(row.config.as_json(), default=str))

@@ -42,7 +42,7 @@ def _at(stage: str, done: int, act: Callable[[], None]) -> None:
 
         if stage == "begin":
             act()
-        return dub(config, tell, **more, segment_frames=SEGMENT_FRAMES)
+        return dub(config, tell, **{**more, "segment_frames": SEGMENT_FRAMES})
 
     dubcli.pipeline.run.dub = faulty
 
@@ -144,6 +144,16 @@ def _clock_back() -> None:
     time.time = earlier
 
 
+def _clock_jump(seconds: int, stage: str, done: int) -> None:
+    """From a stage on the wall clock shows another time."""
+    clock = time.time
+
+    def act() -> None:
+        time.time = lambda: clock() + seconds
+
+    _at(stage, done, act)
+
+
 def _no_network() -> None:
     def refuse(self: socket.socket, address: Any) -> None:
         print("reached for the network", file=sys.stderr, flush=True)
@@ -166,8 +176,11 @@ def _small_person() -> None:
     importlib.import_module("small_person").install()
 
 
-def _user(number: int) -> None:
-    os.setuid(number)
+def _no_overrides() -> None:
+    """Permissions of files hold, also where tests run as root."""
+    if os.geteuid() == 0:
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+        importlib.import_module("privileges").drop_overrides()
 
 
 FAULTS: dict[str, Callable[..., None]] = {
@@ -182,8 +195,9 @@ FAULTS: dict[str, Callable[..., None]] = {
     "disk error": _disk_error,
     "no bundled ffmpeg": _no_bundled_ffmpeg,
     "clock back": _clock_back,
+    "clock jump": _clock_jump,
     "no network": _no_network,
     "in process": _in_process,
     "small person": _small_person,
-    "user": _user,
+    "no overrides": _no_overrides,
 }

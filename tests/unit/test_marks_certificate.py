@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ def test_an_expired_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     old = development_path().read_bytes()
     monkeypatch.undo()
     monkeypatch.setenv("DUB_HOME", str(development_path().parent.parent))
+    check_key(development_key())
+    assert development_path().read_bytes() != old
+
+
+def test_one_that_was_made_by_a_clock_ahead_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=3)
+
+    home = development_path().parent.parent
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate, "datetime", Ahead)
+        development_key()
+    old = development_path().read_bytes()
+    assert development_path().parent.parent == home
     check_key(development_key())
     assert development_path().read_bytes() != old
 
