@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--job", choices=names, action="append", help="only these commands")
     parser.add_argument("--writes", type=int, default=200, help="sampled writes of each command")
     parser.add_argument("--most", type=int, default=0, help="no more states of each; 0 is all")
+    parser.add_argument("--first", type=int, default=0, help="only so many from the first on")
     parser.add_argument("--list", action="store_true", help="list the states and run nothing")
     options = parser.parse_args()
     reason = why_not_traced()
@@ -46,7 +47,7 @@ def main() -> int:
             if options.list:
                 print(*recording.states, sep="\n")
                 continue
-            ends = _check(recording, options.most)
+            ends = _check(recording, options.first, options.most)
             broken += ends["broken"]
             told[job.name] = {
                 "calls": recording.counts,
@@ -59,8 +60,8 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _check(recording: Recording, most: int) -> Counter[str]:
-    states = list(recording.states)
+def _check(recording: Recording, first: int, most: int) -> Counter[str]:
+    states = list(recording.states)[: first or None]
     if most and len(states) > most:
         chosen = sorted(random.Random(1).sample(range(len(states)), most))
         states = [states[number] for number in chosen]

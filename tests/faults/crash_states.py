@@ -23,6 +23,9 @@ from disk_model import STRICT, VARIANTS, Disk, Tree
 from runner import WATCHDOG_S, ForkServer
 from system_calls import MAKE, WRITE, Replay, traced
 
+# Each traced call costs two switches to strace and back.
+_TRACED_WATCHDOG_S = 5 * WATCHDOG_S
+
 
 @dataclass(frozen=True)
 class State:
@@ -136,7 +139,11 @@ def _run_traced(case: CrashCase, log: Path, folder: Path) -> None:
     script = Path(__file__).with_name("server.py")
     words = traced([sys.executable, str(script), json.dumps(request)], log)
     done = subprocess.run(
-        words, check=False, timeout=WATCHDOG_S, cwd=case.bench.root, stdin=subprocess.DEVNULL
+        words,
+        check=False,
+        timeout=_TRACED_WATCHDOG_S,
+        cwd=case.bench.root,
+        stdin=subprocess.DEVNULL,
     )
     said = (folder / "stderr").read_text("utf-8", "replace")
     assert done.returncode == 0, f"exit code {done.returncode}: {said}"
