@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dubcli.identities.layout import DESCRIPTION
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: nothing is held there, and nothing is swept
-    fcntl = None
 
 _PART, _OLD = ".part", ".old"
 _ATTEMPTS = 10
@@ -85,7 +81,7 @@ def _make(path: Path) -> tuple[Path, int | None]:
         made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent))
         held = _hold(made)
         # Until it was held, another process may have taken it for a leftover.
-        if fcntl is None or (held is not None and made.is_dir()):
+        if sys.platform == "win32" or (held is not None and made.is_dir()):
             return made, held
         shutil.rmtree(made, ignore_errors=True)
         _release(held)
@@ -96,8 +92,10 @@ def _make(path: Path) -> tuple[Path, int | None]:
 
 def _hold(folder: Path) -> int | None:
     """Hold a folder against other processes; None where one of them does, or nobody can."""
-    if fcntl is None:
+    if sys.platform == "win32":  # nothing is held there, and nothing is swept
         return None
+    import fcntl
+
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from other_tests import module_of
 from runner import Bench, Fault
 from tiny import ffmpeg
 
-_TESTS = Path(__file__).parents[1]
 Prepare = Callable[[Bench, Path], list[str]]
 # What a user relies on: each name with a value that tells whether it is whole, and which.
 Finals = Mapping[str, str]
@@ -110,14 +109,10 @@ _OLD, _NEW = 0, 1
 
 def _import(bench: Bench, tiny: Path) -> list[str]:
     """Replace an identity by another one, from its exported file."""
-    sys.path.insert(0, str(_TESTS / "unit"))
-    try:
-        from made_identities import made_identity
+    from dubcli.identities.archive import export_identity
+    from dubcli.identities.store import save_identity
 
-        from dubcli.identities.archive import export_identity
-        from dubcli.identities.store import save_identity
-    finally:
-        sys.path.pop(0)
+    made_identity = module_of("made_identities", "unit").made_identity
     people = bench.root / "home" / "identities"
     save_identity(made_identity(seed=_NEW), bench.root / "made" / "anna")
     archive = export_identity(bench.root / "made" / "anna", bench.inputs / "anna.dubid")

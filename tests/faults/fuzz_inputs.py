@@ -12,17 +12,16 @@ import json
 import random
 import re
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import edit
+from other_tests import module_of
 from runner import PEAK_MIB, Bench, Done, ForkServer, check_line, check_output, is_readable
 from tiny import ffmpeg
 
-_TESTS = Path(__file__).parents[1]
 Sources = Mapping[str, bytes]
 _WORDS = (
     *("0", "-1", "1e999", "nan", "99999999999999999999", "0.5", "true", "null", '""', "[]", "{}"),
@@ -298,7 +297,6 @@ model = "passthrough"
 crf = 20
 sync-mode = "pad"
 audio-offset = 0.25
-visible-mark = true
 
 [train]
 steps = 10
@@ -307,19 +305,12 @@ steps = 10
 
 def _made_weights(folder: Path) -> dict[str, bytes]:
     """A tiny checkpoint with its configuration, and an identity as its exported file."""
-    paths = [str(_TESTS / name) for name in ("unit", "hub")]
-    sys.path[:0] = paths
-    try:
-        from checkpoints import published, weights_of
-        from made_identities import made_identity
+    from dubcli.identities.archive import export_identity
+    from dubcli.identities.store import save_identity
 
-        from dubcli.identities.archive import export_identity
-        from dubcli.identities.store import save_identity
-    finally:
-        for path in paths:
-            sys.path.remove(path)
-    save_identity(made_identity(), folder / "anna")
+    checkpoints = module_of("checkpoints", "hub")
+    save_identity(module_of("made_identities", "unit").made_identity(), folder / "anna")
     archive = export_identity(folder / "anna", folder / "anna.dubid")
     # Without a digest: damage is to reach the header's reader.
-    files = published(weights_of(), sha256=None, bytes=None)
+    files = checkpoints.published(checkpoints.weights_of(), sha256=None, bytes=None)
     return {**files, "anna.dubid": archive.read_bytes()}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import json
 import os
 import shutil
@@ -17,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from other_tests import module_of
 
 SEGMENT_FRAMES = 4
 
@@ -171,16 +172,13 @@ def _in_process() -> None:
 
 def _small_person() -> None:
     """`dub finetune` learns four steps of a small network from drawn footage."""
-    folders = Path(__file__).parents[1]
-    sys.path[:0] = [str(folders / name) for name in ("train", "e2e", "contract")]
-    importlib.import_module("small_person").install()
+    module_of("small_person", "train", "e2e", "contract").install()
 
 
 def _no_overrides() -> None:
     """Permissions of files hold, also where tests run as root."""
     if os.geteuid() == 0:
-        sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-        importlib.import_module("privileges").drop_overrides()
+        module_of("privileges", "tools").drop_overrides()
 
 
 FAULTS: dict[str, Callable[..., None]] = {

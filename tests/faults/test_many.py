@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from other_tests import module_of
 from privileges import give_away
 from runner import Bench, ForkServer, check_line, fingerprints, verify
 
-_UNIT = Path(__file__).parents[1] / "unit"
 MANY = 8
 DAY_S = 86_400
 
@@ -20,14 +19,10 @@ DAY_S = 86_400
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two identities of one name, as exported files."""
-    sys.path.insert(0, str(_UNIT))
-    try:
-        from made_identities import made_identity
-    finally:
-        sys.path.pop(0)
     from dubcli.identities.archive import export_identity
     from dubcli.identities.store import save_identity
 
+    made_identity = module_of("made_identities", "unit").made_identity
     folder, files = tmp_path_factory.mktemp("exported"), []
     for seed in range(2):
         save_identity(made_identity(seed=seed), folder / str(seed) / "anna")
