@@ -19,11 +19,16 @@ from dubcli.pipeline.job import require_free
 from dubcli.pipeline.resume import was_finishing
 
 
-def is_there(row: CheckedRow) -> bool:
+def is_there(row: CheckedRow, *, is_known: bool = False) -> bool:
     """The result of a row lies there, and its report says that it is of these options.
 
     A result that is older than what it was made of is of other files. Of an evaluation this is
     never known: it is run again, which scores nothing that is scored.
+
+    Args:
+        row: Of the batch.
+        is_known: It was made of these very files: their times tell nothing, which may lie in the
+            future where a clock was wrong.
     """
     config = row.config
     if isinstance(config, FinetuneConfig):
@@ -34,7 +39,9 @@ def is_there(row: CheckedRow) -> bool:
         newest_of = (config.video, *(voice.audio for voice in config.voices))
     else:
         return False
-    if told is None or told.get("error") or not _is_newer(written, newest_of):
+    if told is None or told.get("error") or not written.is_file():
+        return False
+    if not is_known and not _is_newer(written, newest_of):
         return False
     is_drawn = isinstance(config, PlanConfig) and told.get("picture")
     if is_drawn and not all(path.is_file() for path in row.others):
@@ -107,9 +114,9 @@ def _told_by_identity(path: Path) -> dict[str, Any] | None:
 
 
 def _is_newer(written: Path, inputs: Sequence[Path]) -> bool:
-    """Whether a file is there and was written after all of what it was made of."""
+    """Whether a file was written after all of what it was made of."""
     try:
         newest = max(path.stat().st_mtime_ns for path in inputs)
-        return written.is_file() and written.stat().st_mtime_ns >= newest
+        return written.stat().st_mtime_ns >= newest
     except OSError:
         return False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli import __version__
+from dubcli.core.disk_sync import sync_folder
 from dubcli.core.errors import MediaError
 from dubcli.core.json_text import parse_json
 
@@ -129,6 +130,7 @@ class ResultsFile:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -238,7 +238,7 @@ def _literally(name: str) -> str:
 def _still_there(row: CheckedRow) -> bool:
     """What an earlier run has made lies there, and a report tells of these options."""
     if isinstance(row.config, DubConfig):
-        return is_there(row)
+        return is_there(row, is_known=True)
     return row.output.exists() and (row.report is None or row.report.exists())
 
 

@@ -125,8 +125,10 @@ def _remove(
 ) -> None:
     """Remove an identity for good."""
     from dubcli.identities.store import locate, remove_identity, require_identity
+    from dubcli.identities.work_folder import remove_leftovers
 
     path = locate(which)
+    remove_leftovers(path)  # also where a removal was broken off and the name is gone already
     require_identity(path)
     if not (yes or _agreed(f"Remove the identity '{path.name}' ({path}) for good?")):
         say("dub: nothing was removed.")

@@ -12,6 +12,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import ConfigError, IdentityError
 from dubcli.identities.layout import (
     DESCRIPTION,
@@ -72,7 +73,7 @@ def export_identity(path: Path, file: Path, *, replace: bool = False) -> Path:
                 info.external_attr = (stat.S_IFREG | _FILE_MODE) << 16
                 # Pictures and weights do not shrink any further.
                 archive.writestr(info, content)
-        partial.replace(file)
+        move_file(partial, file)
     except OSError as error:
         raise IdentityError(
             f"{file} cannot be written: {error.strerror or error}.", "Name another place."

@@ -21,7 +21,6 @@ from dubcli.identities.layout import PERSON
 from dubcli.identities.store import (
     identities_home,
     load_identity,
-    read_description,
     read_file,
 )
 
@@ -95,5 +94,5 @@ def embedding_of_references(references: References, recogniser: FaceEmbedder) ->
 def _embedding_in(path: Path, recogniser: FaceEmbedder) -> F32:
     from dubcli.identities.arrays import stored_embedding
 
-    stored = stored_embedding(read_file(path, read_description(path), PERSON), path)
+    stored = stored_embedding(read_file(path, PERSON), path)
     return stored if stored.any() else embedding_of(load_identity(path), recogniser)

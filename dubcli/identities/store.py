@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from dubcli.core.atomic_io import place_folder
+from dubcli.core.disk_sync import sync_folder
 from dubcli.core.errors import ConfigError, DubError, IdentityError
 from dubcli.core.paths import data_home
 from dubcli.identities.layout import (
@@ -35,6 +35,7 @@ from dubcli.identities.layout import (
     is_known,
     parse,
 )
+from dubcli.identities.work_folder import only_copy, work_folder
 
 if TYPE_CHECKING:
     from dubcli.identities.identity import Identity
@@ -43,6 +44,7 @@ ARCHIVE_SUFFIX = ".dubid"
 MAX_NAME_BYTES = 100
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+Read = TypeVar("Read")
 _SEE_LIST = "See: dub identities list"
 
 
@@ -126,7 +128,10 @@ def read_files(path: Path) -> tuple[Description, dict[str, bytes]]:
     Raises:
         IdentityError: It is missing, cannot be read, or is damaged.
     """
-    description = read_description(path)
+    return _read_steadily(path, lambda description: (description, _contents(path, description)))
+
+
+def _contents(path: Path, description: Description) -> dict[str, bytes]:
     try:
         sizes = [(path / name).stat().st_size for name in description.files if _is_file(path, name)]
         check_sizes(sizes, path)
@@ -136,7 +141,18 @@ def read_files(path: Path) -> tuple[Description, dict[str, bytes]]:
     except OSError as error:
         raise _unreadable(path, error) from error
     check_contents(description, contents, path)
-    return description, contents
+    return contents
+
+
+def _read_steadily(path: Path, read: Callable[[Description], Read]) -> Read:
+    """Read what a description lists; again where another process has replaced the identity."""
+    while True:
+        description = read_description(path)
+        try:
+            return read(description)
+        except IdentityError:
+            if read_description(path) == description:
+                raise
 
 
 def read_description(path: Path) -> Description:
@@ -155,12 +171,16 @@ def read_description(path: Path) -> Description:
         raise _unreadable(path, error) from error
 
 
-def read_file(path: Path, description: Description, name: str) -> bytes:
-    """The proven content of one file that the description lists.
+def read_file(path: Path, name: str) -> bytes:
+    """The proven content of one file of an identity.
 
     Raises:
         IdentityError: It is missing, cannot be read, or is another.
     """
+    return _read_steadily(path, lambda description: _content(path, description, name))
+
+
+def _content(path: Path, description: Description, name: str) -> bytes:
     try:
         content = (path / name).read_bytes()
     except OSError as error:
@@ -240,41 +260,23 @@ def place_files(
     """
     check_sizes((len(content) for content in contents.values()), f"'{description.name}'")
     written = {**contents, DESCRIPTION: dump(description)}
-    partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Readable by its owner alone, as mkdtemp makes it: it holds pictures of a face.
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        (partial / REFERENCES).mkdir()
-        for name, content in written.items():
-            (partial / name).write_bytes(content)
-        require_free(path, replace=replace)
-        _swap_in(partial, path)
+        with work_folder(path) as partial:
+            (partial / REFERENCES).mkdir()
+            for name, content in written.items():
+                (partial / name).write_bytes(content)
+            require_free(path, replace=replace)
+            place_folder(partial, path, replace=replace)
     except OSError as error:
+        if isinstance(error, FileExistsError):
+            require_free(path, replace=replace)  # another process came first
         kept = "; the old one is untouched" if path.is_dir() else ""
         raise IdentityError(
             f"The identity '{path.name}' cannot be written to {path.parent}: "
             f"{error.strerror or error}{kept}.",
             "Make room or give another place.",
         ) from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _swap_in(partial: Path, path: Path) -> None:
-    """Put a complete directory in its place; what was there comes back if that fails."""
-    if not path.is_dir():
-        partial.rename(path)
-        return
-    old = partial.with_suffix(".old")
-    path.rename(old)
-    try:
-        partial.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def list_identities(home: Path | None = None) -> list[Entry]:
@@ -334,11 +336,9 @@ def remove_identity(path: Path) -> None:
     require_identity(path)
     try:
         # Renamed first: a removal that breaks off leaves no half identity under the name.
-        doomed = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-        try:
+        with work_folder(path) as doomed:
             path.rename(doomed / path.name)
-        finally:
-            shutil.rmtree(doomed, ignore_errors=True)
+            sync_folder(path.parent)
     except OSError as error:
         raise IdentityError(
             f"{path} cannot be removed: {error.strerror or error}.", "Check its permissions."
@@ -389,6 +389,12 @@ def _missing(path: Path) -> IdentityError:
         names = [place.name for place in path.parent.iterdir() if (place / DESCRIPTION).is_file()]
     except OSError:
         names = []
+    kept = only_copy(path)
+    if kept is not None:
+        return IdentityError(
+            f"There is no identity '{path.name}' in {path.parent}: its replacement was broken off.",
+            f"Bring the old one back: mv '{kept}' '{path}'",
+        )
     close = get_close_matches(path.name, names, n=3)
     hint = f"Did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
     return IdentityError(f"There is no identity '{path.name}' in {path.parent}.", hint + _SEE_LIST)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from dubcli.core.atomic_io import replace_bytes
+from dubcli.core.disk_sync import sync_folder
 from dubcli.core.errors import ConfigError, TrainingError
 from dubcli.core.json_text import parse_json
 from dubcli.personalize.validation import ValidationScore
@@ -138,6 +139,7 @@ class WorkFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path.parent)
             replace_bytes(self.path / "request.json", json.dumps(self._request, indent=1).encode())
         except OSError as error:
             raise self._unwritable(error) from error

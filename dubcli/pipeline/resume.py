@@ -18,7 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dubcli.core.atomic_io import move_file
+from dubcli.core.atomic_io import move_file, replace_bytes
+from dubcli.core.disk_sync import sync_folder
 from dubcli.core.errors import EncodeError
 from dubcli.core.file_names import fitting_name
 from dubcli.core.json_text import parse_json
@@ -76,6 +77,7 @@ class JobFolder:
             EncodeError: One of them cannot be replaced.
         """
         (self.path / _FINISHING).touch()
+        sync_folder(self.path)
         for made, wanted in results:
             try:
                 move_file(made, wanted)
@@ -135,7 +137,7 @@ def _begin(path: Path, output: Path, fingerprint: str) -> None:
     _empty(path)
     about = "Finished parts of a dub. The same command goes on from here."
     text = json.dumps({"about": about, "output": output.name, "fingerprint": fingerprint})
-    (path / _JOB).write_text(text + "\n", encoding="utf-8")
+    replace_bytes(path / _JOB, f"{text}\n".encode())
 
 
 def fingerprint_of(settings: dict[str, Any], files: Sequence[Path]) -> str:
@@ -173,6 +175,7 @@ def _locked(path: Path, output: Path) -> Iterator[None]:
     """The folder, there and this run's alone; gone afterwards where nothing is left in it."""
     try:
         path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
         lock = FileLock(path / _LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config import DubConfig
+from dubcli.core.atomic_io import move_file
 from dubcli.core.types import Window
 from dubcli.face.pose import Pose
 from dubcli.media.container.concat import (
@@ -307,7 +308,7 @@ def _finish_segment(
         mouths = renderer.mouths.take(part.start, part.stop)
         if config.landmarks_out is not None:
             mouths.save(_mouths(folder, number, face))
-    made.replace(folder.segment(number))
+    move_file(made, folder.segment(number))
 
 
 def _mouths(folder: JobFolder, number: int, face: int) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dubcli.config import DubConfig
+from dubcli.core.atomic_io import move_file
 from dubcli.media.container.concat import count_packets
 from dubcli.pipeline.context import SEGMENT_FRAMES, Clock
 from dubcli.pipeline.copy_choice import choose_copies
@@ -104,4 +105,4 @@ def _hand_over(folder: JobFolder, whole: JobFolder, number: int) -> None:
     """Move a segment and what was noted of it; the picture last, for it says that all is there."""
     picture = folder.segment(number)
     for path in sorted(folder.path.glob(f"{picture.stem}*"), key=lambda path: path == picture):
-        path.replace(whole.path / path.name)
+        move_file(path, whole.path / path.name)

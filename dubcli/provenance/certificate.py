@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import ConfigError
 from dubcli.core.paths import data_home
 
@@ -59,7 +60,7 @@ def development_path() -> Path:
 
 
 def development_key(*, keep: bool = True) -> SigningKey:
-    """The development certificate of this user, made where there is none or it has expired.
+    """The development certificate of this user, made where there is none that is valid now.
 
     Where it cannot be kept, it serves for this run alone.
 
@@ -195,16 +196,18 @@ def _algorithm(key: PrivateKeyTypes, origin: str) -> str:
 
 
 def _read_development(path: Path) -> bytes | None:
-    """The kept file; None where there is none or it has expired."""
+    """The kept file; None where there is none, or it is not valid by this machine's clock."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
     try:
-        expires = _certificates(content)[0].not_valid_after_utc
+        first = _certificates(content)[0]
     except ValueError:
         return content  # told as damaged
-    return content if datetime.now(UTC) < expires else None
+    # One of the future was made while the clock went ahead.
+    is_valid = first.not_valid_before_utc <= datetime.now(UTC) < first.not_valid_after_utc
+    return content if is_valid else None
 
 
 def _make_development() -> bytes:
@@ -328,6 +331,6 @@ def _write_private(path: Path, content: bytes) -> None:
             file.write(content)
         # A running dub beside this one may have made its own: both then use the same.
         if _read_development(path) is None:
-            part.replace(path)
+            move_file(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from dubcli.core.atomic_io import place_folder
+from dubcli.core.disk_sync import sync_folder
 from dubcli.core.errors import TrainingError
 from dubcli.core.json_text import parse_json
 from dubcli.training.device_utils import device_of, device_rng_state, set_device_rng_state
@@ -110,8 +112,8 @@ def _write(final: Path, content: Mapping[str, bytes]) -> None:
         partial.mkdir(parents=True)
         for name, data in content.items():
             (partial / name).write_bytes(data)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.replace(final)
+        place_folder(partial, final)
+        sync_folder(final.parent.parent)  # the first checkpoint made the run's folder
     except OSError as error:
         raise TrainingError(
             f"Checkpoint '{final}' cannot be written: {error.strerror}.",

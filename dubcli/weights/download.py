@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import WeightsError
 from dubcli.core.progress import Progress
 from dubcli.weights.download_errors import (
@@ -164,7 +165,7 @@ def _download_url(
                 if error.errno in NO_ROOM:
                     partial.unlink(missing_ok=True)
                 raise
-            partial.replace(final)
+            move_file(partial, final)
             _validator_path(partial).unlink(missing_ok=True)
     return final
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from untrained_model import untrained_model
 
 from dubcli.core.errors import ConfigError, IdentityError
 from dubcli.core.types import FEATURE_SIZES
@@ -83,20 +84,6 @@ ATOL = 1e-3
 @pytest.fixture(autouse=True)
 def _with_the_documents_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "loudness", "loudness_model")
-
-
-def _model(name: str, config: dict[str, Any]) -> Any:
-    """An untrained model all of whose layers matter: some start at zero."""
-    model = create_model(name, config)
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(0.05 * torch.randn_like(value))
-        for key, value in model.named_buffers():
-            if value.is_floating_point():
-                drawn = 0.02 * torch.randn_like(value)
-                # A variance is about 1.
-                value.copy_(1 + drawn if key.endswith("running_var") else drawn)
-    return model.eval()
 
 
 def _face(num: int, height: int, width: int) -> Tensor:
@@ -214,7 +201,7 @@ def test_every_registered_model_is_held_to_the_contract() -> None:
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     with torch.no_grad():
         patches = _generate(model, window, subject)
@@ -246,7 +233,7 @@ def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_the_same_input_gives_the_same_output(name: str, config: dict[str, Any]) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     with torch.no_grad():
         first, second = (_tensors(_generate(model, window, subject)) for _ in range(2))
@@ -257,7 +244,7 @@ def test_the_same_input_gives_the_same_output(name: str, config: dict[str, Any])
 def test_a_frame_depends_on_its_context_alone_not_on_its_window(
     name: str, config: dict[str, Any]
 ) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     with torch.no_grad():
         together = _tensors(_generate(model, window, subject))
@@ -268,7 +255,7 @@ def test_a_frame_depends_on_its_context_alone_not_on_its_window(
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_other_sound_gives_another_mouth(name: str, config: dict[str, Any]) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     louder = replace(window, audio=window.audio + 0.5)
     with torch.no_grad():
@@ -278,7 +265,7 @@ def test_other_sound_gives_another_mouth(name: str, config: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(("name", "config"), CASES)
 def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     if not list(model.parameters()):
         return
@@ -311,7 +298,7 @@ def test_gradients_reach_every_parameter(name: str, config: dict[str, Any]) -> N
 def test_saved_and_loaded_weights_give_the_same_output(
     name: str, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = _model(name, config)
+    model = untrained_model(name, config)
     window, subject = _window(model), _subject(model)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     torch.manual_seed(99)
@@ -327,7 +314,7 @@ def test_saved_and_loaded_weights_give_the_same_output(
 def test_a_stored_state_gives_the_same_output(
     name: str, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = cast("Any", _model(name, config))
+    model = cast("Any", untrained_model(name, config))
     window, subject = _window(model), _subject(model)
     with torch.no_grad():
         state = model.prepare(subject)
@@ -352,7 +339,7 @@ def test_a_stored_state_gives_the_same_output(
     ],
 )
 def test_a_stored_state_of_another_network_is_refused(change: Any) -> None:
-    model = _model("iptalker", asdict(TINY))
+    model = untrained_model("iptalker", asdict(TINY))
     subject = _subject(model)
     with torch.no_grad():
         tensors = model.state_tensors(model.prepare(subject))

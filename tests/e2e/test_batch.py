@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,14 @@ def test_a_row_that_is_done_is_skipped_until_its_files_change(media: Path, tmp_p
     assert statuses(report) == [FAILED, DONE, FAILED]
     assert "exists" in errors(report)[3]  # of somebody else, as far as its report says
     assert len(done_in(Path(report.path))) == 3
+
+
+def test_files_from_the_future_are_done_once(media: Path, tmp_path: Path) -> None:
+    for name in ("face.mp4", "speech.wav"):
+        os.utime(shutil.copy(media / name, tmp_path), (4e9, 4e9))
+    jobs = tiny_jobs(tmp_path / "jobs.jsonl", tmp_path, ["one.mp4"])
+    assert statuses(batch_here(jobs)) == [DONE]
+    assert statuses(batch_here(jobs)) == [SKIPPED]
 
 
 def test_a_result_that_was_not_written_down_is_not_made_again(media: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Fuzzed:
         data = bytearray((tiny / self.source).read_bytes())
         source = random.Random(f"{self.seed} {self.number}")
         for _ in range(source.choice((1, 1, 2, 4, 16))):
-            _edit(data, source)
+            edit(data, source)
         path = folder / self.source
         path.write_bytes(data)
         return path
@@ -58,8 +58,8 @@ def series(seed: int, count: int) -> list[Fuzzed]:
     return [Fuzzed(number, seed, *names[number % len(names)]) for number in range(count)]
 
 
-def _edit(data: bytearray, source: random.Random) -> None:
-    """One damage, in place."""
+def edit(data: bytearray, source: random.Random) -> None:
+    """Damage bytes once, in place."""
     if len(data) < 2:
         return
     place = _place(len(data), source)

@@ -1,7 +1,8 @@
 """Many damaged files in a row: `python tests/faults/fuzz_long.py --seed 1 --count 500`.
 
-Prints each failure with the command that makes the file again, then how many runs ended how, as
-JSON. `--only NUMBER --keep FOLDER` writes one case's file.
+`--count` videos and recordings, `--inputs` files of other kinds. Prints each failure, then how many
+runs ended how, as JSON. `--only NUMBER --keep FOLDER` writes the file of one case, with
+`--inputs 1` of one of the other kinds.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import json
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fuzz import Fuzzed, series
+from fuzz_inputs import make_sources, series_of_inputs
 from malformed import ANY
-from runner import Bench, ForkServer, fingerprints, verify
+from runner import Bench, Done, ForkServer, fingerprints, verify
 from tiny import make_tiny
 
 
@@ -23,7 +27,8 @@ def main() -> int:
     """Run a series; 1 when any case breaks a rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--count", type=int, default=500, help="damaged videos and recordings")
+    parser.add_argument("--inputs", type=int, default=0, help="damaged files of other kinds")
     parser.add_argument("--only", type=int, help="write this case's file and run nothing")
     parser.add_argument("--keep", type=Path, default=Path(), help="where --only writes it")
     options = parser.parse_args()
@@ -31,36 +36,66 @@ def main() -> int:
         tiny = Path(folder) / "tiny"
         tiny.mkdir()
         make_tiny(tiny)
+        server = ForkServer()
+        sources = _sources(server, Path(folder), tiny) if options.inputs else {}
         if options.only is not None:
-            case = series(options.seed, options.only + 1)[-1]
-            print(case.make(tiny, options.keep))
+            number = options.only + 1
+            if options.inputs:
+                print(series_of_inputs(options.seed, number)[-1].make(sources, options.keep))
+            else:
+                print(series(options.seed, number)[-1].make(tiny, options.keep))
             return 0
-        return _run(series(options.seed, options.count), tiny, Path(folder))
+        told = _Told()
+        for case in series(options.seed, options.count):
+            with tempfile.TemporaryDirectory(dir=folder) as root:
+                kind = "audio" if case.is_audio else "video"
+                told.run(kind, case, partial(_damaged_media, case, Bench(server, Path(root)), tiny))
+        for one in series_of_inputs(options.seed, options.inputs):
+            with tempfile.TemporaryDirectory(dir=folder) as root:
+                told.run(one.kind, one, partial(one.run, Bench(server, Path(root)), sources, tiny))
+        server.close()
+    return told.end()
 
 
-def _run(cases: list[Fuzzed], tiny: Path, folder: Path) -> int:
-    server = ForkServer()
-    ends: Counter[str] = Counter()
-    peak_mib = 0.0
-    for case in cases:
-        with tempfile.TemporaryDirectory(dir=folder) as root:
-            bench = Bench(server, Path(root))
-            made = case.make(tiny, bench.inputs)
-            other = bench.take(tiny / ("mute.mp4" if case.is_audio else "speech.wav"), "other")
-            video, audio = (other, made) if case.is_audio else (made, other)
-            before = fingerprints(bench.inputs)
-            end = "hang"
-            try:
-                done = bench.run(bench.command(video, audio, "-q"))
-                end, peak_mib = str(done.code), max(peak_mib, done.peak_mib)
-                verify(bench, done, ANY, before)
-            except AssertionError as error:
-                ends["failed"] += 1
-                print(f"{case} ({end}): {error}", file=sys.stderr, flush=True)
-            ends[f"audio {end}" if case.is_audio else f"video {end}"] += 1
-    server.close()
-    print(json.dumps({"ends": dict(sorted(ends.items())), "peak_mib": round(peak_mib)}))
-    return 1 if ends["failed"] else 0
+def _sources(server: ForkServer, folder: Path, tiny: Path) -> dict[str, bytes]:
+    place = folder / "sources"
+    place.mkdir()
+    return make_sources(server, place, tiny)
+
+
+def _damaged_media(case: Fuzzed, bench: Bench, tiny: Path) -> Done:
+    made = case.make(tiny, bench.inputs)
+    other = bench.take(tiny / ("mute.mp4" if case.is_audio else "speech.wav"), "other")
+    video, audio = (other, made) if case.is_audio else (made, other)
+    before = fingerprints(bench.inputs)
+    done = bench.run(bench.command(video, audio, "-q"))
+    verify(bench, done, ANY, before)
+    return done
+
+
+class _Told:
+    """Counts how runs ended."""
+
+    def __init__(self) -> None:
+        self._ends: Counter[str] = Counter()
+        self._peak_mib = 0.0
+
+    def run(self, kind: str, case: object, run: Callable[[], Done]) -> None:
+        """Run a case; a broken rule is printed at once."""
+        try:
+            done = run()
+        except AssertionError as error:
+            self._ends["failed"] += 1
+            print(f"{case}: {error}", file=sys.stderr, flush=True)
+            return
+        self._peak_mib = max(self._peak_mib, done.peak_mib)
+        self._ends[f"{kind}: {done.code}"] += 1
+
+    def end(self) -> int:
+        """Print the counts; 1 where a rule was broken."""
+        ends = dict(sorted(self._ends.items()))
+        print(json.dumps({"ends": ends, "peak_mib": round(self._peak_mib)}, indent=1))
+        return 1 if self._ends["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from other_tests import module_of
+
 SEGMENT_FRAMES = 4
 
 
@@ -41,7 +43,7 @@ def _at(stage: str, done: int, act: Callable[[], None]) -> None:
 
         if stage == "begin":
             act()
-        return dub(config, tell, **more, segment_frames=SEGMENT_FRAMES)
+        return dub(config, tell, **{**more, "segment_frames": SEGMENT_FRAMES})
 
     dubcli.pipeline.run.dub = faulty
 
@@ -143,6 +145,16 @@ def _clock_back() -> None:
     time.time = earlier
 
 
+def _clock_jump(seconds: int, stage: str, done: int) -> None:
+    """From a stage on the wall clock shows another time."""
+    clock = time.time
+
+    def act() -> None:
+        time.time = lambda: clock() + seconds
+
+    _at(stage, done, act)
+
+
 def _no_network() -> None:
     def refuse(self: socket.socket, address: Any) -> None:
         print("reached for the network", file=sys.stderr, flush=True)
@@ -151,8 +163,22 @@ def _no_network() -> None:
     socket.socket.connect = refuse
 
 
-def _user(number: int) -> None:
-    os.setuid(number)
+def _in_process() -> None:
+    """A batch works in this process, which costs less than to start others."""
+    import dubcli.batches.run as batches
+
+    batches.batch = functools.partial(batches.batch, in_process=True, segment_frames=SEGMENT_FRAMES)
+
+
+def _small_person() -> None:
+    """`dub finetune` learns four steps of a small network from drawn footage."""
+    module_of("small_person", "train", "e2e", "contract").install()
+
+
+def _no_overrides() -> None:
+    """Permissions of files hold, also where tests run as root."""
+    if os.geteuid() == 0:
+        module_of("privileges", "tools").drop_overrides()
 
 
 FAULTS: dict[str, Callable[..., None]] = {
@@ -167,6 +193,9 @@ FAULTS: dict[str, Callable[..., None]] = {
     "disk error": _disk_error,
     "no bundled ffmpeg": _no_bundled_ffmpeg,
     "clock back": _clock_back,
+    "clock jump": _clock_jump,
     "no network": _no_network,
-    "user": _user,
+    "in process": _in_process,
+    "small person": _small_person,
+    "no overrides": _no_overrides,
 }

@@ -184,15 +184,15 @@ class Bench:
             faults: Names and arguments of functions in `hooks.py`.
             limits: Limits of `resource`, by name.
         """
-        pid = self.server.start(self._request(argv, faults, limits or {}, self.root / "stderr"))
-        return self._finish(pid, None)
+        pid = self.server.start(self.request(argv, faults, limits or {}, self.root / "stderr"))
+        return self.finish(pid, None)
 
     @contextmanager
     def running(self, argv: list[str], *faults: Fault) -> Iterator[Running]:
         """Run the command while the block looks at it."""
         pipe = self.root / "said"
         os.mkfifo(pipe)
-        pid = self.server.start(self._request(argv, faults, {}, pipe))
+        pid = self.server.start(self.request(argv, faults, {}, pipe))
         with pipe.open(encoding="utf-8", errors="replace") as said:
             running = Running(pid, self, iter(said.readline, ""))
             try:
@@ -202,9 +202,10 @@ class Bench:
                     running.finish()
         pipe.unlink()
 
-    def _request(
+    def request(
         self, argv: list[str], faults: tuple[Fault, ...], limits: dict[str, int], stderr: Path
     ) -> dict[str, Any]:
+        """What `server.py` needs to know of a run."""
         changes = {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1", **self.environment}
         if faults:
             changes["DUB_FAULTS"] = json.dumps(faults)
@@ -220,7 +221,8 @@ class Bench:
             "limits": limits,
         }
 
-    def _finish(self, pid: int, said: str | None) -> Done:
+    def finish(self, pid: int, said: str | None = None) -> Done:
+        """Wait for the end of a run."""
         code, peak_mib = self.server.wait(pid, self.root / "stacks")
         texts = []
         for name in ("stdout", "stderr"):
@@ -264,7 +266,7 @@ class Running:
         """
         self._said += self._lines
         self._watchdog.cancel()
-        self.done = self._bench._finish(self.pid, "".join(self._said))
+        self.done = self._bench.finish(self.pid, "".join(self._said))
         if self._stacks:
             raise HangError(f"no end after {WATCHDOG_S} s:\n{self._stacks[0]}")
 

@@ -5,6 +5,8 @@ them, and forks for every request that it reads: `{"argv", "cwd", "environment",
 "stacks", "limits"}`, one JSON object a line, and answers with the child's number. Asked to
 `{"wait": NUMBER}` it answers with that child's status and peak memory in KiB, once it has ended.
 
+With a request as its argument it is that run itself, for whoever wants to trace one from its start.
+
 A child is the command as users run it: its own descriptors, environment, signals, and the
 interpreter's own way out. SIGUSR1 makes it write the stacks of all threads to `stacks` and ends it.
 """
@@ -69,8 +71,8 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serve; in a child, be the command."""
-    request = _serve()
+    """Serve; in a child, or with a request, be the command."""
+    request = json.loads(sys.argv[1]) if len(sys.argv) > 1 else _serve()
     if request is None:
         return
     _become(request)

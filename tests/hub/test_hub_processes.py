@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from privileges import drop_overrides, give_away
 from server import Fault, Hub, Seen
 from shelf import Shelf, content_of, files_below, of_hub
 
@@ -57,13 +58,14 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_two_processes_at_once_get_the_same_whole_file(
-    hub: Hub, shelf: Shelf, start: Start
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
+def test_processes_at_once_get_the_same_whole_file(
+    count: int, hub: Hub, shelf: Shelf, start: Start
 ) -> None:
     hub.repo("org/net", {"net.pth": CONTENT})
     shelf.add("net.v1", CONTENT, of_hub("org/net", "net.pth"), sha256=None)
     shelf.add("plain.v1", CONTENT, hub.url("plain.task", CONTENT), sha256=None)
-    both = threading.Barrier(2, timeout=WATCHDOG_S)
+    both = threading.Barrier(count, timeout=WATCHDOG_S)
 
     def meet(seen: Seen) -> None:
         # Nobody gets an answer before the other one asks.
@@ -71,19 +73,44 @@ def test_two_processes_at_once_get_the_same_whole_file(
             both.wait()
 
     hub.before = meet
-    processes = [start("models", "pull", "net.v1", "plain.v1", "--json") for _ in range(2)]
+    processes = [start("models", "pull", "net.v1", "plain.v1", "--json") for _ in range(count)]
     ends = [_end(process) for process in processes]
-    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert [code for code, _, _ in ends] == [0] * count, ends
     rows = [json.loads(out) for _, out, _ in ends]
     facts = ("name", "path", "sha256")
-    first, second = ([{key: row[key] for key in facts} for row in found] for found in rows)
-    assert first == second
+    first, *others = ([{key: row[key] for key in facts} for row in found] for found in rows)
+    assert others == [first] * (count - 1)
     assert all(Path(row["path"]).read_bytes() == CONTENT for row in first)
     assert len(hub.asked("GET", "/files/")) == 1
     recorded = json.loads(Path(os.environ["DUB_HOME"], "weights-lock.json").read_text())["files"]
     assert {name: fields["sha256"] for name, fields in recorded.items()} == {
         row["name"]: row["sha256"] for row in first
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="privileges as Linux has them")
+def test_a_cache_of_somebody_else_is_only_read(hub: Hub, shelf: Shelf, start: Start) -> None:
+    hub.repo("org/net", {"net.pth": CONTENT})
+    shelf.add("net.v1", CONTENT, of_hub("org/net", "net.pth"))
+    shelf.add("plain.v1", CONTENT, hub.url("plain.task", CONTENT))
+    shelf.add("other.v1", CONTENT + b"2", hub.url("other.task", CONTENT + b"2"))
+    assert _end(start("models", "pull", "net.v1", "plain.v1", "-q"))[0] == 0
+    homes = Path("hub-home"), Path(os.environ["DUB_HOME"])
+    for path in [*homes, *(path for home in homes for path in home.rglob("*"))]:
+        if path.is_dir():
+            give_away(path)
+
+    def setup() -> None:
+        if os.geteuid() == 0:
+            drop_overrides()
+
+    for name in ("net.v1", "plain.v1"):
+        code, out, err = _end(start("models", "path", name, setup=setup))
+        assert (code, err) == (0, ""), err
+        assert Path(out.strip()).read_bytes() == CONTENT
+    code, out, err = _end(start("models", "pull", "other.v1", "-q", setup=setup))
+    assert (code, out) == (4, "")
+    assert err.count("\n") == 1, err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits and signals of POSIX")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from made_identities import everything_in, made_identity, rewrite
 
 from dubcli.core.errors import ConfigError, IdentityError
+from dubcli.identities import store
 from dubcli.identities.identity import Identity
 from dubcli.identities.store import (
     check_name,
@@ -23,8 +25,10 @@ from dubcli.identities.store import (
     load_identity,
     locate,
     remove_identity,
+    require_free,
     save_identity,
 )
+from dubcli.identities.work_folder import remove_leftovers, work_folder
 
 EXTRAS = {"before.png": b"before", "log.csv": b"step,loss\n"}
 
@@ -343,6 +347,7 @@ def test_a_swap_that_fails_midway_brings_the_old_identity_back(
     error: BaseException, anna: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, rename = everything_in(anna.parent), Path.rename
+    monkeypatch.setattr("dubcli.core.atomic_io.exchange", lambda one, other: False)
 
     def fail(self: Path, target: Path) -> Path:
         if self.suffix == ".part":
@@ -476,3 +481,69 @@ def test_what_cannot_be_read_is_one_line(anna: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(IdentityError, match="cannot be read: Permission denied"):
         load_identity(anna)
     assert "Permission denied" in list_identities(anna.parent)[0].problem
+
+
+# Stopped processes -------------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_write(anna: Path) -> None:
+    for suffix in ("part", "old"):
+        shutil.copytree(anna, anna.with_name(f".anna.abcd_123.{suffix}"))
+    other = anna.with_name(".annabel.abcd_123.part")
+    other.mkdir()
+    save_identity(made_identity(seed=1), anna, replace=True)
+    assert {place.name for place in anna.parent.iterdir()} == {"anna", other.name}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be held there, and nothing is swept")
+def test_what_a_running_process_works_in_stays(anna: Path) -> None:
+    with work_folder(anna) as held:
+        save_identity(made_identity(seed=1), anna, replace=True)
+        assert held.is_dir()
+    assert not held.exists()
+
+
+def test_the_only_copy_is_never_swept_and_named(anna: Path) -> None:
+    kept = anna.with_name(".anna.abcd_123.old")
+    anna.rename(kept)
+    remove_leftovers(anna)
+    with pytest.raises(IdentityError, match=r"broken off.*mv '.*\.anna\.abcd_123\.old'"):
+        load_identity(anna)
+    kept.rename(anna)
+    assert _is_same(load_identity(anna), made_identity())
+
+
+def test_a_reader_gets_one_whole_identity_while_it_is_replaced(
+    anna: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, is_replaced = Path.read_bytes, False
+
+    def replace_first(self: Path) -> bytes:
+        nonlocal is_replaced
+        if self.name == "person.safetensors" and not is_replaced:
+            is_replaced = True
+            save_identity(made_identity(seed=1), anna, EXTRAS, replace=True)
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", replace_first)
+    assert _is_same(load_identity(anna), made_identity(seed=1))
+
+
+def test_two_that_make_one_identity_at_once_one_of_which_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "anna", 0
+
+    def asks(place: Path, *, replace: bool) -> None:
+        nonlocal asked
+        asked += 1
+        require_free(place, replace=replace)
+        if asked == 2:  # between the last look and the rename
+            save_identity(made_identity(seed=1), tmp_path / "first")
+            (tmp_path / "first").rename(path)
+
+    monkeypatch.setattr(store, "require_free", asks)
+    with pytest.raises(ConfigError, match="exists already"):
+        save_identity(made_identity(), path)
+    assert _is_same(load_identity(path), made_identity(seed=1))
+    assert [place.name for place in tmp_path.iterdir()] == ["anna"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_certificates import SIGNER, Files, make_files
@@ -61,6 +63,16 @@ def test_an_expired_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     old = development_path().read_bytes()
     monkeypatch.undo()
     monkeypatch.setenv("DUB_HOME", str(development_path().parent.parent))
+    check_key(development_key())
+    assert development_path().read_bytes() != old
+
+
+def test_one_that_was_made_by_a_clock_ahead_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = SimpleNamespace(now=lambda zone: datetime.now(zone) + timedelta(days=3))
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate, "datetime", ahead)
+        development_key()
+    old = development_path().read_bytes()
     check_key(development_key())
     assert development_path().read_bytes() != old
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from dubcli.core.atomic_io import move_file
 from dubcli.core.errors import EncodeError, FfmpegError, MediaError
 from dubcli.core.types import MediaInfo, SourceStream
 from dubcli.media.container.ffmpeg import build_argv, ffmpeg_binary, file_url, graph, run
@@ -392,7 +393,7 @@ def _write_atomically(output: Path, write: Callable[[Path], None]) -> None:
     target = output.with_name(f".dub-{secrets.token_hex(6)}{output.suffix}")
     try:
         write(target)
-        os.replace(target, output)
+        move_file(target, output)
     except OSError as error:
         raise EncodeError(
             f"'{output}' cannot be written: {error.strerror}.", "Choose another output name."

@@ -25,8 +25,9 @@ def window_corners(
     middle = (points.amin(1) + points.amax(1)) / 2
     middle = (middle.flip(1) - torch.tensor([top, 0])) / 4
     first = middle - torch.tensor(cells) / 2
-    most = torch.tensor([shape[0] - cells[0], shape[1] - cells[1]])
-    return first.round().clamp_min(0).long().minimum(most)
+    most = torch.tensor([shape[0] - cells[0], shape[1] - cells[1]], dtype=torch.float32)
+    # Points of bad weights may be no numbers; the windows lie in the picture all the same.
+    return first.nan_to_num().round().clamp_min(0).minimum(most).long()
 
 
 def cut_windows(features: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
