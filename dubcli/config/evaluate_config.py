@@ -52,6 +52,16 @@ class EvaluateConfig:
             panel=Panel.FIRST,
         ),
     )
+    results: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "Videos that another tool made of the clips, scored as a system of this name; once "
+            "for each tool. A video is called like its clip.",
+            metavar="NAME=FOLDER",
+            panel=Panel.FIRST,
+            command_line_only=True,
+        ),
+    )
     baselines: str = field(
         default="passthrough,best-reference,audio-reference,ground-truth",
         metadata=about(
@@ -92,7 +102,12 @@ class EvaluateConfig:
     device: str = device_option("the models run")
     threads: int = threads_option()
     seed: int = seed_option()
-    keep: bool = field(default=False, metadata=about("Keep the dubbed videos.", panel=Panel.OUTPUT))
+    keep: bool = field(
+        default=False,
+        metadata=about(
+            "Keep the dubbed videos and the sounds that drive them.", panel=Panel.OUTPUT
+        ),
+    )
     overwrite: bool = field(
         default=False,
         metadata=about("Score again what an earlier run has scored.", panel=Panel.OUTPUT),
@@ -111,14 +126,31 @@ class EvaluateConfig:
             )
         check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
         check(
-            bool(self.model_names or self.identity_names or self.baseline_names),
-            "Neither a model nor an identity nor a baseline.",
-            "Name one with --models, --identities or --baselines.",
+            bool(self.model_names or self.identity_names or self.results or self.baseline_names),
+            "Neither a model nor an identity nor results nor a baseline.",
+            "Name one with --models, --identities, --results or --baselines.",
         )
+        self._check_results()
         check_detector(self.detector)
         check_device(self.device)
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+
+    def _check_results(self) -> None:
+        for listed in self.results:
+            name, _, folder = listed.partition("=")
+            check(
+                bool(name.strip() and folder.strip()),
+                f"--results '{listed}' names no folder.",
+                "Use --results NAME=FOLDER.",
+            )
+        names = [name for name, _ in self.result_folders]
+        twice = [name for name in names if names.count(name) > 1]
+        check(
+            not twice,
+            f"Two --results are called '{''.join(twice[:1])}'.",
+            "Give each folder a name of its own.",
+        )
 
     @property
     def setting_names(self) -> tuple[str, ...]:
@@ -134,6 +166,12 @@ class EvaluateConfig:
     def identity_names(self) -> tuple[str, ...]:
         """The identities that are scored beside the models: names, paths, folders of several."""
         return listed_names(self.identities)
+
+    @property
+    def result_folders(self) -> tuple[tuple[str, Path], ...]:
+        """Names and folders of other tools' results."""
+        parts = (listed.partition("=") for listed in self.results)
+        return tuple((name.strip(), Path(folder.strip()).expanduser()) for name, _, folder in parts)
 
     @property
     def baseline_names(self) -> tuple[str, ...]:

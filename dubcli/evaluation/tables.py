@@ -14,6 +14,8 @@ from typing import Any
 from dubcli.config import EvaluateConfig
 from dubcli.evaluation.identity_systems import IdentitySystem
 from dubcli.evaluation.measures import Measure, measures_of
+from dubcli.evaluation.result_alignment import notes_on
+from dubcli.evaluation.result_videos import ResultVideos
 from dubcli.evaluation.results import Item, to_json, write_text
 from dubcli.evaluation.settings import (
     CROSS_CLIP,
@@ -57,6 +59,7 @@ class Evaluation:
         weights: sha256 of each model's weights, or of an identity's adapter; None for a baseline
             and for a folder of identities.
         identities: The systems among them that are identities.
+        results: Those that are videos of other tools.
         version: Of this program.
         sets: FID by run and system.
     """
@@ -69,6 +72,7 @@ class Evaluation:
     has_judge: bool = False
     weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
     identities: list[IdentitySystem] = field(default_factory=list[IdentitySystem])
+    results: list[ResultVideos] = field(default_factory=list[ResultVideos])
     version: str = ""
     sets: dict[tuple[str, str], fid.SetScore] = field(
         default_factory=dict[tuple[str, str], fid.SetScore]
@@ -154,6 +158,25 @@ def how_to_measure(result: Evaluation) -> list[str]:
     return lines
 
 
+def notes(result: Evaluation) -> list[str]:
+    """What is to be told of the videos of other tools."""
+    lines = notes_on(
+        [
+            (item.system, item.run, item.facts["alignment"])
+            for item in result.items
+            if "alignment" in item.facts
+        ]
+    )
+    for videos in result.results:
+        num, names = len(videos.unmatched), ", ".join(videos.unmatched[:3])
+        if num:
+            more = ", ..." if num > 3 else ""
+            lines.append(
+                f"{videos.name}: {num} videos belong to no clip of a chosen setting: {names}{more}."
+            )
+    return lines
+
+
 def command_line(config: EvaluateConfig) -> str:
     """The command that gives the same figures."""
     words = ["dub", "evaluate", str(config.clips)]
@@ -162,7 +185,8 @@ def command_line(config: EvaluateConfig) -> str:
         if value == entry.default or entry.name in ("keep", "overwrite"):
             continue
         flag = f"--{entry.name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [flag] if one is True else [flag, str(one)]
     return shlex.join(words)
 
 
@@ -190,6 +214,15 @@ def as_json(result: Evaluation) -> dict[str, Any]:
             }
             for system in result.identities
         },
+        "results": {
+            videos.name: {
+                "folder": str(videos.folder),
+                "videos": len(videos.of_item),
+                "unmatched": list(videos.unmatched),
+            }
+            for videos in result.results
+        },
+        "notes": notes(result),
         "networks": result.files,
         "measures": {run: [_measure_json(m) for m in measures_of(run)] for run in result.runs},
         "means": means,
@@ -221,6 +254,7 @@ def as_markdown(result: Evaluation) -> str:
         "",
     ]
     learned = {system.name: system for system in result.identities}
+    lines += [f"- {videos.name}: videos of `{videos.folder}`" for videos in result.results]
     for name, sha256 in result.weights.items():
         if name in learned:
             lines += [f"- {name}: {_identity_line(learned[name])}"]
@@ -230,6 +264,8 @@ def as_markdown(result: Evaluation) -> str:
         lines += ["", f"## {run.capitalize()}", "", about(run, result.config), ""]
         lines += _markdown_table(*table_rows(result, run))
         lines += ["", "By clip:", "", *_markdown_table(*_clip_rows(result, run))]
+    if notes(result):
+        lines += ["", "## Notes", "", *(f"- {line}" for line in notes(result))]
     if result.failures:
         lines += ["", "## Not scored", ""]
         lines += [f"- {what}: {why}" for what, why in result.failures.items()]

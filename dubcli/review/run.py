@@ -233,7 +233,8 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
             shutil.copyfile(plot, folder / f"plot-{number}.png")
             address = f"{quote(folder.name)}/plot-{number}.png"
         pictures.append(PagePicture(title=plot.stem, address=address))
-    notes = [f"Not scored: {what}: {why}" for what, why in dict(content["failures"]).items()]
+    notes = [str(note) for note in content.get("notes", [])]
+    notes += [f"Not scored: {what}: {why}" for what, why in dict(content["failures"]).items()]
     if len(plots) > _MOST_PICTURES:
         notes.append(f"{_MOST_PICTURES} of {len(plots)} plots are shown.")
     summary = f"dub {content.get('version', '?')}: {content.get('command', '')}"

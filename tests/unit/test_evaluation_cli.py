@@ -20,6 +20,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "settings": (["--settings", "cross,silence"], "cross,silence"),
     "models": (["--models", "passthrough,iptalker"], "passthrough,iptalker"),
     "identities": (["--identities", "anna,ids/200"], "anna,ids/200"),
+    "results": (["--results", "a=x", "--results", "b=y"], ("a=x", "b=y")),
     "baselines": (["--baselines", "ground-truth"], "ground-truth"),
     "half": (["--half"], True),
     "catalogue": (["--catalogue", "all.csv"], Path("all.csv")),
