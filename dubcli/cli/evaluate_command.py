@@ -42,3 +42,6 @@ def evaluate_models(config: EvaluateConfig, view: View) -> None:
         for row in rows:
             table.add_row(*row)
         emit_table(table)
+    chosen = tables.default_line(result)
+    if chosen:
+        emit(chosen)

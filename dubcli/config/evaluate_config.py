@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import (
@@ -27,6 +27,8 @@ BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
 class EvaluateConfig:
     """Everything that `dub evaluate` can be told. Lists are comma-separated names."""
 
+    ALL_MODELS: ClassVar[str] = "all"
+
     clips: Path = field(
         metadata=about("Folder of videos, or a CSV with the column 'clip'.", panel=Panel.INPUT)
     )
@@ -40,7 +42,8 @@ class EvaluateConfig:
     models: str = field(
         default="iptalker",
         metadata=about(
-            "Models that are scored, as --model of the main job takes them; '' for none.",
+            "Models that are scored, as --model of the main job takes them; all: every model "
+            "whose weights are here, with --memory; '' for none.",
             panel=Panel.FIRST,
         ),
     )
@@ -97,6 +100,13 @@ class EvaluateConfig:
     )
     limit: int = field(
         default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
+    )
+    memory: bool = field(
+        default=False,
+        metadata=about(
+            "Measure each model's peak memory too, by one more dub in a process of its own.",
+            panel=Panel.INPUT,
+        ),
     )
     detector: str = detector_option()
     device: str = device_option("the models run")
@@ -161,6 +171,11 @@ class EvaluateConfig:
     def model_names(self) -> tuple[str, ...]:
         """The models that are scored."""
         return listed_names(self.models)
+
+    @property
+    def measures_memory(self) -> bool:
+        """Whether peak memory is measured."""
+        return self.memory or self.ALL_MODELS in self.model_names
 
     @property
     def identity_names(self) -> tuple[str, ...]:

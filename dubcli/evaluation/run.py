@@ -22,8 +22,10 @@ from dubcli.core.errors import (
 from dubcli.core.progress import Progress, no_progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
+from dubcli.evaluation.costs import CPU_TIME, preload, processor_time
 from dubcli.evaluation.face_similarity import FaceSimilarity
 from dubcli.evaluation.identity_systems import find_identities
+from dubcli.evaluation.model_systems import choose_models
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
 from dubcli.evaluation.published_networks import PerceptualScorer
@@ -100,7 +102,7 @@ def _evaluate(
     """As `evaluate`, once all is checked and loaded."""
     config = work.config
     every = list_tasks(
-        config, work.clips, work.recordings, work.models, work.identities, work.results
+        config, work.clips, work.recordings, work.models.names, work.identities, work.results
     )
     tasks = [task for task in every if only is None or task.clip.name in only]
     items, failures = _score_all(tasks, work, progress or no_progress)
@@ -114,6 +116,7 @@ def _evaluate(
             f"{next(iter(failures.values()), 'nothing to do')}",
             "See the columns and files that docs/evaluation.md asks for.",
         )
+    costs = work.costs({item.clip for item in items}) if only is None else {}
     result = Evaluation(
         config=config,
         items=with_silence_against_speech(items),
@@ -124,6 +127,10 @@ def _evaluate(
         weights=dict(work.systems),
         identities=work.identities,
         results=work.results,
+        models=work.models.names,
+        default_model=work.models.default,
+        absent=work.models.absent,
+        costs=costs,
         version=__version__,
         sets=score_sets(items, NUM_FEATURES),
     )
@@ -164,8 +171,8 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> EvaluationWork:
     require_detector(config.detector)
     clips = list_clips(config)
     recordings = list_recordings(config.speech) if config.speech else []
-    entries = [engine.resolve(name) for name in config.model_names]
-    systems = {entry.name: entry.sha256 for entry in entries}
+    models = choose_models(config, engine.manifest)
+    systems = {entry.name: entry.sha256 for entry in models.entries}
     identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED}, engine.manifest)
     for system in identities:
         shared = None if system.is_folder else system.of_clip[clips[0].name]
@@ -188,7 +195,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> EvaluationWork:
         networks=PerceptualScorer(config.weights, device, engine.manifest),
         similarity=FaceSimilarity(engine.recogniser),
         judge=OwnSyncScorer(judge, engine.features, train),
-        models=list(dict.fromkeys(entry.name for entry in entries)),
+        models=models,
         identities=identities,
         results=results,
         systems=systems,
@@ -286,6 +293,8 @@ def _score(
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
     if task.run == RECONSTRUCTION and task.is_dubbed:
+        least_s = work.least_cpu_s(source, folder)
+        scores[CPU_TIME] = (outcome.facts["cpu_seconds"] - least_s) / len(source)
         dubbed = _dub_config(task, audio, work, result)
         scores |= score_harm(source, result, dubbed, folder, work.engine)
     learned = {"identity": str(task.identity.path)} if task.identity else {}
@@ -396,10 +405,12 @@ def _dubbed(
     # Some containers of sources cannot be written; mp4 holds every codec that `dub` keeps.
     output = folder / "result.mp4"
     only_first = range(source.split) if task.run == RECONSTRUCTION else None
-    report = dub(
-        _dub_config(task, audio, work, output), engine=work.engine, reference_frames=only_first
-    )
+    config = _dub_config(task, audio, work, output)
+    preload(work.engine, config.model, config.device)
+    with processor_time() as spent:
+        report = dub(config, engine=work.engine, reference_frames=only_first)
     return output, {
+        "cpu_seconds": round(spent.seconds, 3),
         "frames_dubbed": report.frames_dubbed,
         "frames_passed_through": report.frames_passed_through,
         "dub_seconds": report.seconds,

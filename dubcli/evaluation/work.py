@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
 
-from dubcli.config import EvaluateConfig
+from dubcli.config import DubConfig, EvaluateConfig
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import DeviceError, DubError
 from dubcli.evaluation.clips import EvalClip
+from dubcli.evaluation.costs import (
+    PEAK_MEMORY,
+    WEIGHTS_SIZE,
+    decode_and_encode,
+    measure_memory,
+)
 from dubcli.evaluation.face_similarity import FaceSimilarity
 from dubcli.evaluation.identity_systems import IdentitySystem
+from dubcli.evaluation.model_systems import ModelSystems
 from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.evaluation.result_alignment import sound_lag
 from dubcli.evaluation.result_videos import ResultVideos
@@ -21,6 +29,7 @@ from dubcli.evaluation.settings import (
     CROSS_SPEECH,
     RECONSTRUCTION,
     SILENCE,
+    has_sound,
     write_foreign_audio,
     write_own_audio,
     write_silence,
@@ -45,12 +54,13 @@ class EvaluationWork:
     networks: PerceptualScorer
     similarity: FaceSimilarity
     judge: OwnSyncScorer
-    models: list[str]
+    models: ModelSystems
     identities: list[IdentitySystem]
     results: list[ResultVideos]
     systems: dict[str, str | None]
     sources: dict[str, Source | DubError] = field(default_factory=dict)
     offsets: dict[str, float | None] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
 
     def source(self, clip: EvalClip) -> Source:
         """The analysed clip; an earlier failure is raised again."""
@@ -91,6 +101,40 @@ class EvaluationWork:
                 audio = write_own_audio(source, Path(folder) / "own.wav")
                 self.offsets[clip.name] = self.judge.own_offset_s(source, audio)
         return self.offsets[clip.name]
+
+    def least_cpu_s(self, source: Source, folder: Path) -> float:
+        """Processor seconds of decoding and encoding a clip, measured once."""
+        name = source.clip.name
+        if name not in self.least:
+            self.least[name] = decode_and_encode(source, folder, self.config.threads)
+        return self.least[name]
+
+    def costs(self, scored: Collection[str]) -> dict[str, dict[str, float]]:
+        """Size and, where that is asked for, peak memory of each model, by name.
+
+        Args:
+            scored: Names of clips that could be dubbed; the first one with sound is dubbed again.
+        """
+        found: dict[str, dict[str, float]] = {}
+        heard = [clip for clip in self.clips if clip.name in scored and has_sound(clip)]
+        folder = self.config.output / "costs"
+        for entry in self.models.entries:
+            size = {} if entry.num_bytes is None else {WEIGHTS_SIZE: entry.num_bytes / 1e6}
+            found[entry.name] = size
+            if self.config.measures_memory and heard:
+                make_folder(folder)
+                dubbed = DubConfig(
+                    video=heard[0].path,
+                    audio=heard[0].audio,
+                    model=entry.name,
+                    detector=self.config.detector,
+                    device=self.config.device,
+                    threads=self.config.threads,
+                )
+                anew = self.config.overwrite
+                peak = measure_memory(dubbed, entry.sha256, folder, anew=anew)
+                size[PEAK_MEMORY] = peak
+        return found
 
 
 def true_offset_s(task: DubTask, work: EvaluationWork) -> float | None:

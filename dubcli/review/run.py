@@ -233,7 +233,9 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
             shutil.copyfile(plot, folder / f"plot-{number}.png")
             address = f"{quote(folder.name)}/plot-{number}.png"
         pictures.append(PagePicture(title=plot.stem, address=address))
-    notes = [str(note) for note in content.get("notes", [])]
+    chosen = content.get("default_choice", {})
+    notes = [str(chosen["line"])] if isinstance(chosen, dict) and chosen.get("line") else []
+    notes += [str(note) for note in content.get("notes", [])]
     notes += [f"Not scored: {what}: {why}" for what, why in dict(content["failures"]).items()]
     if len(plots) > _MOST_PICTURES:
         notes.append(f"{_MOST_PICTURES} of {len(plots)} plots are shown.")

@@ -26,6 +26,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "catalogue": (["--catalogue", "all.csv"], Path("all.csv")),
     "speech": (["--speech", "voices"], Path("voices")),
     "weights": (["--weights", "nets"], Path("nets")),
+    "memory": (["--memory"], True),
     "limit": (["--limit", "2"], 2),
     "detector": (["--detector", "mediapipe"], "mediapipe"),
     "device": (["--device", "cuda:1"], "cuda:1"),
