@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dubcli import Engine
+from dubcli.batches.job_list import WrittenRow
+from dubcli.batches.row_checks import check_rows
 from dubcli.config import EvaluateConfig
 from dubcli.core.errors import ConfigError
+from dubcli.core.progress import no_progress
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.result_alignment import nearest_frames, notes_on, sound_lag
 from dubcli.evaluation.result_videos import find_results
@@ -193,3 +197,19 @@ def test_a_mouth_that_followed_the_unshifted_sound_is_scored_both_ways() -> None
     assert follows_given["r_own_offset"] == pytest.approx(1, abs=1e-5)
     assert follows_file["r"] == pytest.approx(follows_given["r"], abs=0.1)
     assert follows_file["r"] < 0.8
+
+
+def test_a_row_of_a_batch_may_score_all_models_and_refuses_like_the_command(
+    tmp_path: Path,
+) -> None:
+    _videos(tmp_path / "clips", "ben.mp4")
+
+    def checked(**cells: Any) -> tuple[list[Any], list[Any]]:
+        cells = {"clips": str(tmp_path / "clips"), "output": str(tmp_path / "out"), **cells}
+        written = [WrittenRow(number=1, cells={"command": "evaluate", **cells})]
+        with Engine("cpu", 1) as engine:
+            return check_rows(written, {}, {}, None, engine, no_progress)
+
+    assert len(checked(models="all")[0]) == 1
+    (failed,) = checked(models="nobody")[1]
+    assert "Unknown model 'nobody'" in failed.error

@@ -64,6 +64,7 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
+from dubcli.training.parallel import require_one_process
 
 _FIELDS: tuple[str, ...] = (
     "clip",
@@ -113,10 +114,12 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
         The index of the training set.
 
     Raises:
-        ConfigError: The folder or the catalogue cannot be used, or the set exists.
+        ConfigError: The folder or the catalogue cannot be used, the set exists, or `torchrun`
+            started several processes.
         DeviceError: The detector is not installed.
         TrainingError: Not one clip can be used.
     """
+    require_one_process("dub prepare")
     require_detector(config.detector)
     sources = list_sources(config)
     index = config.output / INDEX_NAME
