@@ -213,12 +213,13 @@ def _evaluate_files(config: EvaluateConfig, engine: Engine) -> _Files:
                 f"'dub evaluate' needs {library}.", "Run: pip install 'dubcli[evaluate]'"
             )
     from dubcli.evaluation.clips import list_clips
+    from dubcli.evaluation.model_systems import choose_models
+    from dubcli.evaluation.result_videos import find_results
 
-    list_clips(config)
-    for name in config.model_names:
-        engine.resolve(name)
+    clips = list_clips(config)
+    find_results(config, clips, choose_models(config, engine.manifest).names)
     return _Files(
-        inputs=(config.clips,),
+        inputs=(config.clips, *(folder for _, folder in config.result_folders)),
         output=config.output,
         report=config.output / _SCORES,
     )

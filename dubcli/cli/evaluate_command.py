@@ -28,6 +28,8 @@ def evaluate_models(config: EvaluateConfig, view: View) -> None:
         result = evaluate(config, progress=progress)
     for what, why in result.failures.items():
         view.say(f"warning: {what} was not scored: {why}")
+    for line in tables.notes(result):
+        view.say(f"note: {line}")
     for line in tables.how_to_measure(result):
         view.say(f"not measured: {line}")
     view.say(f"the scores are in {config.output / 'scores.md'}")
@@ -40,3 +42,6 @@ def evaluate_models(config: EvaluateConfig, view: View) -> None:
         for row in rows:
             table.add_row(*row)
         emit_table(table)
+    chosen = tables.default_line(result)
+    if chosen:
+        emit(chosen)

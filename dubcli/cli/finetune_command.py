@@ -34,6 +34,9 @@ def learn(config: FinetuneConfig, view: View, engine: Engine | None = None) -> F
         view: Tells.
         engine: Holds loaded networks; one for this call alone by default.
     """
+    from dubcli.training.parallel import require_one_process
+
+    require_one_process("dub finetune")
     asked = not config.consent and is_asked_by_a_person()
     if asked:
         question = "Did the person in this footage agree that their face is learned and dubbed?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import (
@@ -27,6 +27,8 @@ BASELINES = ("passthrough", "best-reference", "audio-reference", "ground-truth")
 class EvaluateConfig:
     """Everything that `dub evaluate` can be told. Lists are comma-separated names."""
 
+    ALL_MODELS: ClassVar[str] = "all"
+
     clips: Path = field(
         metadata=about("Folder of videos, or a CSV with the column 'clip'.", panel=Panel.INPUT)
     )
@@ -40,7 +42,8 @@ class EvaluateConfig:
     models: str = field(
         default="iptalker",
         metadata=about(
-            "Models that are scored, as --model of the main job takes them; '' for none.",
+            "Models that are scored, as --model of the main job takes them; all: every model "
+            "whose weights are here, with --memory; '' for none.",
             panel=Panel.FIRST,
         ),
     )
@@ -50,6 +53,16 @@ class EvaluateConfig:
             "Identities that are scored beside them: names, paths, or a folder with one "
             "for each clip.",
             panel=Panel.FIRST,
+        ),
+    )
+    results: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "Videos that another tool made of the clips, scored as a system of this name; once "
+            "for each tool. A video is called like its clip.",
+            metavar="NAME=FOLDER",
+            panel=Panel.FIRST,
+            command_line_only=True,
         ),
     )
     baselines: str = field(
@@ -88,11 +101,23 @@ class EvaluateConfig:
     limit: int = field(
         default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
     )
+    memory: bool = field(
+        default=False,
+        metadata=about(
+            "Measure each model's peak memory too, by one more dub in a process of its own.",
+            panel=Panel.INPUT,
+        ),
+    )
     detector: str = detector_option()
     device: str = device_option("the models run")
     threads: int = threads_option()
     seed: int = seed_option()
-    keep: bool = field(default=False, metadata=about("Keep the dubbed videos.", panel=Panel.OUTPUT))
+    keep: bool = field(
+        default=False,
+        metadata=about(
+            "Keep the dubbed videos and the sounds that drive them.", panel=Panel.OUTPUT
+        ),
+    )
     overwrite: bool = field(
         default=False,
         metadata=about("Score again what an earlier run has scored.", panel=Panel.OUTPUT),
@@ -111,14 +136,31 @@ class EvaluateConfig:
             )
         check(bool(self.setting_names), "No setting.", "Use reconstruction, cross or silence.")
         check(
-            bool(self.model_names or self.identity_names or self.baseline_names),
-            "Neither a model nor an identity nor a baseline.",
-            "Name one with --models, --identities or --baselines.",
+            bool(self.model_names or self.identity_names or self.results or self.baseline_names),
+            "Neither a model nor an identity nor results nor a baseline.",
+            "Name one with --models, --identities, --results or --baselines.",
         )
+        self._check_results()
         check_detector(self.detector)
         check_device(self.device)
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+
+    def _check_results(self) -> None:
+        for listed in self.results:
+            name, _, folder = listed.partition("=")
+            check(
+                bool(name.strip() and folder.strip()),
+                f"--results '{listed}' names no folder.",
+                "Use --results NAME=FOLDER.",
+            )
+        names = [name for name, _ in self.result_folders]
+        twice = [name for name in names if names.count(name) > 1]
+        check(
+            not twice,
+            f"Two --results are called '{''.join(twice[:1])}'.",
+            "Give each folder a name of its own.",
+        )
 
     @property
     def setting_names(self) -> tuple[str, ...]:
@@ -131,9 +173,20 @@ class EvaluateConfig:
         return listed_names(self.models)
 
     @property
+    def measures_memory(self) -> bool:
+        """Whether peak memory is measured."""
+        return self.memory or self.ALL_MODELS in self.model_names
+
+    @property
     def identity_names(self) -> tuple[str, ...]:
         """The identities that are scored beside the models: names, paths, folders of several."""
         return listed_names(self.identities)
+
+    @property
+    def result_folders(self) -> tuple[tuple[str, Path], ...]:
+        """Names and folders of other tools' results."""
+        parts = (listed.partition("=") for listed in self.results)
+        return tuple((name.strip(), Path(folder.strip()).expanduser()) for name, _, folder in parts)
 
     @property
     def baseline_names(self) -> tuple[str, ...]:

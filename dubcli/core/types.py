@@ -12,7 +12,7 @@ Conventions, stated once:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -286,6 +286,12 @@ class FaceTrack:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def until(self, stop: int) -> FaceTrack:
+        """The track's first frames."""
+        in_time = ("boxes", "landmarks", "valid", "interpolated", "shot", "reasons", "sharpness")
+        in_time += ("occluded_share", "partially_occluded", "light")
+        return replace(self, **{name: getattr(self, name)[:stop] for name in in_time})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ class LastClip(Generic[T]):
     """Something that is worked out of a clip's own frames, once for all items of the clip."""
 
     def __init__(self) -> None:
-        self._known: tuple[Path, T] | None = None
+        self._known: tuple[Source, T] | None = None
 
-    def of(self, path: Path, make: Callable[[], T]) -> T:
+    def of(self, source: Source, make: Callable[[], T]) -> T:
         """What `make` gave for this clip, if it is the one that was asked for last."""
-        if self._known is None or self._known[0] != path:
-            self._known = path, make()
+        if self._known is None or self._known[0] is not source:
+            self._known = source, make()
         return self._known[1]
 
 
@@ -52,7 +52,7 @@ class FaceSimilarity:
             WeightsError: The network's weights are missing or damaged.
         """
         path = source.clip.path
-        true = self._true.of(path, lambda: self._embed(source, path))
+        true = self._true.of(source, lambda: self._embed(source, path))
         made = true if result == path else self._embed(source, result)
         return float((true * made).sum(1).mean())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dubcli.evaluation.costs import CPU_TIME, PEAK_MEMORY, WEIGHTS_SIZE
 from dubcli.evaluation.settings import CROSS_CLIP, CROSS_SPEECH, RECONSTRUCTION, RUNS, SILENCE
 
 MAX_LAG_FRAMES = 8
@@ -23,7 +24,7 @@ class Measure:
         unit: In which unit.
         better: `higher`, `lower`, or the value that is right.
         runs: The runs that have it.
-        weights: Files that it needs, '' for none.
+        weights: Files or the option that it needs, '' for none.
     """
 
     key: str
@@ -212,7 +213,27 @@ _HARM = (
         (RECONSTRUCTION,),
     ),
 )
-MEASURES: tuple[Measure, ...] = (*_LIPS, *_SYNC, *_STYLE, *_PICTURE, *_HARM)
+_COSTS = (
+    Measure(
+        CPU_TIME,
+        "processor time beside decoding and encoding",
+        "whole dub",
+        "s a frame",
+        "lower",
+        (RECONSTRUCTION,),
+    ),
+    Measure(
+        PEAK_MEMORY,
+        "peak memory",
+        "process of one dub",
+        "MiB",
+        "lower",
+        (RECONSTRUCTION,),
+        "memory",
+    ),
+    Measure(WEIGHTS_SIZE, "size of the weights", "file", "MB", "lower", (RECONSTRUCTION,)),
+)
+MEASURES: tuple[Measure, ...] = (*_LIPS, *_SYNC, *_STYLE, *_PICTURE, *_HARM, *_COSTS)
 
 
 def measures_of(run: str) -> list[Measure]:

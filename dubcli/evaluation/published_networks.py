@@ -196,7 +196,7 @@ class PerceptualScorer:
             return {}
         path = source.clip.path
         net = self._inception
-        true = self._true_pictures.of(path, lambda: self._seen_by(net, source, path))
+        true = self._true_pictures.of(source, lambda: self._seen_by(net, source, path))
         made = true if result == path else self._seen_by(net, source, result)
         return {MADE: pack(made), TRUE: pack(true)}
 
@@ -230,7 +230,7 @@ class PerceptualScorer:
     def _similarity(self, source: Source, result: Path, frames: Int) -> float:
         """Mean cosine of SFace's vectors of the same frames of source and result."""
         path = source.clip.path
-        true = self._true_faces.of(path, lambda: self._vectors(source, path, frames))
+        true = self._true_faces.of(source, lambda: self._vectors(source, path, frames))
         made = true if result == path else self._vectors(source, result, frames)
         return float(np.mean([cosine(a, b) for a, b in zip(made, true, strict=True)]))
 

@@ -58,9 +58,9 @@ def item_path(folder: Path, clip: str, run: str, system: str) -> Path:
     return folder / "items" / f"{file_name(clip, run, system)}.json"
 
 
-def file_name(clip: str, run: str, system: str) -> str:
+def file_name(clip: str, run: str, system: str = "") -> str:
     """Clip, run and system as the start of a file's name; a system may be a path or `hf:...`."""
-    return f"{clip}.{run}.{_UNSAFE.sub('_', system)}"
+    return f"{clip}.{run}.{_UNSAFE.sub('_', system)}".removesuffix(".")
 
 
 def save_item(item: Item, path: Path) -> None:

@@ -22,11 +22,15 @@ from dubcli.core.errors import (
 from dubcli.core.progress import Progress, no_progress
 from dubcli.evaluation.baselines import nearest_lips, nearest_sound, write_pasted
 from dubcli.evaluation.clips import EvalClip, list_clips, list_recordings
+from dubcli.evaluation.costs import CPU_TIME, preload, processor_time
 from dubcli.evaluation.face_similarity import FaceSimilarity
-from dubcli.evaluation.identity_systems import IdentitySystem, find_identities
+from dubcli.evaluation.identity_systems import find_identities
+from dubcli.evaluation.model_systems import choose_models
 from dubcli.evaluation.plots import save_plot, save_sheet
 from dubcli.evaluation.preservation import score_harm
 from dubcli.evaluation.published_networks import PerceptualScorer
+from dubcli.evaluation.result_alignment import align_result
+from dubcli.evaluation.result_videos import find_results
 from dubcli.evaluation.results import (
     FORMAT,
     Item,
@@ -39,21 +43,8 @@ from dubcli.evaluation.results import (
     stop_if_full,
 )
 from dubcli.evaluation.score import known_by_definition, score_lips, score_pictures
-from dubcli.evaluation.settings import (
-    CROSS_SPEECH,
-    RECONSTRUCTION,
-    SILENCE,
-    write_foreign_audio,
-    write_own_audio,
-    write_silence,
-)
-from dubcli.evaluation.source import (
-    HALF_SHARE,
-    REFERENCE_SHARE,
-    Source,
-    analyse_source,
-    check_length,
-)
+from dubcli.evaluation.settings import RECONSTRUCTION, SILENCE, write_own_audio
+from dubcli.evaluation.source import Source, check_length
 from dubcli.evaluation.style_similarity import StyleSimilarity
 from dubcli.evaluation.sync_confidence import OwnSyncScorer
 from dubcli.evaluation.tables import Evaluation, with_silence_against_speech, write_tables
@@ -67,71 +58,20 @@ from dubcli.evaluation.tasks import (
     dub_config,
     list_tasks,
 )
+from dubcli.evaluation.work import (
+    EvaluationWork,
+    delay_heard,
+    keep_driver,
+    sound_delay_s,
+    true_offset_s,
+    write_driver,
+)
 from dubcli.face.detect import require_detector
 from dubcli.metrics.fid import score_sets
 from dubcli.metrics.inception import NUM_FEATURES
 from dubcli.metrics.lips import measure_mouth
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.run import dub
-
-
-@dataclass
-class _Work:
-    """What is shared by all items of an evaluation."""
-
-    config: EvaluateConfig
-    engine: Engine
-    clips: list[EvalClip]
-    recordings: list[Path]
-    networks: PerceptualScorer
-    similarity: FaceSimilarity
-    judge: OwnSyncScorer
-    style: StyleSimilarity
-    models: list[str]
-    identities: list[IdentitySystem]
-    systems: dict[str, str | None]
-    sources: dict[str, Source | DubError] = field(default_factory=dict)
-    offsets: dict[str, float | None] = field(default_factory=dict)
-
-    def source(self, clip: EvalClip) -> Source:
-        """The analysed clip; an earlier failure is raised again."""
-        if clip.name not in self.sources:
-            share = HALF_SHARE if self.config.half else REFERENCE_SHARE
-            try:
-                self.sources[clip.name] = analyse_source(
-                    clip,
-                    self.config.threads,
-                    share,
-                    engine=self.engine,
-                    detector=self.config.detector,
-                )
-            except DubError as error:
-                if isinstance(error, DeviceError):
-                    raise
-                self.sources[clip.name] = error
-        found = self.sources[clip.name]
-        if isinstance(found, DubError):
-            raise found
-        return found
-
-    def is_usable(self, clip: EvalClip) -> bool:
-        """The clip can be read and shows a face."""
-        try:
-            self.source(clip)
-        except DeviceError:
-            raise
-        except DubError:
-            return False
-        return True
-
-    def own_offset_s(self, clip: EvalClip) -> float | None:
-        """How much a clip's picture comes late, seconds, told from source and sound alone."""
-        if clip.name not in self.offsets:
-            source = self.source(clip)
-            with tempfile.TemporaryDirectory(prefix=".dub-", dir=self.config.output) as folder:
-                audio = write_own_audio(source, Path(folder) / "own.wav")
-                self.offsets[clip.name] = self.judge.own_offset_s(source, audio)
-        return self.offsets[clip.name]
 
 
 def evaluate(
@@ -166,10 +106,14 @@ def evaluate(
         return _evaluate(_prepare(config, engine), progress, only)
 
 
-def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | None) -> Evaluation:
+def _evaluate(
+    work: EvaluationWork, progress: Progress | None, only: Collection[str] | None
+) -> Evaluation:
     """As `evaluate`, once all is checked and loaded."""
     config = work.config
-    every = list_tasks(config, work.clips, work.recordings, work.models, work.identities)
+    every = list_tasks(
+        config, work.clips, work.recordings, work.models.names, work.identities, work.results
+    )
     tasks = [task for task in every if only is None or task.clip.name in only]
     items, failures = _score_all(tasks, work, progress or no_progress)
     for system in work.identities:
@@ -182,6 +126,7 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
             f"{next(iter(failures.values()), 'nothing to do')}",
             "See the columns and files that docs/evaluation.md asks for.",
         )
+    costs = work.costs({item.clip for item in items}) if only is None else {}
     result = Evaluation(
         config=config,
         items=with_silence_against_speech(items),
@@ -192,6 +137,11 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
         has_style=bool(work.style),
         weights=dict(work.systems),
         identities=work.identities,
+        results=work.results,
+        models=work.models.names,
+        default_model=work.models.default,
+        absent=work.models.absent,
+        costs=costs,
         version=__version__,
         sets=score_sets(items, NUM_FEATURES),
     )
@@ -201,7 +151,7 @@ def _evaluate(work: _Work, progress: Progress | None, only: Collection[str] | No
 
 
 def _score_all(
-    tasks: list[DubTask], work: _Work, progress: Progress
+    tasks: list[DubTask], work: EvaluationWork, progress: Progress
 ) -> tuple[list[Item], dict[str, str]]:
     """Items, and what could not be scored and why."""
     items: list[Item] = []
@@ -227,18 +177,20 @@ def _score_all(
     return items, failures
 
 
-def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
+def _prepare(config: EvaluateConfig, engine: Engine) -> EvaluationWork:
     """Everything that can be wrong before the slow part."""
     require_detector(config.detector)
     clips = list_clips(config)
     recordings = list_recordings(config.speech) if config.speech else []
-    entries = [engine.resolve(name) for name in config.model_names]
-    systems = {entry.name: entry.sha256 for entry in entries}
+    models = choose_models(config, engine.manifest)
+    systems = {entry.name: entry.sha256 for entry in models.entries}
     identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED}, engine.manifest)
     for system in identities:
         shared = None if system.is_folder else system.of_clip[clips[0].name]
         systems[system.name] = shared.adapter_sha256 if shared else None
-    for name in config.baseline_names:
+    taken = {*systems, *BASELINES, UNTOUCHED}
+    results = find_results(config, clips, taken)
+    for name in (*(videos.name for videos in results), *config.baseline_names):
         systems.setdefault(name, None)
     if TRUTH in config.baseline_names:
         systems[UNTOUCHED] = None
@@ -246,7 +198,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
     device = engine.device(config.device)
     judge, train = (engine.sync_expert(role, device) for role in ("judge", "train"))
     make_folder(config.output)
-    return _Work(
+    return EvaluationWork(
         config=config,
         engine=engine,
         clips=clips,
@@ -255,13 +207,14 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> _Work:
         similarity=FaceSimilarity(engine.recogniser),
         judge=OwnSyncScorer(judge, engine.features, train),
         style=StyleSimilarity.load(device, engine.manifest),
-        models=list(dict.fromkeys(entry.name for entry in entries)),
+        models=models,
         identities=identities,
+        results=results,
         systems=systems,
     )
 
 
-def _item(task: DubTask, work: _Work) -> Item:
+def _item(task: DubTask, work: EvaluationWork) -> Item:
     """The item of an earlier run, or a new one.
 
     Raises:
@@ -269,6 +222,8 @@ def _item(task: DubTask, work: _Work) -> Item:
         DubError: The clip cannot be scored.
     """
     config = work.config
+    if task.videos is not None and task.made is None:
+        raise MediaError(f"'{task.videos.folder}' holds no video of it.")
     path = item_path(config.output, task.clip.name, task.run, task.system)
     for choice in task.choices():
         fingerprint = _fingerprint(choice, work)
@@ -286,7 +241,7 @@ def _item(task: DubTask, work: _Work) -> Item:
 
 
 def _new_item(
-    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], path: Path
+    task: DubTask, source: Source, work: EvaluationWork, fingerprint: dict[str, Any], path: Path
 ) -> Item:
     with tempfile.TemporaryDirectory(prefix=".dub-", dir=work.config.output) as folder:
         item = _score(task, source, work, fingerprint, Path(folder))
@@ -295,7 +250,7 @@ def _new_item(
     return load_item(path, fingerprint) or item
 
 
-def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
+def _fingerprint(task: DubTask, work: EvaluationWork) -> dict[str, Any]:
     speaker, identity = task.speaker, task.identity
     fingerprint = {
         "format": FORMAT,
@@ -314,25 +269,25 @@ def _fingerprint(task: DubTask, work: _Work) -> dict[str, Any]:
     }
     if identity is not None:
         fingerprint |= {"weights": identity.adapter_sha256, "identity": identity.sha256}
+    if task.made is not None:
+        fingerprint |= {"result": stamp(task.made)}
     return {**fingerprint, "half": True} if work.config.half else fingerprint
 
 
 def _score(
-    task: DubTask, source: Source, work: _Work, fingerprint: dict[str, Any], folder: Path
+    task: DubTask, source: Source, work: EvaluationWork, fingerprint: dict[str, Any], folder: Path
 ) -> Item:
     config = work.config
     speaker = work.source(task.speaker) if task.speaker else None
-    late_s = _late_s(task, work)
-    audio = _audio(task, source, speaker, folder, late_s)
-    result, facts = _produce(task, source, audio, work, folder)
+    outcome = _produce(task, source, speaker, work, folder)
+    source, result, audio = outcome.source, outcome.path, outcome.audio
     is_source = task.system in UNDUBBED
     mouth = source.mouth
     if not is_source:
         with work.engine.detector(config.detector) as finder:
             mouth = measure_mouth(result, source.mouth, finder)
     check_length(source, mouth, result)
-    offset_s = late_s if task.run == RECONSTRUCTION else _offset(task, work)
-    lips = score_lips(task.run, source, mouth, speaker, offset_s)
+    lips = score_lips(task.run, source, mouth, speaker, outcome.offset_s, outcome.delay_s)
     scores = dict(lips.scores)
     fidelity = task.run == RECONSTRUCTION and source.clip.audio_is_own
     if is_source:
@@ -342,7 +297,7 @@ def _score(
         scores |= of_pictures
         name = file_name(task.clip.name, task.run, task.system)
         save_sheet(faces, config.output / "sheets" / f"{name}.jpg")
-        if config.keep:
+        if config.keep and task.made is None:
             keep_result(result, config.output / "results" / f"{name}{result.suffix}")
     if task.run != SILENCE:
         start = source.split if task.run == RECONSTRUCTION else 0
@@ -351,10 +306,11 @@ def _score(
     scores["csim"] = work.similarity(source, result)
     if work.networks:
         scores |= work.networks.score(source, result, audio, fidelity)
-    if task.run == RECONSTRUCTION and not is_source and task.system not in PASTED:
-        scores |= score_harm(
-            source, result, dub_config(task, audio, result, config), folder, work.engine
-        )
+    if task.run == RECONSTRUCTION and task.is_dubbed:
+        least_s = work.least_cpu_s(source, folder)
+        scores[CPU_TIME] = (outcome.facts["cpu_seconds"] - least_s) / len(source)
+        dubbed = dub_config(task, audio, result, work.config)
+        scores |= score_harm(source, result, dubbed, folder, work.engine)
     learned = {"identity": str(task.identity.path)} if task.identity else {}
     return Item(
         clip=source.clip.name,
@@ -366,45 +322,62 @@ def _score(
         seconds=source.seconds.tolist(),
         output=lips.output.tolist(),
         compared=lips.compared.tolist(),
-        facts={**facts, "driver": task.driver, "own_offset_s": offset_s, **learned},
+        facts={**outcome.facts, "driver": task.driver, "own_offset_s": outcome.offset_s, **learned},
         features=work.networks.features(source, result),
     )
 
 
-def _offset(task: DubTask, work: _Work) -> float | None:
-    """Of the clip whose mouth is the truth."""
-    speaker = task.clip if task.run == RECONSTRUCTION else task.speaker
-    if speaker is None or not speaker.audio_is_own or not work.judge:
-        return None
-    return work.own_offset_s(speaker)
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What a system shows.
 
-
-def _late_s(task: DubTask, work: _Work) -> float | None:
-    """How much a clip's own sound is delayed in reconstruction, to be in step with its picture.
-
-    Only for what follows the sound: a copied picture is in step with the picture anyway.
+    Attributes:
+        path: The video; its frames are those of `source`.
+        source: The clip.
+        audio: What is heard with it.
+        offset_s: By how much the picture of whose sound it is comes late; None: not known.
+        delay_s: By how much that sound was delayed.
+        facts: What is to be noted.
     """
-    if task.run != RECONSTRUCTION or not work.judge:
-        return None
-    follows = task.system not in (*UNDRAWN, *PASTED)
-    return (_offset(task, work) or 0.0) if follows else 0.0
 
-
-def _audio(
-    task: DubTask, source: Source, speaker: Source | None, folder: Path, late_s: float | None
-) -> Path:
-    path = folder / f"{task.run}.wav"
-    if task.run == SILENCE:
-        return write_silence(source, path)
-    if task.run == CROSS_SPEECH:
-        return write_foreign_audio(source, Path(task.driver), path)
-    return write_own_audio(source, path, speaker, late_s or 0.0)
+    path: Path
+    source: Source
+    audio: Path
+    offset_s: float | None
+    delay_s: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _produce(
-    task: DubTask, source: Source, audio: Path, work: _Work, folder: Path
+    task: DubTask, source: Source, speaker: Source | None, work: EvaluationWork, folder: Path
+) -> _Outcome:
+    """The result of a system."""
+    late_s = sound_delay_s(task, work)
+    audio = write_driver(task, source, speaker, folder / f"{task.run}.wav", late_s)
+    if work.config.keep:
+        keep_driver(task, source, speaker, work)
+    offset_s = late_s if task.run == RECONSTRUCTION else true_offset_s(task, work)
+    if task.made is None:
+        path, facts = _dubbed(task, source, audio, work, folder)
+        return _Outcome(path=path, source=source, audio=audio, offset_s=offset_s, facts=facts)
+    delay_s, heard = delay_heard(task, audio, offset_s)
+    if delay_s != offset_s:
+        audio = write_driver(task, source, speaker, folder / "as_filed.wav", delay_s)
+    aligned = align_result(task.made, source, folder, work.config.threads)
+    return _Outcome(
+        path=aligned.path,
+        source=aligned.source,
+        audio=audio,
+        offset_s=offset_s,
+        delay_s=delay_s,
+        facts={"result": str(task.made), "alignment": {**aligned.facts, **heard}},
+    )
+
+
+def _dubbed(
+    task: DubTask, source: Source, audio: Path, work: EvaluationWork, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
-    """The result of a system, and what is to be noted about it."""
+    """The video of a model, an identity or a baseline, and what is to be noted about it."""
     threads = work.config.threads
     if task.system in UNDUBBED:
         return source.clip.path, {}
@@ -423,12 +396,12 @@ def _produce(
     # Some containers of sources cannot be written; mp4 holds every codec that `dub` keeps.
     output = folder / "result.mp4"
     only_first = range(source.split) if task.run == RECONSTRUCTION else None
-    report = dub(
-        dub_config(task, audio, output, work.config),
-        engine=work.engine,
-        reference_frames=only_first,
-    )
+    config = dub_config(task, audio, output, work.config)
+    preload(work.engine, config.model, config.device)
+    with processor_time() as spent:
+        report = dub(config, engine=work.engine, reference_frames=only_first)
     return output, {
+        "cpu_seconds": round(spent.seconds, 3),
         "frames_dubbed": report.frames_dubbed,
         "frames_passed_through": report.frames_passed_through,
         "dub_seconds": report.seconds,
@@ -436,7 +409,7 @@ def _produce(
     }
 
 
-def _draw(clip: EvalClip, items: list[Item], work: _Work) -> None:
+def _draw(clip: EvalClip, items: list[Item], work: EvaluationWork) -> None:
     own = [item for item in items if item.clip == clip.name and item.system not in UNDRAWN]
     if own:
         save_plot(clip.name, own, work.config.output / "plots" / f"{clip.name}.png")

@@ -49,7 +49,12 @@ class LipResult:
 
 
 def score_lips(
-    run: str, source: Source, result: MouthSeries, speaker: Source | None, offset_s: float | None
+    run: str,
+    source: Source,
+    result: MouthSeries,
+    speaker: Source | None,
+    offset_s: float | None,
+    delay_s: float | None = None,
 ) -> LipResult:
     """Scores of the lips' motion.
 
@@ -59,7 +64,8 @@ def score_lips(
         result: Its mouth after the dub.
         speaker: Whose sound it was, where that mouth is known.
         offset_s: By how much the speaker's own picture comes later than its sound, seconds; None
-            where nobody knows. In reconstruction the sound was delayed by it.
+            where nobody knows.
+        delay_s: By how much the sound was delayed in reconstruction; by `offset_s` by default.
     """
     made = np.where(source.valid, result.opening, np.nan).astype(np.float32)
     if run == RECONSTRUCTION:
@@ -87,9 +93,10 @@ def score_lips(
     if run == RECONSTRUCTION and source.clip.audio_is_own:
         scores |= _followed(made, true, None, "r")
         if offset_s is not None:
-            as_filed = at_times(made, source.seconds, source.seconds + offset_s)
-            scores["r_own_offset"] = scores["r"]
-            scores["r"] = opening_correlation(as_filed, true)
+            late_s = offset_s if delay_s is None else delay_s
+            for key, by_s in (("r_own_offset", late_s - offset_s), ("r", late_s)):
+                read = at_times(made, source.seconds, source.seconds + by_s)
+                scores[key] = opening_correlation(read, true)
         marks = np.where(np.isfinite(made)[:, None, None], result.landmarks, np.nan)
         scores["lmd"] = lip_distance(marks.astype(np.float32), source.mouth.landmarks)
     return LipResult(scores=scores, output=made, compared=true)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,7 @@ FEATHER = 10 / 208
 # Frames of this first part of a clip lend references in reconstruction; the rest is scored. The
 # second is what `dub finetune --half` learns from.
 REFERENCE_SHARE, HALF_SHARE = 0.4, 0.5
-_MIN_SCORED = 8
+MIN_SCORED = 8
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,26 @@ class Source:
     def scored(self) -> Int:
         """Valid frames behind the references' part."""
         return np.flatnonzero(self.valid & (np.arange(len(self)) >= self.split))
+
+    def until(self, stop: int) -> Source:
+        """The clip's first frames; `split` stays where it is."""
+        if stop >= len(self):
+            return self
+        pts = self.times.pts
+        frames = np.arange(stop)
+        return replace(
+            self,
+            times=FrameTimes(pts=pts[:stop], end_pts=pts[stop], time_base=self.times.time_base),
+            track=self.track.until(stop),
+            pose=self.pose.at(frames),
+            alignment=replace(self.alignment, frame_to_crop=self.alignment.frame_to_crop[:stop]),
+            valid=self.valid[:stop],
+            mouth=MouthSeries(
+                opening=self.mouth.opening[:stop],
+                boxes=self.mouth.boxes[:stop],
+                landmarks=self.mouth.landmarks[:stop],
+            ),
+        )
 
     def paste_alpha(self, index: int) -> F32:
         """Where a paste over the source's own lower face would lie, in the fine crop. (fH, fW)."""
@@ -146,7 +166,7 @@ def analyse_source(
     alignment = crop_alignment(pose, CROP_SIZE)
     valid = track.valid & ~track.interpolated
     split = math.floor(share * len(track))
-    if valid[split:].sum() < _MIN_SCORED or not valid[:split].any():
+    if valid[split:].sum() < MIN_SCORED or not valid[:split].any():
         raise NoFaceError(
             f"'{clip.path}' shows a usable face in too few frames.",
             "Use a clip that shows the face throughout, at least a second long.",

@@ -7,14 +7,17 @@ import math
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dubcli.config import EvaluateConfig
 from dubcli.core.formatting import plain_text
+from dubcli.evaluation.default_choice import choose_default
 from dubcli.evaluation.identity_systems import IdentitySystem
 from dubcli.evaluation.measures import Measure, measures_of
+from dubcli.evaluation.result_alignment import notes_on
+from dubcli.evaluation.result_videos import ResultVideos
 from dubcli.evaluation.results import Item, to_json, write_text
 from dubcli.evaluation.settings import (
     CROSS_CLIP,
@@ -59,6 +62,11 @@ class Evaluation:
         weights: sha256 of each model's weights, or of an identity's adapter; None for a baseline
             and for a folder of identities.
         identities: The systems among them that are identities.
+        results: Those that are videos of other tools.
+        models: Those that are models.
+        default_model: The one that dubs where nobody names a model.
+        absent: Why an architecture is not scored, where all were asked for.
+        costs: Figures of a whole system by its name and their keys.
         version: Of this program.
         sets: FID by run and system.
     """
@@ -72,6 +80,11 @@ class Evaluation:
     has_style: bool = False
     weights: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
     identities: list[IdentitySystem] = field(default_factory=list[IdentitySystem])
+    results: list[ResultVideos] = field(default_factory=list[ResultVideos])
+    models: list[str] = field(default_factory=list[str])
+    default_model: str = ""
+    absent: tuple[str, ...] = ()
+    costs: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     version: str = ""
     sets: dict[tuple[str, str], fid.SetScore] = field(
         default_factory=dict[tuple[str, str], fid.SetScore]
@@ -92,6 +105,8 @@ class Evaluation:
         """Mean of a figure; clips of one person count together as one."""
         if key == fid.KEY:
             return self._of_set(run, system)
+        if key in self.costs.get(system, {}):
+            return MeanEstimate(self.costs[system][key], math.nan, math.nan, people=0)
         by_person: dict[str, list[float]] = defaultdict(list)
         for item in self.items:
             value = item.scores.get(key, math.nan)
@@ -143,8 +158,7 @@ def table_rows(result: Evaluation, run: str) -> tuple[list[str], list[list[str]]
     header = ["measure", "region", "unit", "right", *systems]
     rows: list[list[str]] = []
     for measure in measures_of(run):
-        estimates = [result.estimate(run, system, measure.key) for system in systems]
-        cells = [_cell(estimate, measure, result) for estimate in estimates]
+        cells = [_cell(system, run, measure, result) for system in systems]
         rows.append([measure.title, measure.region, measure.unit, measure.better, *cells])
     return header, rows
 
@@ -162,6 +176,26 @@ def how_to_measure(result: Evaluation) -> list[str]:
     return lines
 
 
+def notes(result: Evaluation) -> list[str]:
+    """What is to be told of models that are absent, and of the videos of other tools."""
+    lines = list(result.absent)
+    lines += notes_on(
+        [
+            (item.system, item.run, item.facts["alignment"])
+            for item in result.items
+            if "alignment" in item.facts
+        ]
+    )
+    for videos in result.results:
+        num, names = len(videos.unmatched), ", ".join(videos.unmatched[:3])
+        if num:
+            more = ", ..." if num > 3 else ""
+            lines.append(
+                f"{videos.name}: {num} videos belong to no clip of a chosen setting: {names}{more}."
+            )
+    return lines
+
+
 def command_line(config: EvaluateConfig) -> str:
     """The command that gives the same figures."""
     words = ["dub", "evaluate", str(config.clips)]
@@ -170,12 +204,24 @@ def command_line(config: EvaluateConfig) -> str:
         if value == entry.default or entry.name in ("keep", "overwrite"):
             continue
         flag = f"--{entry.name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [flag] if one is True else [flag, str(one)]
     return shlex.join(words)
+
+
+def default_line(result: Evaluation) -> str:
+    """Which model should dub by default, and why; '' where the models cannot tell."""
+    return as_json(result)["default_choice"].get("line", "")
 
 
 def as_json(result: Evaluation) -> dict[str, Any]:
     """Everything but the openings, as JSON-ready values."""
+    content = to_json(_content(result))
+    choice = choose_default(content)
+    return {**content, "default_choice": {} if choice is None else to_json(asdict(choice))}
+
+
+def _content(result: Evaluation) -> dict[str, Any]:
     means = {
         run: {
             system: {
@@ -186,11 +232,13 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         }
         for run in result.runs
     }
-    content = {
+    return {
         "version": result.version,
         "command": command_line(result.config),
         "config": result.config.as_json(),
         "weights": result.weights,
+        "models": result.models,
+        "default_model": result.default_model,
         "identities": {
             system.name: {
                 "path": str(system.path),
@@ -198,6 +246,15 @@ def as_json(result: Evaluation) -> dict[str, Any]:
             }
             for system in result.identities
         },
+        "results": {
+            videos.name: {
+                "folder": str(videos.folder),
+                "videos": len(videos.of_item),
+                "unmatched": list(videos.unmatched),
+            }
+            for videos in result.results
+        },
+        "notes": notes(result),
         "networks": result.files,
         "measures": {run: [_measure_json(m) for m in measures_of(run)] for run in result.runs},
         "means": means,
@@ -212,7 +269,6 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         "failures": result.failures,
         "not_measured": {**result.missing},
     }
-    return to_json(content)
 
 
 def as_markdown(result: Evaluation) -> str:
@@ -229,6 +285,7 @@ def as_markdown(result: Evaluation) -> str:
         "",
     ]
     learned = {system.name: system for system in result.identities}
+    lines += [f"- {videos.name}: videos of `{videos.folder}`" for videos in result.results]
     for name, sha256 in result.weights.items():
         if name in learned:
             lines += [f"- {name}: {_identity_line(learned[name])}"]
@@ -238,6 +295,10 @@ def as_markdown(result: Evaluation) -> str:
         lines += ["", f"## {run.capitalize()}", "", about(run, result.config), ""]
         lines += _markdown_table(*table_rows(result, run))
         lines += ["", "By clip:", "", *_markdown_table(*_clip_rows(result, run))]
+    chosen = default_line(result)
+    lines += ["", f"**{chosen[0].upper()}{chosen[1:]}** (docs/comparison.md)"] if chosen else []
+    if notes(result):
+        lines += ["", "## Notes", "", *(f"- {line}" for line in notes(result))]
     if result.failures:
         lines += ["", "## Not scored", ""]
         lines += [f"- {what}: {why}" for what, why in result.failures.items()]
@@ -297,15 +358,17 @@ def _markdown_cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-def _cell(estimate: MeanEstimate, measure: Measure, result: Evaluation) -> str:
+def _cell(system: str, run: str, measure: Measure, result: Evaluation) -> str:
+    estimate = result.estimate(run, system, measure.key)
     if math.isnan(estimate.mean):
         lacking = measure.weights in result.missing
         own = {"judge": result.has_judge, "style": result.has_style}
         lacking = lacking or not own.get(measure.weights, True)
+        lacking = lacking or (measure.weights == "memory" and system in result.models)
         return NOT_MEASURED if lacking else "-"
     if estimate.frames:
         return f"{_number(estimate.mean)} ({estimate.frames} frames)"
-    if estimate.people == 1 or estimate.low == estimate.high:
+    if estimate.people <= 1 or estimate.low == estimate.high:
         return _number(estimate.mean)
     return f"{_number(estimate.mean)} ({_number(estimate.low)} to {_number(estimate.high)})"
 

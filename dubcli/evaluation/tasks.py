@@ -10,6 +10,7 @@ from typing import Any
 from dubcli.config import DubConfig, EvaluateConfig
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.identity_systems import IdentitySystem, StoredIdentity
+from dubcli.evaluation.result_videos import ResultVideos
 from dubcli.evaluation.settings import (
     CROSS_CLIP,
     CROSS_SPEECH,
@@ -37,9 +38,10 @@ class DubTask:
     Attributes:
         clip: What is dubbed.
         run: As in `settings.RUNS`.
-        system: By what: a model, an identity or a baseline.
+        system: By what: a model, an identity, another tool or a baseline.
         driver: File whose sound drives it, or `silence`.
         identity: Whose adapter and references are used, None for models and baselines.
+        videos: Results of another tool, None for all other systems.
         speakers: Clips whose sound may drive it, where it is another clip's; the first one that
             shows a face is taken.
         speaker: The one that was taken.
@@ -50,8 +52,19 @@ class DubTask:
     system: str
     driver: str = ""
     identity: StoredIdentity | None = None
+    videos: ResultVideos | None = None
     speakers: tuple[EvalClip, ...] = ()
     speaker: EvalClip | None = None
+
+    @property
+    def made(self) -> Path | None:
+        """The video of another tool; None where there is none, and for all other systems."""
+        return None if self.videos is None else self.videos.of_item.get((self.run, self.clip.name))
+
+    @property
+    def is_dubbed(self) -> bool:
+        """Whether `dub` itself makes it."""
+        return self.videos is None and self.system not in (*UNDUBBED, *PASTED)
 
     def choices(self) -> list[DubTask]:
         """The task with each of its speakers, or as it is."""
@@ -66,6 +79,7 @@ def list_tasks(
     recordings: Sequence[Path],
     models: Sequence[str],
     identities: Sequence[IdentitySystem] = (),
+    results: Sequence[ResultVideos] = (),
 ) -> Iterator[DubTask]:
     """What is to be scored, clip by clip.
 
@@ -75,6 +89,7 @@ def list_tasks(
         recordings: Foreign speech.
         models: Names of manifest entries.
         identities: A clip that a system has no identity for is left out there.
+        results: Videos of other tools; one that is missing in a run that has others is a task too.
     """
     audible = [clip for clip in clips if has_sound(clip)]
     for number, clip in enumerate(clips):
@@ -98,6 +113,9 @@ def list_tasks(
                 known = system.of_clip.get(clip.name)
                 if known is not None:
                     yield replace(task, system=system.name, identity=known)
+            for videos in results:
+                if videos.has_run(run):
+                    yield replace(task, system=videos.name, videos=videos)
             yield from (replace(task, system=name) for name in baselines)
 
 

@@ -48,6 +48,7 @@ from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
 from dubcli.training.data.clip_file import load_clip
 from dubcli.training.data.prepared_clip import INDEX_NAME, margin_of, stored_size
 from dubcli.training.loop import Loop, LoopSettings
+from dubcli.training.parallel import require_one_process
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Batch, Optimization
 
@@ -84,8 +85,10 @@ def train_occluder(config: OccluderTrainConfig, progress: Progress | None = None
     """Train the network; returns the weight file, half precision, beside which scores lie.
 
     Raises:
+        ConfigError: `torchrun` started several processes.
         TrainingError: No prepared clips, too few people, NaN, or the folder cannot be written.
     """
+    require_one_process("dub train occluder")
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)

@@ -258,8 +258,11 @@ def _scores(scores: ScoreSet, folder: Path, config: ReportConfig) -> _MadePage:
             shutil.copyfile(plot, folder / f"plot-{number}.png")
             address = f"{quote(folder.name)}/plot-{number}.png"
         pictures.append(PagePicture(title=plot.stem, address=address))
+    chosen = content.get("default_choice", {})
+    notes = [str(chosen["line"])] if isinstance(chosen, dict) and chosen.get("line") else []
+    notes += [str(note) for note in content.get("notes", [])]
     failures = content.get("failures", {})
-    notes = [f"Not scored: {what}: {why}" for what, why in failures.items()]
+    notes += [f"Not scored: {what}: {why}" for what, why in failures.items()]
     if len(plots) > _MOST_PICTURES:
         notes.append(f"{_MOST_PICTURES} of {len(plots)} plots are shown.")
     summary = f"dub {content.get('version', '?')}: {content.get('command', '')}"

@@ -37,6 +37,7 @@ from dubcli.sync.training_data import (
 from dubcli.training.checkpoint import TrainState, checkpoint_to_resume
 from dubcli.training.data.train_clips import load_clips, with_sound
 from dubcli.training.loop import Loop, LoopSettings
+from dubcli.training.parallel import require_one_process
 from dubcli.training.schedule import CosineSchedule
 from dubcli.training.stage import MODEL, Optimization
 
@@ -110,10 +111,11 @@ def train_sync(config: SyncTrainConfig, progress: Progress | None = None) -> Pat
     cross-fitting or the last checkpoint.
 
     Raises:
-        ConfigError: Unknown preset.
+        ConfigError: Unknown preset, or `torchrun` started several processes.
         DeviceError: The device is not there.
         TrainingError: Too few people with sound, a checkpoint of another preset, NaN, full disk.
     """
+    require_one_process("dub train sync")
     preset = _preset(config)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -220,6 +220,15 @@ def read_state(checkpoint: Path) -> TrainState:
         ) from error
 
 
+def read_run_config(checkpoint: Path) -> dict[str, str]:
+    """The options that a checkpoint's run was started with, as text; empty where it has none."""
+    try:
+        stated = parse_json((checkpoint / "config.json").read_text())["run"]
+        return {str(key): str(value) for key, value in stated.items()}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
 def _settings(description: dict[str, Any]) -> dict[str, str]:
     if description["format"] == _FORMAT:
         return dict(description["settings"])

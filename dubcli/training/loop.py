@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,15 @@ from dubcli.training.checkpoint import (
     save_checkpoint,
 )
 from dubcli.training.device_utils import device_of
-from dubcli.training.parallel import as_the_first, is_first, joined
+from dubcli.training.parallel import (
+    as_the_first,
+    average_statistics,
+    is_first,
+    joined,
+    mean_values,
+    rank,
+    world_size,
+)
 from dubcli.training.run_folder import append_row, drop_rows_after, save_picture
 from dubcli.training.stage import MODEL, RATE_SHARE, Batch, Task
 from dubcli.training.weight_average import averaged_weights, restore_average, running_average
@@ -47,6 +56,9 @@ class LoopSettings:
         began: When the minutes began, `time.monotonic()`; None: with the loop.
         accumulate: Batches whose gradients make one update.
         workers: Processes that make batches.
+        seed: Where an update takes several batches, random numbers of each begin at this seed and
+            the batch's number, so that it makes no difference which process draws them; None
+            goes on with the numbers as they come.
         is_bfloat16: Compute in bfloat16 where that is safe.
         average_decay: Of the running average, at most.
         checkpoint_every: Updates between checkpoints; 0 for none but the last.
@@ -63,6 +75,7 @@ class LoopSettings:
     began: float | None = None
     accumulate: int = 1
     workers: int = 0
+    seed: int | None = None
     is_bfloat16: bool = False
     average_decay: float = 0.998
     checkpoint_every: int = 0
@@ -175,7 +188,7 @@ class Loop:
         """One update; the weights stay as they were if it cannot be computed.
 
         Returns:
-            The losses of all optimizers by name, means over the batches of this process; `loss`
+            The losses of all optimizers by name, means over the batches of all processes; `loss`
             is the first one's, those of others bear their optimizers' names.
         """
         optimizers = self.task.optimizers
@@ -183,11 +196,19 @@ class Loop:
         for part in optimizers.values():
             part.optimizer.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
-        batches = self._numbered()
-        for number in range(self.settings.accumulate):
-            is_last = number + 1 == self.settings.accumulate
-            for name, value in self._accumulated(next(batches), is_last).items():
-                values[name] = values.get(name, 0.0) + value / self.settings.accumulate
+        batches, accumulate = self._numbered(), self.settings.accumulate
+        vectors = _power_iterated(self.task.modules) if accumulate > 1 else []
+        begun = [vector.clone() for vector in vectors]
+        for number in range(accumulate):
+            batch = next(batches)
+            self._seed(number)
+            # They depend on the weights alone: each batch begins where the update did, in whichever
+            # process it is.
+            for vector, value in zip(vectors, begun, strict=True):
+                vector.copy_(value)
+            for name, value in self._accumulated(batch, number + 1 == accumulate).items():
+                values[name] = values.get(name, 0.0) + value / accumulate
+        values = mean_values(values)
         for place, (name, part) in enumerate(optimizers.items()):
             whose = "The" if place == 0 else f"The {name}'s"
             loss = values["loss" if place == 0 else name]
@@ -214,6 +235,7 @@ class Loop:
         if self.settings.folder is None:
             return self._path(self.step)
         self._saved_step = self.step
+        average_statistics(self.task.modules.values())
         return save_checkpoint(
             self.settings.folder,
             state=replace(self._state, step=self.step),
@@ -237,6 +259,15 @@ class Loop:
                 self.task.batches, numbers, workers=self.settings.workers, device=self.device
             )
         return self._batches
+
+    def _seed(self, number: int) -> None:
+        """Begin the random numbers of a batch of this update, from 0."""
+        seed, processes = self.settings.seed, world_size()
+        if seed is None or self.settings.accumulate * processes < 2:
+            return
+        place = (self.step * self.settings.accumulate + number) * processes + rank()
+        words = np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)
+        torch.manual_seed(int(words[0]))
 
     def _accumulated(self, batch: Batch, is_last: bool) -> dict[str, float]:
         """Add the gradients of one batch, shared between processes at the last one."""
@@ -290,6 +321,16 @@ class Loop:
         return TrainingError(
             f"{what} at step {step}.", f"{where}; lower --learning-rate and run again."
         )
+
+
+def _power_iterated(modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    """The vectors of spectral normalisation, which every forward pass moves on."""
+    return [
+        value
+        for module in modules.values()
+        for name, value in module.named_buffers()
+        if name.endswith(("._u", "._v"))
+    ]
 
 
 def _is_due(step: int, every: int) -> bool:

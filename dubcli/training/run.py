@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from dubcli.training.checkpoint import (
     TrainState,
     checkpoint_to_resume,
     list_checkpoints,
+    read_run_config,
     read_state,
 )
 from dubcli.training.data.train_clips import (
@@ -29,10 +31,13 @@ from dubcli.training.data.train_clips import (
 )
 from dubcli.training.init_weights import start_beside, start_from
 from dubcli.training.loop import Loop, LoopSettings
-from dubcli.training.parallel import is_first, process_group, rank
+from dubcli.training.parallel import is_first, process_group, world_size
 from dubcli.training.recipes import find_recipe
 from dubcli.training.run_folder import Notes
 from dubcli.training.stage import MODEL, DataNeeds, Recipe, Stage, StageSetup
+
+# Key of a checkpoint's `config.json` beside the options of the run.
+_PROCESSES = "processes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ def train(
 
     Raises:
         ConfigError: Unknown model, stage, preset or losses.
-        DeviceError: The device is not there.
+        DeviceError: The device is not there, or cannot be shared by the processes.
         TrainingError: No usable data, a checkpoint of another model, NaN, full disk.
         WeightsError: Weights that were asked for cannot be had.
     """
@@ -101,9 +106,7 @@ def train(
             start_beside(beside, config.init)
         if resumed is not None:
             loop.resume(resumed)
-        elif rank():
-            # The same weights everywhere, but not the same dropout.
-            torch.manual_seed(config.seed + rank())
+            _note_share(resumed, config, notes.add)
         if is_first():
             notes.write(config.output)
         return loop.run(progress)
@@ -215,8 +218,25 @@ def _settings(config: TrainConfig, stage: Stage, device: torch.device) -> LoopSe
         average_decay=stage.config.average_decay,
         checkpoint_every=config.checkpoint_every,
         preview_every=config.sample_every,
-        run_config={key: str(value) for key, value in asdict(config).items()},
+        seed=config.seed,
+        run_config={
+            **{key: str(value) for key, value in asdict(config).items()},
+            _PROCESSES: str(world_size()),
+        },
     )
+
+
+def _note_share(checkpoint: Path, config: TrainConfig, note: Callable[[str], None]) -> None:
+    """Tell that updates take more or fewer batches than before, where they do."""
+    before = read_run_config(checkpoint)
+    stated = [before.get(key, "1") for key in ("accumulate", _PROCESSES)]
+    past = math.prod(int(value) if value.isdigit() else 1 for value in stated)
+    now = config.accumulate * world_size()
+    if past != now:
+        note(
+            f"An update took {past} batches up to '{checkpoint.name}' and takes {now} from now on: "
+            "change --accumulate or the number of processes if that is not meant."
+        )
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from dubcli.core.atomic_io import replace_bytes
 from dubcli.core.errors import TrainingError
 from dubcli.core.types import U8
+from dubcli.training.parallel import is_first
 
 LOG_NAME, NOTES_NAME = "log.csv", "notes.txt"
 _LOG = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class Notes:
 
     def add(self, text: str) -> None:
         """A sentence or two, on one line."""
-        _LOG.warning("%s", text)
+        if is_first():
+            _LOG.warning("%s", text)
         self._lines.append(text)
 
     def write(self, folder: Path) -> None:

@@ -65,6 +65,7 @@ from dubcli.training.data.sound_variants import (
     hear_versions,
     no_sound,
 )
+from dubcli.training.parallel import require_one_process
 from dubcli.weights.resolve import part_path
 
 _FIELDS: tuple[str, ...] = (
@@ -115,11 +116,13 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
         The index of the training set.
 
     Raises:
-        ConfigError: The folder or the catalogue cannot be used, or the set exists.
+        ConfigError: The folder or the catalogue cannot be used, the set exists, or `torchrun`
+            started several processes.
         DeviceError: The detector is not installed.
         WeightsError: A recogniser is missing, damaged or cannot be downloaded.
         TrainingError: Not one clip can be used.
     """
+    require_one_process("dub prepare")
     require_detector(config.detector)
     sources = list_sources(config)
     index = config.output / INDEX_NAME
