@@ -202,6 +202,20 @@ def test_lossless_returns_the_very_samples(pix_fmt: str, output: str, tmp_path: 
     assert all(np.array_equal(a, b) for a, b in zip(written, read, strict=True))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        EncodeOptions(output=Path("o.mp4"), lossless=True),
+        EncodeOptions(output=Path("o.mp4"), crf=0),
+    ],
+)
+def test_lossless_h264_predicts_nothing(options: EncodeOptions, tmp_path: Path) -> None:
+    """In predicted frames of some videos single samples would be one off."""
+    path = tmp_path / "out.mov"
+    _write(path, _stream(), [3600 * number for number in range(5)], options)
+    assert all(frame.key_frame for frame in _read(path))
+
+
 def test_default_quality_is_visually_lossless(tmp_path: Path) -> None:
     stream = _stream()
     path = tmp_path / "out.mov"

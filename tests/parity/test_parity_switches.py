@@ -10,6 +10,7 @@ import torch
 from made_scenes import FRAMES, PLAIN, TINY, WHOLE, made_face, made_model, rendered
 
 from dubcli.core.errors import ConfigError
+from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.masks import SPEAKING
 from dubcli.models.iptalker.alignment import AlignmentModule, AudioVisualAlignmentUnit
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, IPTalkerConfig
@@ -165,7 +166,7 @@ def test_every_named_configuration_builds_at_its_size(name: str) -> None:
         model = IPTalker(config)
         pictures = torch.rand(config.num_references, 3, config.height, config.width)
         tokens = model.alignment.encode_references(pictures[:, :, config.visual_row :])
-        audio = torch.rand(1, config.audio_width, config.audio_size)
+        audio = torch.rand(1, config.audio_width, FEATURE_SIZES[config.heard_kind])
         v_alg = model.alignment(audio, tokens)
     assert model.spec.crop.size == (config.height, config.width)
     assert v_alg.shape == (1, config.alignment_size)

@@ -221,6 +221,10 @@ def encoder_settings(
             # x264's macroblock tree reads memory that nobody wrote in its AVX-512 code: one of some
             # hundred encodes of the same frames came out otherwise. Its AVX2 code does not.
             inner["asm"] = "AVX2,FMA3,BMI2"
+        if lossless or crf == 0:
+            # Single samples of predicted frames come out one off in some videos; of frames on their
+            # own none does.
+            inner["keyint"] = "1"
         if options.beside is not None:
             chosen["profile"] = options.beside.profile
             inner |= options.beside.x264_parameters()

@@ -98,6 +98,8 @@ from dubcli.models.g4g.stack_state import StackState
 ROLE = "references"
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 1600.0
+# Logit of a reference that shows another mouth altogether: low, and still with a gradient.
+_LEAST_LIKING = -20.0
 # Twice what chance would give, 1 of 17.
 _LOW_ALIGNMENT = 0.12
 
@@ -315,7 +317,7 @@ class G4G(nn.Module):
         with torch.autocast(painted.device.type, enabled=False):
             grid, liking = self._lent(shown, state.points)
             moved = warp(state.pictures.float(), grid)
-            liking = functional.pad(liking, (0, 1))[..., None, None]
+            liking = functional.pad(liking.clamp_min(_LEAST_LIKING), (0, 1))[..., None, None]
             shares = (logits + liking).softmax(1)[:, :, None]
             return (shares[:, :-1] * moved).sum(1) + shares[:, -1] * painted
 

@@ -124,9 +124,9 @@ class IPTalkerConfig(CropConfig):
 
     @property
     def alignment_size(self) -> int:
-        """Size of v_alg."""
+        """Size of v_alg, of both alignment modules where there are two."""
         if self.cross_modality:
-            return self.embedding
+            return self.token_size
         return (self.num_references + self.audio_tokens) * self.embedding
 
     @property
