@@ -351,15 +351,25 @@ def test_rotation_is_kept(suffix: str, clockwise: int) -> None:
     assert (after.rotation_deg, after.display_size) == (clockwise, before.display_size)
 
 
-@pytest.mark.parametrize("name", ["sar.mp4", "sar.mkv", "sar-ffv1.mkv", "sar.webm"])
-def test_pixel_shape_is_kept(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sar"),
+    [
+        ("sar.mp4", "16/11"),
+        ("fine.mp4", "5143/5144"),
+        ("fine.mov", "5143/5144"),
+        ("sar.mkv", "16/11"),
+        ("sar-ffv1.mkv", "16/11"),
+        ("sar.webm", "16/11"),
+    ],
+)
+def test_pixel_shape_is_kept(name: str, sar: str) -> None:
     codec = {"sar-ffv1.mkv": "ffv1", "sar.webm": "libvpx-vp9"}.get(name, "libx264")
-    video = _plain(name, sar="16/11", codec=codec)
+    video = _plain(name, sar=sar, codec=codec)
     before, after = probe(video).video, probe(_dub(video, _speech(Path("a.wav"))).output).video
     assert before is not None
     assert after is not None
     assert after.sar == before.sar
-    assert abs(after.sar - Fraction(16, 11)) < Fraction(1, 100)
+    assert abs(after.sar - Fraction(sar)) < Fraction(1, 100)
 
 
 def test_colours_are_kept() -> None:

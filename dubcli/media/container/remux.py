@@ -252,10 +252,6 @@ def _output_options(job: RemuxJob) -> dict[str, Any]:
         options[f"disposition:{number}"] = "+".join(marks) or "0"
         if copy.encoder == "aac":
             options[f"b:{number}"] = "256k"
-    video = job.source.video
-    if video is not None and video.sar not in (0, 1):
-        aspect = Fraction(job.picture.width, job.picture.height) * video.sar
-        options["aspect:0"] = f"{aspect.numerator}:{aspect.denominator}"
     if job.cut_s is not None:
         options["t"] = _seconds(job.cut_s)
     if job.container.muxer in ("mp4", "mov"):
