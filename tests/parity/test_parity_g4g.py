@@ -169,8 +169,11 @@ def test_pixels_of_the_reference_that_shows_the_wanted_mouth_are_copied() -> Non
     with torch.no_grad():
         state = model.encode_references(picture, points)
         only_copied = torch.tensor([50.0, 0.0])[None, :, None, None].expand(1, 2, 64, 80)
-        copied = model._with_copied_pixels(painted, only_copied, shown, state)  # pyright: ignore[reportPrivateUsage]
-    torch.testing.assert_close(copied, picture[0, :, :, TINY.top :], atol=1e-4, rtol=0)
+        for sharp in (False, True):
+            copied = model._with_copied_pixels(  # pyright: ignore[reportPrivateUsage]
+                painted, only_copied, shown, state, sharp=sharp
+            )
+            torch.testing.assert_close(copied, picture[0, :, :, TINY.top :], atol=1e-4, rtol=0)
 
 
 def test_the_untrained_blend_net_all_but_copies_the_composite() -> None:

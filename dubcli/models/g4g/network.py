@@ -98,6 +98,8 @@ from dubcli.models.g4g.stack_state import StackState
 ROLE = "references"
 # How strongly a reference is preferred whose lips already have the wanted shape.
 _SHAPE_SHARPNESS = 1600.0
+# Power of the references' shares when generating: a mixture of five is softer than each.
+_SHARP_MIXING = 4.0
 # Logit of a reference that shows another mouth altogether: low, and still with a gradient.
 _LEAST_LIKING = -20.0
 # Twice what chance would give, 1 of 17.
@@ -245,7 +247,7 @@ class G4G(nn.Module):
         with torch.autocast(crops.device.type, enabled=False):
             resting = window.geometry.place(window.geometry.neutral.expand(frames, -1, -1))
         if motion is None or not config.drawn_mouth:
-            out = self.paint(crops, crops, resting, own, state, scales)
+            out = self.paint(crops, crops, resting, own, state, scales, sharp=True)
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             patches = Patches(rgb=rgb[window.emit])
         else:
@@ -271,7 +273,7 @@ class G4G(nn.Module):
         top, unit = config.top, config.unit_px
         with torch.autocast(crops.device.type, enabled=False):
             field, background = own_background(crops, window.landmarks, speaking, unit)
-        out = self.paint(crops, background, speaking, heard, state, scales)
+        out = self.paint(crops, background, speaking, heard, state, scales, sharp=True)
         rgb = out.rgb.clamp(0, 1)
         if not config.own_skin:
             whole = torch.cat([crops[:, :, :top], rgb], 2)
@@ -311,15 +313,17 @@ class G4G(nn.Module):
         return grid, -_SHAPE_SHARPNESS * shape_distance(speaking, points, unit)
 
     def _with_copied_pixels(
-        self, painted: Tensor, logits: Tensor, shown: Tensor, state: StackState
+        self, painted: Tensor, logits: Tensor, shown: Tensor, state: StackState, *, sharp: bool
     ) -> Tensor:
         """Î: references' pixels under the wanted mouths (T, S, 2) beside the painted picture."""
         with torch.autocast(painted.device.type, enabled=False):
             grid, liking = self._lent(shown, state.points)
-            moved = warp(state.pictures.float(), grid)
+            moved = warp(state.pictures.float(), grid, cubic=sharp)
             liking = functional.pad(liking.clamp_min(_LEAST_LIKING), (0, 1))[..., None, None]
-            shares = (logits + liking).softmax(1)[:, :, None]
-            return (shares[:, :-1] * moved).sum(1) + shares[:, -1] * painted
+            logits = logits + liking
+            share = logits.softmax(1)[:, -1:]
+            mixed = (logits[:, :-1] * (_SHARP_MIXING if sharp else 1)).softmax(1)
+            return (1 - share) * (mixed[:, :, None] * moved).sum(1) + share * painted
 
     def paint(
         self,
@@ -331,6 +335,7 @@ class G4G(nn.Module):
         scales: Tensor,
         *,
         has_blend: bool = True,
+        sharp: bool = False,
     ) -> Painted:
         """Alignment, deformation, decoder, composite and blend net, on the box.
 
@@ -342,6 +347,8 @@ class G4G(nn.Module):
             state: The references' stack, one or that of each frame.
             scales: Number of each frame's mask. Shape (T,), int64.
             has_blend: The blend net takes part, where there is one.
+            sharp: Prefer one reference to a mixture, and sample it by cubic interpolation: crisper
+                than what training, which must let every part learn, would choose.
         """
         top = self.config.top
         mask = scale_masks(crops)[:, :, top:][scales]
@@ -356,7 +363,7 @@ class G4G(nn.Module):
         deformed = self.deformation(state.features, v, heard, scales)
         made, logits = self.decoder(source, hidden, deformed, drawn)
         if logits is not None:
-            made = self._with_copied_pixels(made, logits, shown, state)
+            made = self._with_copied_pixels(made, logits, shown, state, sharp=sharp)
         behind = background[:, :, top:]
         painted = composite_of(made, behind, soft)
         rgb = painted
