@@ -187,7 +187,8 @@ def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
     at = heard.frames[np.arange(num) * len(heard.frames) // num]
     own = model.sound.shifted(_audio(model, heard, frames if heard is clip else at), (0,))[:, 0]
     scales = torch.full((num,), config.scale_number)
-    out = model.paint(pictures[:num], pictures[:num], speaking, own, state, scales)
+    shown = pictures[:num]
+    out = model.paint(shown, shown, speaking, own, state, scales, sharp=True)
     whole = torch.cat([pictures[:num, :, : config.top], out.rgb.clamp(0, 1)], 2)
     return score_crops(clip, frames, to_images(whole), to_images(pictures[:num]))
 
