@@ -67,6 +67,28 @@ def own_skin_field(
     return normalised(pixels + field, (height, width))
 
 
+def reference_grid(
+    speaking: Tensor, points: Tensor, size: tuple[int, int], top: int, unit_px: float
+) -> Tensor:
+    """Where references show what wanted mouths show, on the box that begins at row `top`.
+
+    Args:
+        speaking: Speaking points of the wanted mouths, crop px. Shape (T, S, 2).
+        points: Those of the references, (N, S, 2), or (T, N, S, 2) where each frame has its own.
+        size: Height and width of the crop, px.
+        top: First row of the box.
+        unit_px: One inter-ocular distance, px.
+
+    Returns:
+        Normalised grids over whole crops. Shape (T, N, h, w, 2).
+    """
+    height, width = size[0] - top, size[1]
+    cells = pixel_grid(height // 4, width // 4, 4, (top, 0))
+    moved = landmark_displacement(speaking, points, cells, unit_px)
+    pixels = pixel_grid(height, width, 1, (top, 0)).to(moved)
+    return normalised(pixels + resize_grid(moved, height, width), size)
+
+
 def own_background(
     crops: Tensor, landmarks: Tensor, speaking: Tensor, unit_px: float
 ) -> tuple[Tensor, Tensor]:

@@ -70,14 +70,11 @@ from dubcli.models.common.mouth_map import (
     closed_not_crossed,
     draw_mouth,
     keep_lip_thickness,
-    landmark_displacement,
-    normalised,
     pixel_grid,
-    resize_grid,
     shape_distance,
     warp,
 )
-from dubcli.models.common.own_skin import own_background, within_own_skin
+from dubcli.models.common.own_skin import own_background, reference_grid, within_own_skin
 from dubcli.models.common.window_rows import rows_around
 from dubcli.models.g4g.config import G4GConfig
 from dubcli.models.g4g.deformation import ChannelDeformation
@@ -305,11 +302,8 @@ class G4G(nn.Module):
             Grids (T, N, h, w, 2) over whole crops, normalised, and logits (T, N).
         """
         config, unit = self.config, self.config.unit_px
-        height, width = config.height - config.top, config.width
-        cells = pixel_grid(height // 4, width // 4, 4, (config.top, 0))
-        moved = resize_grid(landmark_displacement(speaking, points, cells, unit), height, width)
-        pixels = pixel_grid(height, width, 1, (config.top, 0)).to(moved)
-        grid = normalised(pixels + moved, (config.height, width))
+        size = (config.height, config.width)
+        grid = reference_grid(speaking, points, size, config.top, unit)
         return grid, -_SHAPE_SHARPNESS * shape_distance(speaking, points, unit)
 
     def _with_copied_pixels(

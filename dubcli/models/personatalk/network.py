@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,12 @@ from dubcli.models.api import (
 from dubcli.models.common.lip_windows import cut_windows, window_corners
 from dubcli.models.common.masks import SPEAKING
 from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed, shape_distance
-from dubcli.models.common.own_skin import mouth_share, own_background, within_own_skin
+from dubcli.models.common.own_skin import (
+    mouth_share,
+    own_background,
+    reference_grid,
+    within_own_skin,
+)
 from dubcli.models.personatalk.config import PersonaTalkConfig
 from dubcli.models.personatalk.dual_attention import NUM_PIXELS, DualAttentionRenderer, Encoded
 from dubcli.models.personatalk.face_fitting import LinearFace, fit_face
@@ -72,6 +77,8 @@ LEAST_SPEECH_S = 4.0
 # Weight, in the logits, of the mean squared difference of lip shapes, inter-ocular distances. Only
 # when generating; training shows five references.
 SHAPE_SHARPNESS = 10_000.0
+# References that lend a frame's lips their fine detail, and how strongly the nearest is preferred.
+_NUM_LENDING, _DETAIL_SHARPNESS = 3, 1600.0
 _LIP_POINTS = slice(OUTER.start, INNER.stop)
 
 
@@ -85,8 +92,8 @@ class PersonaRendered:
         painted: As rgb. Shape (T, 3, h, w).
         found: Coordinates on the mean face of the places that were copied. Shape (T, 3, h/4, w/4).
         wanted: Those of the wanted geometry, 0 outside the mesh. Shape (T, 3, h/4, w/4).
-        grid: No reference lends detail. Shape (T, 0, h, w, 2).
-        weights: Shape (T, 0, h, w).
+        grid: Where references lend detail; the renderer names none. Shape (T, 0, h, w, 2).
+        weights: Their shares. Shape (T, 0, h, w).
     """
 
     rgb: Tensor
@@ -128,7 +135,10 @@ class PersonaTalk(nn.Module):
             audio=AudioSpec(kind=config.audio_kind, width=self.geometry.width),
             references={
                 ROLE: ReferencePolicy(
-                    count=config.num_lips, train_count=config.train_lips, order="opening"
+                    count=config.num_lips,
+                    train_count=config.train_lips,
+                    order="opening",
+                    has_detail=config.own_skin,
                 ),
                 **({FACES: around} if config.num_faces > 1 else {}),
             },
@@ -298,10 +308,42 @@ class PersonaTalk(nn.Module):
         if not config.own_skin:
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
+        with torch.autocast(crops.device.type, enabled=False):
+            grid, weights = self._lent(speaking, state.points, apart)
         patches = within_own_skin(
-            out, crops, background, speaking, field, top=config.top, unit_px=config.unit_px
+            replace(out, grid=grid, weights=weights),
+            crops,
+            background,
+            speaking,
+            field,
+            top=config.top,
+            unit_px=config.unit_px,
         )
         return Patches(rgb=patches.rgb.clamp(0, 1), points=patches.points, detail=patches.detail)
+
+    def _lent(self, speaking: Tensor, points: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the references with the nearest lips show wanted mouths, and their shares.
+
+        Args:
+            speaking: Wanted mouths. Shape (T, S, 2).
+            points: Of the references. Shape (N, S, 2).
+            apart: How much lips differ. Shape (T, N).
+
+        Returns:
+            Grids (T, N, h, w, 2) over whole crops, normalised, and shares (T, N, h, w), 0 of all
+            but the nearest.
+        """
+        config = self.config
+        near = apart.topk(min(_NUM_LENDING, len(points)), largest=False)
+        rows = torch.arange(len(speaking), device=speaking.device)[:, None]
+        size = (config.height, config.width)
+        found = reference_grid(speaking, points[near.indices], size, config.top, config.unit_px)
+        shares = (-_DETAIL_SHARPNESS * near.values).softmax(1)
+        grid = found.new_zeros(len(speaking), len(points), *found.shape[2:])
+        weights = found.new_zeros(grid.shape[:-1])
+        grid[rows, near.indices] = found
+        weights[rows, near.indices] = shares[..., None, None].expand(found.shape[:-1])
+        return grid, weights
 
     def pncc(self, points: Tensor) -> Tensor:
         """PNCC of the box at H/2 of speaking points (T, S, 2), crop px."""
