@@ -36,7 +36,6 @@ SOURCES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "scale=240:240",
         ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
     ),
-    "a set in front of every group": ("in.mkv", "scale=240:240", ("-bsf:v", "dump_extra")),
 }
 # The greatest and the mean difference of a sample between two videos at a frame.
 _PAGE = """<!doctype html><canvas id="c" width="240" height="240"></canvas><script>
@@ -280,6 +279,7 @@ def test_options_that_change_every_frame_encode_all(
         ("in.mp4", ("-x264-params", "open-gop=1:bframes=3"), "no whole group"),
         ("in.mp4", ("-x264-params", "fake-interlaced=1"), "fields"),
         ("in.mp4", ("-pix_fmt", "yuv444p"), "4:4:4"),
+        ("in.mkv", ("-bsf:v", "dump_extra"), "parameter sets of their own"),
         ("in.mkv", ("-c:v", "libx265", "-x265-params", "log-level=none"), "packets of hevc"),
     ],
 )

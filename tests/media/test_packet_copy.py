@@ -135,7 +135,7 @@ def _hidden_start(folder: Path) -> Path:
     ("make", "said"),
     [
         (lambda folder: _clip(folder / "a.ts"), "Annex B"),
-        (_joined_midway, "change midway"),
+        (_joined_midway, "parameter sets of their own"),
         (_hidden_start, "not shown"),
         (lambda folder: _clip(folder / "a.mp4", "", "-pix_fmt", "yuv444p"), "4:4:4"),
     ],

@@ -39,9 +39,9 @@ def test_all_names_what_is_absent_and_others_may_stand_beside_it() -> None:
     default = {k: v for k, v in manifest.default.items() if k != "personatalk"}
     weights = {k: v for k, v in manifest.weights.items() if not k.startswith("personatalk")}
     lacking = replace(manifest, default=default, weights=weights)
-    found = choose_models(_config("iptalker,all,iptalker.v2"), lacking)
+    found = choose_models(_config("iptalker,all,iptalker.v3"), lacking)
     assert found.names[0] == found.default
-    assert found.names[-1] == "iptalker.v2"
+    assert found.names[-1] == "iptalker.v3"
     assert len(set(found.names)) == len(found.names)
     assert any(line.startswith("personatalk is not scored: No weights") for line in found.absent)
     with pytest.raises(ConfigError, match="No weights of 'personatalk'"):

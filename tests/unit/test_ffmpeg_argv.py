@@ -141,8 +141,6 @@ def test_remux_command_of_a_rotated_mp4_with_encoded_late_audio_and_more_streams
             "mp4",
             "-aac_pns:1",
             "0",
-            "-aspect:0",
-            "16:9",
             "-b:1",
             "256000",
             "-c:0",

@@ -149,8 +149,11 @@ def _begins_group(packet: Packet, configuration: AvcConfiguration) -> bool:
             raise ValueError("its slices are in data partitions")
         if kind in _LAYERS:
             raise ValueError("it has a second view or layer")
-        if kind in (SEQUENCE_SET, PICTURE_SET) and not _is_known(bytes(unit), configuration):
-            raise ValueError("its parameter sets change midway")
+        if kind in (SEQUENCE_SET, PICTURE_SET):
+            if not _is_known(bytes(unit), configuration):
+                raise ValueError("its parameter sets change midway")
+            # OpenH264 then forgets the encoder's, and shows nothing of what was encoded.
+            raise ValueError("its packets carry parameter sets of their own")
     return is_idr
 
 

@@ -42,9 +42,10 @@ class GeometryRun(SoundRun):
 
 def prepare_model(model: IPTalker, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    alignment = trained_alignment(model)
-    fit_audio_range([alignment.audio_encoder], clips, model.config.audio_kind)
-    fit_mouth_basis(alignment.basis, clips)
+    if isinstance(model.alignment, AlignmentModule):
+        # Two modules are joined of trained ones, which have theirs.
+        fit_audio_range([model.alignment.audio_encoder], clips, model.config.audio_kind)
+    fit_mouth_basis(model.alignment.basis, clips)
 
 
 def trained_alignment(model: IPTalker) -> AlignmentModule:
