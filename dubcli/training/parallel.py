@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
@@ -39,6 +39,9 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         ) from error
     try:
         yield device
+        # Who leaves while others are still at work may end by a signal. Those that failed are gone.
+        with suppress(RuntimeError):
+            distributed.barrier()
     finally:
         distributed.destroy_process_group()
 

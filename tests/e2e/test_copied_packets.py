@@ -49,7 +49,10 @@ const load = (words) => {
 const videos = [load("%s"), load("%s")];
 const shown = (video, second) => new Promise((done, fail) => {
   video.onerror = () => fail(new Error(video.error.message));
-  video.onseeked = () => {
+  video.onseeked = async () => {
+    while (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
+      await new Promise(requestAnimationFrame);
+    }
     const pen = document.getElementById("c").getContext("2d", { willReadFrequently: true });
     pen.drawImage(video, 0, 0);
     done(pen.getImageData(0, 0, 240, 240).data);
