@@ -168,10 +168,11 @@ def test_pixels_of_the_reference_that_shows_the_wanted_mouth_are_copied() -> Non
     shown, painted = points[0], torch.zeros(1, 3, 64, 80)
     with torch.no_grad():
         state = model.encode_references(picture, points)
+        lent = model._lent(shown, state.points[0])  # pyright: ignore[reportPrivateUsage]
         only_copied = torch.tensor([50.0, 0.0])[None, :, None, None].expand(1, 2, 64, 80)
         for sharp in (False, True):
             copied = model._with_copied_pixels(  # pyright: ignore[reportPrivateUsage]
-                painted, only_copied, shown, state, sharp=sharp
+                painted, only_copied, lent, state.pictures[0], sharp=sharp
             )
             torch.testing.assert_close(copied, picture[0, :, :, TINY.top :], atol=1e-4, rtol=0)
 

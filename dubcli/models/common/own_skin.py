@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -40,6 +41,15 @@ class Generated(Protocol):
     def weights(self) -> Tensor:
         """Share of each reference. Shape (T, N, h, w)."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LentDetail:
+    """A generated box, and where references lend it fine detail. Fulfils `Generated`."""
+
+    rgb: Tensor
+    grid: Tensor
+    weights: Tensor
 
 
 def own_skin_field(

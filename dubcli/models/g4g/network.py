@@ -74,7 +74,12 @@ from dubcli.models.common.mouth_map import (
     shape_distance,
     warp,
 )
-from dubcli.models.common.own_skin import own_background, reference_grid, within_own_skin
+from dubcli.models.common.own_skin import (
+    LentDetail,
+    own_background,
+    reference_grid,
+    within_own_skin,
+)
 from dubcli.models.common.window_rows import rows_around
 from dubcli.models.g4g.config import G4GConfig
 from dubcli.models.g4g.deformation import ChannelDeformation
@@ -113,6 +118,8 @@ class Painted:
         warped: Î, what the decoder gives. Shape (T, 3, h, w).
         v: The aligned feature. Shape (T, d).
         code: l_r; None without alignment. Shape (T, d).
+        lent: Where each reference shows the mouths, and how well it fits, see `G4G._lent`; None
+            without copied pixels.
     """
 
     rgb: Tensor
@@ -120,15 +127,7 @@ class Painted:
     warped: Tensor
     v: Tensor
     code: Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LentDetail:
-    """The result, and where references lend it fine detail; for `within_own_skin`."""
-
-    rgb: Tensor
-    grid: Tensor
-    weights: Tensor
+    lent: tuple[Tensor, Tensor] | None
 
 
 class G4G(nn.Module):
@@ -276,10 +275,10 @@ class G4G(nn.Module):
             whole = torch.cat([crops[:, :, :top], rgb], 2)
             return whole, Patches(rgb=whole[emit], points=speaking[emit])
         with torch.autocast(crops.device.type, enabled=False):
-            grid, liking = self._lent(speaking[emit], state.points)
+            grid, liking = out.lent or self._lent(speaking, state.points)
             shares = liking.softmax(1)[..., None, None].expand(grid.shape[:-1])
         patches = within_own_skin(
-            LentDetail(rgb=rgb[emit], grid=grid, weights=shares),
+            LentDetail(rgb=rgb[emit], grid=grid[emit], weights=shares[emit]),
             crops[emit],
             background[emit],
             speaking[emit],
@@ -307,12 +306,18 @@ class G4G(nn.Module):
         return grid, -_SHAPE_SHARPNESS * shape_distance(speaking, points, unit)
 
     def _with_copied_pixels(
-        self, painted: Tensor, logits: Tensor, shown: Tensor, state: StackState, *, sharp: bool
+        self,
+        painted: Tensor,
+        logits: Tensor,
+        lent: tuple[Tensor, Tensor],
+        pictures: Tensor,
+        *,
+        sharp: bool,
     ) -> Tensor:
-        """Î: references' pixels under the wanted mouths (T, S, 2) beside the painted picture."""
+        """Î: references' pixels under the wanted mouths beside the painted picture."""
         with torch.autocast(painted.device.type, enabled=False):
-            grid, liking = self._lent(shown, state.points)
-            moved = warp(state.pictures.float(), grid, cubic=sharp)
+            grid, liking = lent
+            moved = warp(pictures.float(), grid, cubic=sharp)
             liking = functional.pad(liking.clamp_min(_LEAST_LIKING), (0, 1))[..., None, None]
             logits = logits + liking
             share = logits.softmax(1)[:, -1:]
@@ -356,11 +361,14 @@ class G4G(nn.Module):
         v, code = self.alignment(source, state.features.expand(len(crops), -1, -1, -1), drawn)
         deformed = self.deformation(state.features, v, heard, scales)
         made, logits = self.decoder(source, hidden, deformed, drawn)
+        lent = None
         if logits is not None:
-            made = self._with_copied_pixels(made, logits, shown, state, sharp=sharp)
+            with torch.autocast(crops.device.type, enabled=False):
+                lent = self._lent(shown, state.points)
+            made = self._with_copied_pixels(made, logits, lent, state.pictures, sharp=sharp)
         behind = background[:, :, top:]
         painted = composite_of(made, behind, soft)
         rgb = painted
         if self.blend is not None and has_blend:
             rgb = self.blend(painted, behind * (1 - mask), soft)
-        return Painted(rgb=rgb, painted=painted, warped=made, v=v, code=code)
+        return Painted(rgb=rgb, painted=painted, warped=made, v=v, code=code, lent=lent)

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,7 @@ from dubcli.models.common.lip_windows import cut_windows, window_corners
 from dubcli.models.common.masks import SPEAKING
 from dubcli.models.common.mouth_map import INNER, OUTER, closed_not_crossed, shape_distance
 from dubcli.models.common.own_skin import (
+    LentDetail,
     mouth_share,
     own_background,
     reference_grid,
@@ -92,8 +93,6 @@ class PersonaRendered:
         painted: As rgb. Shape (T, 3, h, w).
         found: Coordinates on the mean face of the places that were copied. Shape (T, 3, h/4, w/4).
         wanted: Those of the wanted geometry, 0 outside the mesh. Shape (T, 3, h/4, w/4).
-        grid: Where references lend detail; the renderer names none. Shape (T, 0, h, w, 2).
-        weights: Their shares. Shape (T, 0, h, w).
     """
 
     rgb: Tensor
@@ -101,8 +100,6 @@ class PersonaRendered:
     painted: Tensor
     found: Tensor
     wanted: Tensor
-    grid: Tensor
-    weights: Tensor
 
 
 class PersonaTalk(nn.Module):
@@ -311,7 +308,7 @@ class PersonaTalk(nn.Module):
         with torch.autocast(crops.device.type, enabled=False):
             grid, weights = self._lent(speaking, state.points, apart)
         patches = within_own_skin(
-            replace(out, grid=grid, weights=weights),
+            LentDetail(rgb=out.rgb, grid=grid, weights=weights),
             crops,
             background,
             speaking,
@@ -411,13 +408,10 @@ class PersonaTalk(nn.Module):
             )  # fmt: skip
         features, pixels, found = attended.split((config.channels, NUM_PIXELS, 3), 1)
         rgb = renderer.decoder(features, pixels, geometry, pncc)
-        none = rgb.new_zeros(len(rgb), 0, *rgb.shape[-2:])
         return PersonaRendered(
             rgb=rgb,
             warped=functional.pixel_shuffle(pixels, 4),
             painted=rgb,
             found=found,
             wanted=coordinates,
-            grid=none[..., None].expand(*none.shape, 2),
-            weights=none,
         )
