@@ -26,7 +26,8 @@ class _End:
 def prefetch(items: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
     """Run an iterator in a thread of its own, at most `depth` items ahead.
 
-    Its error is raised where the next item is asked for; leaving the context stops it.
+    Its error is raised where the next item is asked for; leaving the context stops it. A generator
+    that holds this context should be closed by the one who reads it.
     """
     line: queue.Queue[T | _Failure | _End] = queue.Queue(depth)
     stopped = threading.Event()
@@ -70,7 +71,8 @@ def prefetch(items: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
         yield drain()
     finally:
         stopped.set()
-        if worker.ident is not None:
+        # What nobody closed is collected in any thread, its own worker among them.
+        if worker.ident is not None and worker is not threading.current_thread():
             worker.join()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator as PythonGenerator
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -154,8 +156,10 @@ class Renderer:
 
     def frames(
         self, source: Iterator[NativeFrame], windows: Sequence[Window] | None = None
-    ) -> Iterator[NativeFrame]:
+    ) -> PythonGenerator[NativeFrame, None, None]:
         """Dubbed or untouched frames, one for each position of some windows, in order.
+
+        Works ahead in a thread of its own until it is closed; see `rendered`.
 
         Args:
             source: The source frames of these positions, in their order.
@@ -377,6 +381,27 @@ def _generator(job: RenderJob) -> Generator:
             other = _subject(job, "motion", face.motion_references, job.own_speech)
             heard = models.motion.prepare(other)
     return Generator(models, heard, state, job.device, _given_mouths(job))
+
+
+@contextmanager
+def rendered(
+    renderers: Sequence[Renderer], source: Iterator[NativeFrame], windows: Sequence[Window]
+) -> Iterator[Iterator[NativeFrame]]:
+    """Frames that went through one renderer after the other, one for each face.
+
+    Args:
+        renderers: In the order in which the faces are pasted.
+        source: The source frames of the windows' positions, in their order.
+        windows: Consecutive ones of the renderers' windows.
+
+    Yields:
+        The frames; their threads have ended when the context is left, however that happens.
+    """
+    with ExitStack() as stack:
+        frames = source
+        for renderer in renderers:
+            frames = stack.enter_context(closing(renderer.frames(frames, windows)))
+        yield frames
 
 
 def _given_mouths(job: RenderJob) -> dict[int, F32] | None:

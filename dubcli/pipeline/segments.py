@@ -34,7 +34,7 @@ from dubcli.pipeline.landmark_file import MouthLog, write_landmarks
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.model_figures import FigureLog, figure_ranges
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.renderer import Renderer
+from dubcli.pipeline.renderer import Renderer, rendered
 from dubcli.pipeline.resume import JobFolder
 from dubcli.pipeline.soundtrack import on_output_clock
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
@@ -274,11 +274,11 @@ def _render_range(
     windows_from = _with_context(own, start, context_frames)
     begin = windows_from[0].emit_start
     indices = timeline.source_index[begin:stop].tolist()
-    with prefetch(context.reader.native_sequence(indices)) as source:
-        frames: Iterator[NativeFrame] = source
-        for renderer in renderers:
-            frames = renderer.frames(frames, windows_from)
-        frames = islice(frames, start - begin, None)
+    with (
+        prefetch(context.reader.native_sequence(indices)) as source,
+        rendered(renderers, source, windows_from) as dubbed,
+    ):
+        frames = islice(dubbed, start - begin, None)
         frames = show_mark(job, decision, frames, range(start, stop))
         for number, part in todo:
             made, said = _write_segment(context, job, shown, part, frames, encode)

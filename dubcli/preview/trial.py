@@ -19,7 +19,7 @@ from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
 from dubcli.pipeline.marking import show_mark
 from dubcli.pipeline.queues import Sink, prefetch
-from dubcli.pipeline.renderer import Renderer
+from dubcli.pipeline.renderer import Renderer, rendered
 from dubcli.pipeline.speakers import PreparedSpeaker, make_renderers
 
 # Windows that are tried where lips are dubbed, and where they are not.
@@ -137,21 +137,25 @@ def _run(
         ):
             first = next(source)  # looking for the place in the file is no part of the pace
             began = time.perf_counter()
-            frames: Iterator[NativeFrame] = chain([first], source)
-            for renderer in renderers:
-                frames = renderer.frames(frames, [window])
-            frames = show_mark(job, decision, frames, positions)
-            sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
-            try:
-                for position, native in zip(positions, frames, strict=True):
-                    sink.put((native, int(timeline.pts[position])))
-                sink.finish()
-            finally:
-                sink.stop()
+            with rendered(renderers, chain([first], source), [window]) as dubbed:
+                frames = show_mark(job, decision, dubbed, positions)
+                pts = timeline.pts[window.emit_start : window.emit_stop].tolist()
+                _write(writer, zip(frames, pts, strict=True))
         seconds = time.perf_counter() - began
         return _Measured(seconds=seconds, sizes=packet_sizes(path))
     finally:
         path.unlink(missing_ok=True)
+
+
+def _write(writer: FrameWriter, frames: Iterator[tuple[NativeFrame, int]]) -> None:
+    """Encode frames with their timestamps beside the thread that makes them."""
+    sink = Sink[tuple[NativeFrame, int]](lambda item: writer.write(item[0].frame, item[1]))
+    try:
+        for item in frames:
+            sink.put(item)
+        sink.finish()
+    finally:
+        sink.stop()
 
 
 def _pace(measured: Sequence[_Measured]) -> float:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_parts_of_another_job_are_not_used(run: Run, kitchen: Path, tmp_path: Pa
     dub(other, lambda stage, done, total: seen.append((stage, done)), segment_frames=SEGMENT)
     assert seen[0] == ("analyse", 1)
     assert _names(tmp_path) == ["out.json", "out.mp4"]
+
+
+def test_an_interrupted_job_leaves_no_thread_at_work(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        run(tmp_path / "out.mp4", _stop_at("dub", 20))
+    names = [thread.name for thread in threading.enumerate()]
+    # The error still holds every frame of the calls: what they left open was not collected yet.
+    assert interrupted.tb is not None
+    assert [name for name in names if name.startswith("dub-")] == []
 
 
 def test_a_damaged_part_is_made_again(run: Run, whole: bytes, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -67,6 +67,31 @@ def test_an_error_of_the_reader_ends_the_thread() -> None:
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert dub_threads() == []
+
+
+def test_a_reader_that_is_collected_in_its_own_worker_ends_quietly() -> None:
+    abandoned, ended = threading.Event(), threading.Event()
+    errors, readers = list[BaseException](), list[Generator[int, None, None]]()
+
+    def source() -> Iterator[int]:
+        yield 1
+        abandoned.wait(300)
+        try:
+            # What the collector does with a generator that nobody closed, in whichever thread.
+            readers[0].close()
+        except BaseException as error:
+            errors.append(error)
+        ended.set()
+
+    def read() -> Generator[int, None, None]:
+        with prefetch(source(), depth=1) as items:
+            yield from items
+
+    readers.append(read())
+    assert next(readers[0]) == 1
+    abandoned.set()
+    assert ended.wait(300)
+    assert errors == []
 
 
 def test_a_sink_takes_everything_in_order() -> None:
