@@ -144,7 +144,7 @@ def trained(job: argparse.Namespace, sizes: PersonaTalkConfig) -> PersonaTalk:
                 device="cpu",
                 threads=1,
                 checkpoint_every=10**6,
-                sample_every=0,
+                sample_every=10**6,
             )
             marks: list[float] = []
             train(base, lambda *_, marks=marks: marks.append(time.process_time()), overrides)
