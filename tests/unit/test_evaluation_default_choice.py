@@ -9,7 +9,7 @@ import pytest
 
 from dubcli.evaluation.default_choice import choose_default
 
-TODAY, OTHER = "iptalker.v3", "personatalk.v1"
+TODAY, OTHER = "iptalker.v3", "personatalk.v2"
 
 
 def _estimate(mean: float | None, spread: float = 0.0) -> dict[str, Any]:
