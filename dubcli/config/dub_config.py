@@ -177,9 +177,12 @@ class DubConfig:
         default=16,
         metadata=about("Quality of the video: 0 is lossless, 51 the worst.", panel=Panel.OUTPUT),
     )
-    copy_untouched: bool = field(
+    reencode: bool = field(
         default=False,
-        metadata=about("Copy H.264 where no frame is dubbed, undecoded.", panel=Panel.OUTPUT),
+        metadata=about(
+            "Encode every frame, also where the source's own packets could be copied.",
+            panel=Panel.OUTPUT,
+        ),
     )
     seed: int = seed_option()
     threads: int = threads_option()
