@@ -179,10 +179,7 @@ class DubConfig:
     )
     reencode: bool = field(
         default=False,
-        metadata=about(
-            "Encode every frame, also where the source's own packets could be copied.",
-            panel=Panel.OUTPUT,
-        ),
+        metadata=about("Encode all, also what could be copied as it is.", panel=Panel.OUTPUT),
     )
     seed: int = seed_option()
     threads: int = threads_option()

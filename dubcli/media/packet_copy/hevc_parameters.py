@@ -60,7 +60,7 @@ class HevcSequenceSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Usability:
+class _HevcUsability:
     """What the optional part of a set tells."""
 
     sar: Fraction = Fraction(0)
@@ -112,7 +112,7 @@ def read_sequence_set(unit: bytes) -> HevcSequenceSet:
     delays = read_delays(reader, num_layers)
     _skip_coding_tools(reader)
     _skip_references(reader, poc_bits)
-    told = _read_usability(reader) if reader.flag() else _Usability()
+    told = _read_usability(reader) if reader.flag() else _HevcUsability()
     if any(told.display_window):
         raise ValueError("its parameter sets have a second crop")
     return HevcSequenceSet(
@@ -272,7 +272,7 @@ def _read_reference_set(reader: BitReader, place: int, before: list[int]) -> lis
     return found
 
 
-def _read_usability(reader: BitReader) -> _Usability:
+def _read_usability(reader: BitReader) -> _HevcUsability:
     sar, color = read_aspect(reader), read_colours(reader)
     location = 0
     if reader.flag():
@@ -281,7 +281,7 @@ def _read_usability(reader: BitReader) -> _Usability:
     reader.flag()
     has_fields = reader.flag()
     reader.flag()
-    return _Usability(
+    return _HevcUsability(
         sar=sar,
         color=color,
         chroma_location=location,
