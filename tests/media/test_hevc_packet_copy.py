@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from clips import ClipSpec, make_clip
 from libde265_decoder import find_libde265, libde265_digests
+from numpy.typing import NDArray
 
-from dubcli.core.types import U8
 from dubcli.media.container.concat import PictureClock, join_runs, run_of
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.packet_copy.copy_plan import match_for
@@ -112,9 +113,9 @@ def _encoded_beside(source: Path, target: Path) -> None:
             writer.write(frame, number)
 
 
-def _pictures(path: Path) -> list[U8]:
+def _pictures(path: Path) -> list[NDArray[Any]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray() for frame in container.decode(video=0)]
+        return [np.asarray(frame.to_ndarray()) for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize(
