@@ -18,6 +18,7 @@ from dubcli.media.container.concat import PictureClock, join_runs, run_of
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.packet_copy.copy_plan import match_for
 from dubcli.media.packet_copy.hevc_configuration import HevcConfiguration, read_hevc_configuration
+from dubcli.media.packet_copy.hevc_packets import HevcPackets
 from dubcli.media.packet_copy.packet_index import CopyRefusedError, read_index
 from dubcli.media.packet_copy.spliced_sets import spliced_sets
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
@@ -99,6 +100,14 @@ def test_parameter_sets_in_packets_are_refused(tmp_path: Path) -> None:
         read_index(_clip(tmp_path / "a.mp4", "repeat-headers=1"), 0)
     with pytest.raises(CopyRefusedError, match="Annex B"):
         read_index(_clip(tmp_path / "a.ts"), 0)
+
+
+def test_a_unit_without_a_whole_header_is_damage(tmp_path: Path) -> None:
+    path = _clip(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        packets = HevcPackets(container.streams.video[0].codec_context.extradata)
+    with pytest.raises(ValueError, match="damaged"):
+        packets.begins_group(memoryview(b"\0\0\0\1\x26"))
 
 
 def _encoded_beside(source: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from dubcli.media.packet_copy.hevc_parameters import SETS, kind_of, layer_of
 
 # Others that may be decoded first have pictures that are shown before and refer across them.
 _IDRS = (19, 20)
+_HEADER = 2
 
 
 class HevcPackets:
@@ -40,6 +41,8 @@ class HevcPackets:
         """
         is_idr = False
         for unit in units(packet):
+            if len(unit) < _HEADER:
+                raise ValueError("its packets are damaged")
             kind = kind_of(unit)
             if layer_of(unit):
                 raise ValueError("it has a second view or layer")
