@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from dubcli.batches.job_list import COMMAND_COLUMN, WrittenRow, column_name
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig, voices_from
 from dubcli.config.commands import COMMANDS
+from dubcli.config.retired_options import next_step_after
 from dubcli.core.errors import ConfigError
 from dubcli.models.model_options import declared_options
 from dubcli.user_settings.setting import Setting, checked, nearest, settings_of
@@ -87,9 +88,9 @@ def options_in(words: tuple[str, ...]) -> dict[str, str]:
         name = column_name(written)
         if name not in known:
             near = nearest(name, known)
+            hint = f"Did you mean '{near}'?" if near else "dub --help lists the options."
             raise ConfigError(
-                f"--set '{word}' sets no option of a row.",
-                f"Did you mean '{near}'?" if near else "dub --help lists the options.",
+                f"--set '{word}' sets no option of a row.", next_step_after(name) or hint
             )
         if name in found:
             raise ConfigError(f"--set '{written}' is given twice.", "Remove one of them.")
@@ -133,10 +134,8 @@ def make_row(row: WrittenRow, defaults: Defaults, given: Mapping[str, str]) -> B
 
 def _unknown(name: str, command: str, known: Mapping[str, Setting]) -> ConfigError:
     near = nearest(name, [*known, COMMAND_COLUMN])
-    return ConfigError(
-        f"Unknown column '{name}' for {command}.",
-        f"Did you mean '{near}'?" if near else "Columns are options' names without their dashes.",
-    )
+    hint = f"Did you mean '{near}'?" if near else "Columns are options' names without their dashes."
+    return ConfigError(f"Unknown column '{name}' for {command}.", next_step_after(name) or hint)
 
 
 def _value(setting: Setting, value: Any, *, is_text: bool) -> Any:

@@ -118,9 +118,9 @@ class BatchSchedule:
         self._waiting.extendleft(reversed(parts))
 
     def _joining(self, part: RowTask) -> RowTask:
-        return RowTask(
-            row=part.row, kind=ROW, span=(0, part.span[1]), segment_frames=part.segment_frames
-        )
+        """The rest of a row after its parts: a part of it even where all its frames are copied."""
+        span = (0, max(1, part.span[1]))
+        return RowTask(row=part.row, kind=ROW, span=span, segment_frames=part.segment_frames)
 
     def _finish(self, task: RowTask, outcome: Outcome) -> None:
         status = DONE if outcome.error is None else FAILED

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from dubcli.cli.configured_command import in_other_panel
 from dubcli.cli.view import open_closed_streams, say
+from dubcli.config.retired_options import next_step_after
 from dubcli.core.errors import INTERRUPTED_EXIT_CODE, DubError, of_system
 from dubcli.core.waiting_threads import let_waiting_threads_sleep
 
@@ -102,7 +103,9 @@ class DubGroup(TyperGroup):
             code = super().main(*args, **kwargs)
         except typer.TyperException as error:
             message = " ".join(str(error.format_message()).split())
-            say(f"dub: {message}{'' if message.endswith(('.', '?')) else '.'} See: dub --help")
+            end = "" if message.endswith((".", "?")) else "."
+            gone = next_step_after(getattr(error, "option_name", ""))
+            say(f"dub: {message}{end} {gone or 'See: dub --help'}")
             sys.exit(USAGE_EXIT_CODE)
         sys.exit(code or 0)
 

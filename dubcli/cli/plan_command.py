@@ -113,6 +113,7 @@ def _result(report: PlanReport) -> list[tuple[str, str]]:
     if result is not None:
         pairs += [
             ("frames", f"{result.frames_dubbed} of {result.frames} will be dubbed"),
+            ("copied", _copied(result)),
             ("length", f"{in_time(result.duration_s)}. {result.timeline}"),
             ("result", _written(result, bool(report.config.get("overwrite")))),
             ("marks", result.marks),
@@ -120,6 +121,12 @@ def _result(report: PlanReport) -> list[tuple[str, str]]:
     if report.picture is not None:
         pairs.append(("faces", f"numbered in {report.picture}"))
     return pairs
+
+
+def _copied(result: ResultFacts) -> str:
+    if result.encoded_whole_because is not None:
+        return f"none, all are encoded: {result.encoded_whole_because}"
+    return f"{result.frames_copied} frames will be the video's own packets, not encoded"
 
 
 def _written(result: ResultFacts, is_replaced: bool) -> str:

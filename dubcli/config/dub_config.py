@@ -177,9 +177,9 @@ class DubConfig:
         default=16,
         metadata=about("Quality of the video: 0 is lossless, 51 the worst.", panel=Panel.OUTPUT),
     )
-    copy_untouched: bool = field(
+    reencode: bool = field(
         default=False,
-        metadata=about("Copy H.264 where no frame is dubbed, undecoded.", panel=Panel.OUTPUT),
+        metadata=about("Encode all, also what could be copied as it is.", panel=Panel.OUTPUT),
     )
     seed: int = seed_option()
     threads: int = threads_option()

@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from dubcli.core.errors import DubError
 from dubcli.core.types import Bool
-from dubcli.media.container.ffmpeg import file_url
-from dubcli.media.packet_copy.avc_configuration import read_configuration
 from dubcli.media.packet_copy.copy_plan import (
     FrameRange,
-    joined_configuration,
+    is_worthwhile,
     match_for,
     plan_ranges,
     require_same_times,
 )
 from dubcli.media.packet_copy.packet_index import CopyRefusedError, PacketIndex, read_index
+from dubcli.media.packet_copy.spliced_sets import SplicedSets, spliced_sets
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter, choose_encoder
 from dubcli.media.video.timeline import Timeline
 from dubcli.pipeline.context import RunContext
@@ -29,7 +27,7 @@ from dubcli.pipeline.decision import Decision
 from dubcli.pipeline.inputs import LoadedJob
 from dubcli.pipeline.job import Job
 
-_ENCODER = "libx264"
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}  # by the source's codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +37,12 @@ class Splice:
     Attributes:
         index: The source's packets.
         template: A file of the encoder, whose stream is like the result's.
-        extradata: Parameter sets of all packets.
+        sets: Parameter sets of all packets.
     """
 
     index: PacketIndex
     template: Path
-    extradata: bytes
+    sets: SplicedSets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +128,12 @@ def _require_untouched_job(job: Job, decision: Decision) -> None:
     same = np.array_equal(timeline.source_index, np.arange(len(timeline)))
     kinds = " and ".join(video.dynamic_hdr)
     refusals = {
-        "--copy-untouched was not given": not job.config.copy_untouched,
+        "--reencode was given": job.config.reencode,
         "the visible mark is on every frame": job.marks.visible,
         "--deinterlace may change every frame": job.config.deinterlace,
         "the encode is lossless": job.encode.lossless or job.encode.crf == 0,
-        f"packets of {video.codec} are not copied": video.codec != "h264",
-        f"the encoder is {encoder}": encoder != _ENCODER,
+        f"packets of {video.codec} are not copied": video.codec not in _ENCODERS,
+        f"the encoder is {encoder}": encoder != _ENCODERS.get(video.codec),
         f"its pixel format changes to {pix_fmt}": pix_fmt != video.pix_fmt,
         "its pictures change their form midway": bool(video.forms),
         f"its {kinds} metadata would stay in parts": bool(kinds),
@@ -156,17 +154,17 @@ def _spliced(context: RunContext, job: LoadedJob, decision: Decision) -> CopyCho
     ranges = plan_ranges(touched, index, least)
     if not any(one.is_copied for one in ranges):
         raise CopyRefusedError("no whole group of pictures is free of dubbed frames")
+    if not is_worthwhile(ranges, job.video.frame_rate):
+        raise CopyRefusedError("so little could be copied that hardly anything would be gained")
     encode = replace(job.encode, beside=match_for(index))
     template = context.folder.path / "template.mov"
     _encode_first(context, job, encode, template)
-    with av.open(file_url(template)) as made:
-        encoded = read_configuration(made.streams.video[0].codec_context.extradata)
-    joined = joined_configuration(index.configuration, encoded, job.video.sar)
+    sets = spliced_sets(index.configuration, template, job.video.sar)
     return CopyChoice(
         ranges=ranges,
         encode=encode,
         reason=None,
-        splice=Splice(index=index, template=template, extradata=joined.as_bytes()),
+        splice=Splice(index=index, template=template, sets=sets),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -229,11 +229,12 @@ def _joined(
             runs.append(splice.index.run(one.start, one.stop))
             continue
         own = [path for path, part in zip(paths, segments, strict=True) if part.within == one]
-        runs += [run_of(path, like=template) for path in own]
+        rewrite = None if splice is None else splice.sets.rewrite
+        runs += [replace(run_of(path, like=template), rewrite=rewrite) for path in own]
     shown = on_output_clock(decision.schedule)[0].timeline
     clock = PictureClock(pts=shown.pts, end_pts=shown.end_pts, time_base=shown.time_base)
     path = folder.path / "picture.mov"
-    join_runs(runs, template, path, clock, None if splice is None else splice.extradata)
+    join_runs(runs, template, path, clock, None if splice is None else splice.sets.extradata)
     return path
 
 

@@ -57,16 +57,19 @@ def estimate_needs(
     """
     free = free_bytes(job.output.parent)
     num = len(decision.schedule.timeline)
-    is_roomy = free is None or free >= _most_bytes(job, num)
-    if not always and num < LEAST_FRAMES and is_roomy:
+    num_encoded = num - copies.num_copied
+    # Packets that are copied lie there twice at most, as the joined picture and in the result.
+    most = _most_bytes(job, num_encoded) + _COPIES * copies.num_bytes
+    is_roomy = free is None or free >= most
+    if not always and num_encoded < LEAST_FRAMES and is_roomy:
         return None
     trial = try_out(context, job, decision, speakers)
     dubbed = int((decision.strength > 0).sum())
     return estimate(
         trial,
-        frames=(dubbed, num - dubbed - copies.num_copied),
+        frames=(dubbed, num_encoded - dubbed),
         num_cuts=num_cuts(decision),
-        num_segments=-(-(num - copies.num_copied) // context.segment_frames),
+        num_segments=-(-num_encoded // context.segment_frames),
         other_bytes=_other_bytes(job, decision),
         free=free,
         is_copied=job.marks.place == "embedded",

@@ -24,7 +24,7 @@ from dubcli.media.video.video_encoders import choose_encoder
 from dubcli.pipeline.analysis import analyse, expected_frames, find_faces
 from dubcli.pipeline.analysis_cache import Analysis
 from dubcli.pipeline.context import Clock, RunContext
-from dubcli.pipeline.copy_choice import choose_copies
+from dubcli.pipeline.copy_choice import CopyChoice, choose_copies
 from dubcli.pipeline.decision import Decision, Speaker, decide
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.pipeline.face_choice import choose, known_people
@@ -54,6 +54,7 @@ class _Outlook:
         own_sound: Compares mouths with the source's own sound.
         speakers: Who would be dubbed.
         decision: All that the dub would follow.
+        copies: What it would copy from the source.
         notes: What is to be told of people and sound.
         needed: What a trial foresees.
         error: What the dub would end with.
@@ -63,6 +64,7 @@ class _Outlook:
     own_sound: SourceSync
     speakers: tuple[PlannedSpeaker, ...] = ()
     decision: Decision | None = None
+    copies: CopyChoice | None = None
     notes: tuple[str, ...] = ()
     needed: Estimate | None = None
     error: DubError | None = None
@@ -111,8 +113,8 @@ def _plan_dub(
         outlook = _look_and_try(context, job)
         report = _report(config, job.info, outlook, job.device, clock)
         report = _with_picture(report, outlook, context.reader, job.info, picture)
-    if outlook.decision is not None:
-        report = _with_result(report, job, outlook.decision, outlook)
+    if outlook.decision is not None and outlook.copies is not None:
+        report = _with_result(report, job, outlook.decision, outlook.copies, outlook)
     return report
 
 
@@ -195,14 +197,15 @@ def _look_and_try(context: RunContext, job: LoadedJob) -> _Outlook:
         decision = decide(job, found, known, own_sound)
         prepared = prepare_speakers(context, job, decision, own_sound, second)
         began = context.clock.add("references", began)
+        copies = choose_copies(context, job, decision)
         outlook = replace(
             outlook,
             found=decision.found,
             speakers=tuple(_planned(speaker) for speaker in decision.speakers),
             decision=decision,
+            copies=copies,
             notes=tuple(remarks_on(job, decision, prepared, engine.recogniser())),
         )
-        copies = choose_copies(context, job, decision)
         needed = estimate_needs(context, job, decision, prepared, copies, always=True)
         context.clock.add("trial", began)
         outlook = replace(outlook, needed=needed)
@@ -244,14 +247,18 @@ def _report(
 
 
 def _with_result(
-    report: PlanReport, job: LoadedJob, decision: Decision, outlook: _Outlook
+    report: PlanReport,
+    job: LoadedJob,
+    decision: Decision,
+    copies: CopyChoice,
+    outlook: _Outlook,
 ) -> PlanReport:
     own, out_of_step = decision.own, source_warning(decision.own)
     num_corrupt = decision.found.num_corrupt
     damaged = f"{num_corrupt} damaged packets of the source would be left out."
     return replace(
         report,
-        result=_result_facts(job, decision),
+        result=_result_facts(job, decision, copies),
         passed=tuple(planned_ranges(decision)),
         estimate=outlook.needed,
         source_offset_ms=round(own.offset_ms) if own is not None and own.is_sure else None,
@@ -264,7 +271,7 @@ def _with_result(
     )
 
 
-def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
+def _result_facts(job: LoadedJob, decision: Decision, copies: CopyChoice) -> ResultFacts:
     """What would be written."""
     schedule, _ = on_output_clock(decision.schedule)
     container = container_of(job.output)
@@ -288,6 +295,8 @@ def _result_facts(job: LoadedJob, decision: Decision) -> ResultFacts:
         sound=sound.encoder,
         frames=len(timeline),
         frames_dubbed=int((decision.strength > 0).sum()),
+        frames_copied=copies.num_copied,
+        encoded_whole_because=copies.reason,
         duration_s=round(float(timeline.duration_s), 3),
         sync_mode="pad" if job.config.is_part else job.config.sync_mode,
         timeline=timeline.description,

@@ -126,6 +126,8 @@ class ResultFacts:
         sound: `copy`, or the sound's encoder.
         frames: How many.
         frames_dubbed: How many of them get new lips.
+        frames_copied: How many are the source's own packets, not encoded anew.
+        encoded_whole_because: Why none is; None where some are.
         duration_s: Its length.
         sync_mode: What was asked for when lengths differ.
         timeline: What that means here, in a sentence.
@@ -142,6 +144,8 @@ class ResultFacts:
     sound: str
     frames: int
     frames_dubbed: int
+    frames_copied: int
+    encoded_whole_because: str | None
     duration_s: float
     sync_mode: str
     timeline: str

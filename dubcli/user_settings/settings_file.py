@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dubcli.config.commands import COMMANDS
+from dubcli.config.retired_options import next_step_after
 from dubcli.core.errors import ConfigError
 from dubcli.user_settings.setting import Setting, checked, nearest, settings_of
 
@@ -99,5 +100,7 @@ def _table(
 
 
 def _hint(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    near = nearest(name, known)
+    gone, near = next_step_after(name), nearest(name, known)
+    if gone is not None:
+        return gone
     return f"Did you mean '{near}'?" if near else "dub config show lists what can be set."

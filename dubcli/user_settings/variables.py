@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dubcli.config.commands import COMMANDS
+from dubcli.config.retired_options import next_step_after
 from dubcli.core.errors import ConfigError
 from dubcli.core.paths import HOME_VARIABLE
 from dubcli.user_settings.setting import Setting, checked, settings_of
@@ -66,6 +67,9 @@ def read_variables(environment: Mapping[str, str]) -> tuple[Tables, list[str]]:
         option = name.removeprefix(_PREFIX).lower()
         refuse_ambiguous(name, option, partial(variable_name, option=option))
         if name not in known:
+            gone = _after_retired(option)
+            if gone is not None:
+                raise ConfigError(f"Unknown variable {name}.", gone)
             near = get_close_matches(name, known, n=1, cutoff=0.85)
             if near:
                 raise ConfigError(f"Unknown variable {name}.", f"Did you mean {near[0]}?")
@@ -75,6 +79,13 @@ def read_variables(environment: Mapping[str, str]) -> tuple[Tables, list[str]]:
         value = checked(setting, typed(text, setting), name, "")
         tables.setdefault(command, {})[setting.name] = value
     return tables, sorted(foreign)
+
+
+def _after_retired(option: str) -> str | None:
+    """What to do in place of an option that is gone, for all commands or for one of them."""
+    prefixes = ("", *(f"{command.replace('-', '_')}_" for command in COMMANDS))
+    rests = [option.removeprefix(prefix) for prefix in prefixes if option.startswith(prefix)]
+    return next((gone for rest in rests if (gone := next_step_after(rest))), None)
 
 
 def typed(text: str, setting: Setting) -> Any:

@@ -2,15 +2,17 @@
 
 A second in the first quarter of each clip is dubbed with the model that needs no weights. A row of
 Markdown a clip goes to stdout: how many packets were copied, how many of these frames decode to
-what the source's do, in libav's decoder and in OpenH264, which is none of libav's, and what all
+what the source's do, in libav's decoder and in another one (OpenH264 or libde265), and what all
 after the analysis took (trial, model, encoder, copying, joining). `--whole` dubs each once more
 without copies and tells the same time of that. `--part S` dubs S seconds instead. `--film S` loops
-the first clip to a film of S seconds first. Exit code 1 where a copied packet or frame differs.
+the first clip to a film of S seconds first. `--model NAME` dubs with another model. Exit code 1
+where a copied packet or frame differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,10 +30,15 @@ from dubcli.pipeline.run import dub
 
 SPEECH = Path(dubcli.__file__).parent / "assets" / "demo_speech.wav"
 _BEFORE = ("prepare", "analyse", "references")
-DECODERS = ("h264", "libopenh264")
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+
+from libde265_decoder import find_libde265, libde265_digests  # noqa: E402
+
+DECODERS = ("libav", "another")
 _COLUMNS = (
     *("clip", "frames", "dubbed", "encoded", "copied", "same packets", "same in libav"),
-    *("same in OpenH264", "s, copied", "s, whole", "share"),
+    *("same in another", "s, copied", "s, whole", "share"),
+    *("CPU s, copied", "CPU s, whole", "share"),
 )
 
 
@@ -42,6 +49,7 @@ class Comparison:
     Attributes:
         report: Of the dub with copies.
         seconds: After the analysis, with copies, and where that was wanted without.
+        cpu: The same of processor time, of this process and of its children.
         packets: Packets that are the source's, at their times.
         frames: By decoder, frames of these packets that decode to the source's; None where the
             decoder is not there or does not take the clip.
@@ -49,6 +57,7 @@ class Comparison:
 
     report: DubReport
     seconds: tuple[float, ...]
+    cpu: tuple[float, ...]
     packets: int
     frames: tuple[int | None, ...]
 
@@ -65,6 +74,7 @@ def main() -> int:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--part", type=float, default=1.0, help="seconds that are dubbed")
     parser.add_argument("--film", type=float, help="seconds of a film made of the first clip")
+    parser.add_argument("--model", default="passthrough", help="another model")
     parser.add_argument("--whole", action="store_true", help="measure without copies too")
     job = parser.parse_args()
     print(f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}", flush=True)
@@ -90,32 +100,49 @@ def _film(clip: Path, seconds: float, folder: Path) -> Path:
 def _compare(clip: Path, job: argparse.Namespace, folder: Path) -> Comparison:
     with av.open(str(clip)) as container:
         start_s = (container.duration or 0) / av.time_base / 4
-    results: list[tuple[Path, DubReport, float]] = []
+    results: list[tuple[Path, DubReport, float, float]] = []
     for copied in (True, False) if job.whole else (True,):
         output = folder / f"out-{copied}{clip.suffix}"
         config = DubConfig(
             video=clip,
             audio=SPEECH,
             output=output,
-            model="passthrough",
+            model=job.model,
             device="cpu",
             start=f"{start_s:.3f}",
             end=f"{start_s + job.part:.3f}",
-            copy_untouched=copied,
+            reencode=not copied,
             overwrite=True,
             no_mark=True,
         )
-        began = time.perf_counter()
-        report = dub(config)
+        began, before = time.perf_counter(), _CpuBefore()
+        report = dub(config, before.tell)
         taken = time.perf_counter() - began - sum(report.seconds[stage] for stage in _BEFORE)
-        results.append((output, report, taken))
-    output, report, _ = results[0]
-    seconds = tuple(taken for _, _, taken in results)
+        results.append((output, report, taken, _cpu_s() - before.cpu_s))
+        print({name: round(value, 2) for name, value in report.seconds.items()}, file=sys.stderr)
+    output, report, _, _ = results[0]
+    seconds, cpu = tuple(one[2] for one in results), tuple(one[3] for one in results)
     same = [
         own == made for own, made in zip(stored_packets(clip), stored_packets(output), strict=True)
     ]
     frames = tuple(same_frames(clip, output, same, decoder) for decoder in DECODERS)
-    return Comparison(report=report, seconds=seconds, packets=sum(same), frames=frames)
+    return Comparison(report=report, seconds=seconds, cpu=cpu, packets=sum(same), frames=frames)
+
+
+class _CpuBefore:
+    """Processor time up to the end of the analysis; choosing references counts as after it."""
+
+    cpu_s = 0.0
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Take the time at the last frame that is analysed."""
+        if stage == "analyse":
+            self.cpu_s = _cpu_s()
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process and of its children."""
+    return sum(os.times()[:4])
 
 
 def stored_packets(path: Path) -> list[tuple[float, bytes]]:
@@ -137,7 +164,13 @@ def same_frames(source: Path, result: Path, copied: list[bool], decoder: str) ->
 
 
 def _digests(path: Path, decoder: str) -> list[str]:
-    words = ["-c:v", decoder, "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context.codec.canonical_name
+    if decoder == "another" and codec == "hevc":
+        library = find_libde265()
+        return [] if library is None else libde265_digests(library, path)
+    name = "libopenh264" if decoder == "another" else codec
+    words = ["-c:v", name, "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
     argv = [ffmpeg_binary(), "-nostdin", "-loglevel", "quiet", *words, "-f", "framemd5", "-"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
@@ -146,15 +179,20 @@ def _digests(path: Path, decoder: str) -> list[str]:
 
 def _cells(found: Comparison) -> list[str]:
     report = found.report
-    taken, whole = found.seconds[0], found.seconds[-1]
     counts = ["none" if count is None else str(count) for count in found.frames]
     encoded = sum(one["frames"] for one in report.encoded_ranges)
-    reason = report.encoded_whole_because
-    share = f"{taken / whole:.1%}" if len(found.seconds) > 1 else "not measured"
     numbers = (report.frames, report.frames_dubbed, encoded, report.copied_packets, found.packets)
-    whole_s = f"{whole:.1f}" if len(found.seconds) > 1 else "not measured"
-    cells = [*map(str, numbers), *counts, f"{taken:.1f}", whole_s, share]
-    return cells if reason is None else [*cells[:-1], reason]
+    cells = [*map(str, numbers), *counts, *_paces(found.seconds), *_paces(found.cpu)]
+    reason = report.encoded_whole_because
+    return cells if reason is None else [*cells, reason]
+
+
+def _paces(taken: tuple[float, ...]) -> list[str]:
+    """Seconds with copies and without, and their share."""
+    first, *others = taken
+    if not others:
+        return [f"{first:.1f}", "not measured", "not measured"]
+    return [f"{first:.1f}", f"{others[0]:.1f}", f"{first / others[0]:.1%}"]
 
 
 if __name__ == "__main__":

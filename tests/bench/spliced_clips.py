@@ -3,8 +3,8 @@
 Nobody is dubbed: the group of pictures in the middle of each clip is encoded as a dub would encode
 it, all others are copied, and both are joined into one file. A row of Markdown a clip goes to
 stdout: how many packets are the source's at their times, and how many of these frames decode to
-what the source's do, in libav's decoder and in OpenH264, which is none of libav's; or why nothing
-is copied. `--keep FOLDER` keeps the files, for other players. Exit code 1 where something differs.
+what the source's do, in libav's decoder and in another one (OpenH264, libde265); or why nothing is
+copied. `--keep FOLDER` keeps the files, for other players. Exit code 1 where something differs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import av
 import numpy as np
 from copied_packets import DECODERS, same_frames, stored_packets
 
@@ -23,19 +22,14 @@ from dubcli.core.types import MediaInfo
 from dubcli.media.container.concat import PictureClock, join_runs, run_of
 from dubcli.media.container.ffmpeg import ffmpeg_binary, run
 from dubcli.media.container.probe import probe, require_video
-from dubcli.media.packet_copy.avc_configuration import read_configuration
-from dubcli.media.packet_copy.copy_plan import (
-    joined_configuration,
-    match_for,
-    plan_ranges,
-    require_same_times,
-)
+from dubcli.media.packet_copy.copy_plan import match_for, plan_ranges, require_same_times
 from dubcli.media.packet_copy.packet_index import CopyRefusedError, read_index
+from dubcli.media.packet_copy.spliced_sets import spliced_sets
 from dubcli.media.video.frame_reader import FrameReader
 from dubcli.media.video.frame_writer import EncodeOptions, FrameWriter
 
 _LEAST = 16
-_COLUMNS = ("clip", "frames", "encoded", "same packets", "same in libav", "same in OpenH264")
+_COLUMNS = ("clip", "frames", "encoded", "same packets", "same in libav", "same in another")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +102,15 @@ def _join(info: MediaInfo, target: Path, folder: Path) -> tuple[int, int]:
                 for native in reader.native_frames(one.start, one.stop):
                     writer.write(native.frame, native.pts)
             parts.append(run_of(segment, like=segment))
-    with av.open(str(segment)) as made:
-        own = read_configuration(made.streams.video[0].codec_context.extradata)
-    joined = joined_configuration(index.configuration, own, video.sar)
+    sets = spliced_sets(index.configuration, segment, video.sar)
+    parts = [
+        replace(part, rewrite=sets.rewrite) if part.path == segment else part for part in parts
+    ]
     pts = np.sort(index.pts)
     require_same_times(index, pts)
     usual = round(1 / (video.frame_rate * video.time_base))
     clock = PictureClock(pts=pts, end_pts=int(pts[-1]) + usual, time_base=video.time_base)
-    join_runs(parts, segment, target, clock, joined.as_bytes())
+    join_runs(parts, segment, target, clock, sets.extradata)
     return num, sum(len(one) for one in ranges if not one.is_copied)
 
 

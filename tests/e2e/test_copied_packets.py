@@ -12,17 +12,22 @@ import av
 import numpy as np
 import pytest
 from browser import chromium, open_browser
+from libde265_decoder import find_libde265, libde265_digests
 from studio import dub_here, face_clip, ffmpeg, pictures, same_samples, samples, speech, times
 
-from dubcli.config import DubConfig
+from dubcli.config import DubConfig, PlanConfig
 from dubcli.core.reports import DubReport
 from dubcli.media.container.ffmpeg import ffmpeg_binary
 from dubcli.pipeline.run import dub
+from dubcli.preview import estimate
+from dubcli.preview.plan_report import make_plan
 
 GROUP, FRAMES = 20, 100
 PART = range(44, 56)  # within the third group of five
 GROUPS = ("-g", str(GROUP), "-keyint_min", str(GROUP), "-sc_threshold", "0", "-threads", "1")
 X264 = ("-c:v", "libx264", "-preset", "fast", "-crf", "20", *GROUPS)
+X265 = ("-c:v", "libx265", "-preset", "superfast", "-pix_fmt", "yuv420p")
+_CLOSED = f"log-level=none:keyint={GROUP}:min-keyint={GROUP}:scenecut=0:open-gop=0"
 # By kind: file name, filters, options.
 SOURCES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "reordered": ("in.mp4", "scale=240:240", ("-bf", "3")),
@@ -35,6 +40,13 @@ SOURCES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "in.mp4",
         "scale=240:240",
         ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+    ),
+    "hevc": ("in.mp4", "scale=240:240", (*X265, "-x265-params", f"{_CLOSED}:bframes=4:ref=4")),
+    "hevc, in order": ("in.mkv", "scale=240:240", (*X265, "-x265-params", f"{_CLOSED}:bframes=0")),
+    "hevc, 10 bits, cropped": (
+        "in.mov",
+        "scale=250:234,setsar=4/3",
+        (*X265, "-pix_fmt", "yuv420p10le", "-x265-params", f"{_CLOSED}:b-pyramid=0:slices=3"),
     ),
 }
 # The greatest and the mean difference of a sample between two videos at a frame.
@@ -84,7 +96,7 @@ def _packets(path: Path) -> list[Packet]:
 
 def _part(**changes: Any) -> dict[str, Any]:
     part = {"start": str(PART.start / 25), "end": str(PART.stop / 25)}
-    return {"copy_untouched": True, **part, **changes}
+    return {**part, **changes}
 
 
 def _same(source: Path, result: Path) -> list[bool]:
@@ -93,8 +105,22 @@ def _same(source: Path, result: Path) -> list[bool]:
     return [before == after for before, after in both]
 
 
+def _shown_by_another(path: Path) -> list[str]:
+    """Digests of the frames that another decoder than libav's own shows: OpenH264 or libde265."""
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        codec, pix_fmt = context.codec.canonical_name, context.pix_fmt
+    if codec == "h264":
+        if pix_fmt != "yuv420p":
+            pytest.skip("libopenh264 decodes 8 bits of 4:2:0 alone")
+        return _openh264(path)
+    library = find_libde265()
+    if library is None:
+        pytest.skip("libde265, a second decoder of H.265, is not installed")
+    return libde265_digests(library, path)
+
+
 def _openh264(path: Path) -> list[str]:
-    """Digests of the frames that another decoder than libav's own shows."""
     words = ["-c:v", "libopenh264", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
     argv = [ffmpeg_binary(), "-nostdin", "-loglevel", "error", *words, "-f", "framemd5", "-"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
@@ -157,9 +183,7 @@ def test_every_frame_is_shown_at_its_time_and_copied_ones_decode_to_the_same(
 
 def test_a_second_decoder_shows_the_same_pictures(dubbed: Dubbed) -> None:
     source, output, _ = dubbed
-    if "10" in pictures(source)[0].frame.format.name:
-        pytest.skip("libopenh264 decodes 8 bits of 4:2:0 alone")
-    before, after = _openh264(source), _openh264(output)
+    before, after = _shown_by_another(source), _shown_by_another(output)
     assert len(after) == len(before) == FRAMES
     differ = {n for n, (own, made) in enumerate(zip(before, after, strict=True)) if own != made}
     assert differ <= set(range(40, 60))
@@ -201,7 +225,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(voice: Path, tmp_path: Pat
     """Two parts that are encoded, each in several segments, between parts that are copied."""
     source = _clip(tmp_path / "in.mp4")
     words = speech(tmp_path / "words.wav", 2.0)
-    silent: dict[str, Any] = {"keep_silent_frames": True, "copy_untouched": True}
+    silent: dict[str, Any] = {"keep_silent_frames": True}
 
     def run(output: Path, stop: int | None = None) -> tuple[bytes, DubReport]:
         def tell(stage: str, done: int, total: int) -> None:
@@ -235,7 +259,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(voice: Path, tmp_path: Pat
 def test_a_film_without_any_dubbed_frame_is_copied_whole(tmp_path: Path) -> None:
     source, output = _clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=4", tmp_path / "nothing.wav")
-    settings = {"allow_silence": True, "keep_silent_frames": True, "copy_untouched": True}
+    settings = {"allow_silence": True, "keep_silent_frames": True}
     report = dub_here(source, tmp_path / "nothing.wav", output, **settings)
     assert (report.frames_dubbed, report.copied_packets) == (0, FRAMES)
     assert report.encoded_ranges == []
@@ -246,17 +270,54 @@ def test_the_last_group_is_encoded_where_the_result_ends_within_it(tmp_path: Pat
     source, output = _clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=2.8", tmp_path / "nothing.wav")
     silent = {"allow_silence": True, "keep_silent_frames": True}
-    settings: dict[str, Any] = {**silent, "copy_untouched": True, "sync_mode": "cut"}
+    settings: dict[str, Any] = {**silent, "sync_mode": "cut"}
     report = dub_here(source, tmp_path / "nothing.wav", output, **settings)
     assert report.copied_packets == 60
     assert [one["frames"] for one in report.encoded_ranges] == [report.frames - 60]
     assert times(output) == times(source)[: report.frames]
 
 
+def test_where_all_is_dubbed_nothing_changes_by_what_could_be_copied(
+    voice: Path, tmp_path: Path
+) -> None:
+    """The usual case: a result that `--reencode` would write, byte for byte."""
+    source = _clip(tmp_path / "in.mp4")
+    made: list[bytes] = []
+    for number, reencode in enumerate((False, True)):
+        output = tmp_path / f"out{number}" / "out.mp4"
+        output.parent.mkdir()
+        report = dub_here(source, voice, output, sync_mode="pad", reencode=reencode, no_mark=True)
+        assert (report.frames_dubbed, report.copied_packets) == (FRAMES, 0)
+        made.append(output.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_the_plan_tells_what_the_dub_copies(voice: Path, tmp_path: Path) -> None:
+    source = _clip(tmp_path / "in.mp4")
+    settings = {"model": "passthrough", "device": "cpu", "picture": False, **_part()}
+    for reencode, copied in ((False, FRAMES - GROUP), (True, 0)):
+        config = PlanConfig(video=source, audio=voice, reencode=reencode, **settings)
+        result = make_plan(config).result
+        assert result is not None
+        assert result.frames_copied == copied
+        assert ("--reencode" in (result.encoded_whole_because or "")) == reencode
+
+
+def test_a_trial_is_made_only_where_much_is_encoded(
+    voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "LEAST_FRAMES", FRAMES)
+    source = _clip(tmp_path / "in.mp4")
+    for reencode in (False, True):
+        output = tmp_path / f"{reencode}.mp4"
+        report = dub_here(source, voice, output, **_part(reencode=reencode))
+        assert ("trial" in report.seconds) == reencode
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"copy_untouched": False}, "--copy-untouched"),
+        ({"reencode": True}, "--reencode"),
         ({"crf": 0}, "lossless"),
         ({"visible_mark": True}, "visible mark"),
         ({"deinterlace": True}, "--deinterlace"),
@@ -283,7 +344,9 @@ def test_options_that_change_every_frame_encode_all(
         ("in.mp4", ("-x264-params", "fake-interlaced=1"), "fields"),
         ("in.mp4", ("-pix_fmt", "yuv444p"), "4:4:4"),
         ("in.mkv", ("-bsf:v", "dump_extra"), "parameter sets of their own"),
-        ("in.mkv", ("-c:v", "libx265", "-x265-params", "log-level=none"), "packets of hevc"),
+        ("in.mp4", (*X265, "-x265-params", f"{_CLOSED}:open-gop=1"), "no whole group"),
+        ("in.mp4", (*X265, "-x265-params", f"{_CLOSED}:repeat-headers=1"), "of their own"),
+        ("in.mkv", ("-c:v", "libvpx-vp9", "-deadline", "realtime"), "packets of vp9"),
     ],
 )
 def test_sources_that_cannot_be_spliced_exactly_are_encoded_whole(

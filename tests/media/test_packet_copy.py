@@ -18,6 +18,8 @@ from dubcli.media.container.concat import PictureClock, join_runs
 from dubcli.media.container.probe import probe, require_video
 from dubcli.media.packet_copy.avc_configuration import AvcConfiguration, read_configuration
 from dubcli.media.packet_copy.copy_plan import (
+    FrameRange,
+    is_worthwhile,
     joined_configuration,
     match_for,
     plan_ranges,
@@ -183,6 +185,18 @@ def test_whole_groups_without_a_touched_frame_are_copied(
     assert all(a.stop == b.start for a, b in pairwise(ranges))
 
 
+@pytest.mark.parametrize(
+    ("copied", "encoded", "wanted"),
+    [(0, 100, False), (4, 96, False), (5, 95, True), (124, 9000, False), (125, 9000, True)],
+)
+def test_little_is_not_worth_two_kinds_of_packets(copied: int, encoded: int, wanted: bool) -> None:
+    ranges = [
+        FrameRange(start=0, stop=copied, is_copied=True),
+        FrameRange(start=copied, stop=copied + encoded, is_copied=False),
+    ]
+    assert is_worthwhile(ranges, Fraction(25)) == wanted
+
+
 def _encoder(path: Path, source: Path, index: PacketIndex) -> AvcConfiguration:
     """Parameter sets of the encoder beside a source."""
     options = EncodeOptions(output=Path("o.mp4"), threads=1, beside=match_for(index))
@@ -193,6 +207,30 @@ def _encoder(path: Path, source: Path, index: PacketIndex) -> AvcConfiguration:
         for number, frame in enumerate(container.decode(video=0)):
             writer.write(frame, number)
     return read_configuration(_record(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "buffered"),
+    [
+        ("bframes=3", 4),
+        ("bframes=3:ref=6", 6),
+        ("bframes=3:ref=5:b-pyramid=strict", 5),
+        ("bframes=1:ref=1", 2),
+        ("bframes=0:ref=1", 1),
+        ("bframes=0:ref=9", 9),
+        ("keyint=1", 0),
+    ],
+)
+def test_the_encoder_asks_for_as_many_buffered_frames(
+    words: str, buffered: int, tmp_path: Path
+) -> None:
+    """Where the count changes, a decoder may drop frames that wait to be shown."""
+    source = _clip(tmp_path / "a.mp4", words)
+    index = read_index(source, 0)
+    made = _encoder(tmp_path / "b.mov", source, index)
+    joined_configuration(index.configuration, made, Fraction(1))
+    both = (*index.configuration.parameters, *made.parameters)
+    assert [one.num_buffered for one in both] == [buffered, buffered]
 
 
 @pytest.mark.parametrize("profile", ["baseline", "main", "high", "high10", "high422"])
@@ -251,6 +289,7 @@ def test_reordering_of_unknown_depth_is_refused() -> None:
     )
     (read,) = sets.parameters
     assert (read.size, read.num_reorder, read.sar) == (SIZE, None, 0)
+    assert read.num_buffered == 16  # of level 1, 396 macroblocks
     index = replace(_index([0], 3), configuration=sets)
     assert match_for(index).num_reorder == 0  # in order, so nothing is to be told
     moved = replace(index, ranks=np.array([0, 2, 1], np.int64))

@@ -143,6 +143,7 @@ def test_cells_become_what_the_command_line_would_make_of_them() -> None:
     [
         ({"video": "a", "audio": "b", "crff": "3"}, "Unknown column 'crff' for dub.*'crf'"),
         ({"video": "a", "audio": "b", "quiet": "1"}, "Unknown column 'quiet'"),
+        ({"video": "a", "audio": "b", "copy_untouched": "1"}, "copied by default; --reencode"),
         ({"video": "a", "audio": "b", "crf": "high"}, "'crf' is 'high', not a whole number"),
         ({"video": "a", "audio": "b", "crf": "99"}, "CRF 99 is out of range"),
         ({"video": "a", "audio": "b", "sync_mode": "lop"}, "Did you mean 'loop'"),

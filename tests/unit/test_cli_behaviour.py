@@ -215,6 +215,7 @@ def test_termination_unwinds_like_an_interrupt(run_job: Callable[..., Any]) -> N
         ([*JOB, "--num-references", "0"], "reference"),
         ([*JOB, "--threads", "-1"], "all cores"),
         ([*JOB, "--colour"], "--colour"),
+        ([*JOB, "--copy-untouched"], "copied by default; --reencode"),
         ([*JOB, "second.mp4"], "second.mp4"),
         (["docter"], "doctor"),
         (["models"], "command"),

@@ -34,7 +34,7 @@ DUB_FLAGS: dict[str, tuple[list[str], Any]] = {
     "detector": (["--detector", "mediapipe"], "mediapipe"),
     "sync_mode": (["--sync-mode", "pad"], "pad"),
     "crf": (["--crf", "30"], 30),
-    "copy_untouched": (["--copy-untouched"], True),
+    "reencode": (["--reencode"], True),
     "seed": (["--seed", "9"], 9),
     "threads": (["--threads", "3"], 3),
     "allow_silence": (["--allow-silence"], True),

@@ -141,6 +141,7 @@ def test_nothing_is_read_from_the_folder_of_the_video(seen: dict[str, Any]) -> N
     ("content", "words"),
     [
         ("crff = 3", ("dub.toml", "'crff'", "'crf'")),
+        ("copy-untouched = true", ("dub.toml", "'copy-untouched'", "by default", "--reencode")),
         ("[dub]\nsync = 'pad'", ("dub.toml", "'sync'", "[dub]")),
         ("[trian]\nsteps = 3", ("dub.toml", "[trian]", "'train'")),
         ("[train]\nstpes = 3", ("dub.toml", "'stpes'", "[train]", "'steps'")),
@@ -203,6 +204,8 @@ def test_a_file_that_cannot_be_read_is_named(
         ("DUB_OVERWRITE", "maybe", ("DUB_OVERWRITE", "'maybe'", "true or false")),
         ("DUB_CRF", "99", ("CRF 99", "DUB_CRF")),
         ("DUB_CFR", "3", ("DUB_CFR", "DUB_CRF")),
+        ("DUB_COPY_UNTOUCHED", "1", ("DUB_COPY_UNTOUCHED", "by default", "--reencode")),
+        ("DUB_DUB_COPY_UNTOUCHED", "1", ("DUB_DUB_COPY_UNTOUCHED", "--reencode")),
         ("DUB_FACE", "left", ("DUB_FACE", "DUB_DUB_FACE", "DUB_FINETUNE_FACE")),
         ("DUB_SYNC_MODE", "stretch", ("DUB_SYNC_MODE", "'stretch'", "bounce")),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,12 +55,14 @@ class PacketRun:
         ranks: The place of each in order of presentation, from 0; packets in decode order.
             Shape (n,), int64.
         stream: Index of their stream in the file.
+        rewrite: Gives the bytes that a packet has in the result; None where it has its own.
     """
 
     path: Path
     first: int
     ranks: Int
     stream: int
+    rewrite: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ def join_runs(
                 "Run the command again.",
             )
         _write(runs, template, target, _packet_times(runs, clock), time_base, extradata)
-    except (FFmpegError, OSError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         target.unlink(missing_ok=True)
         raise encode_error(target, error) from error
     except BaseException:
@@ -241,7 +243,7 @@ class _Reading(Closeable):
         skipped, self._at = run.first - self._at, run.first + len(run.ranks)
         count = 0
         for packet in islice(self._packets, skipped, skipped + len(run.ranks)):
-            yield packet
+            yield packet if run.rewrite is None else _rewritten(packet, run.rewrite)
             count += 1
         if count < len(run.ranks):
             raise EncodeError(
@@ -252,6 +254,13 @@ class _Reading(Closeable):
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
+
+
+def _rewritten(packet: Any, rewrite: Callable[[bytes], bytes]) -> Any:
+    """Another packet in place of one, as far as `_write` does not set it anew."""
+    made = av.Packet(rewrite(bytes(packet)))
+    made.is_keyframe = packet.is_keyframe
+    return made
 
 
 def _reordering(ranks: Int) -> int:

@@ -11,9 +11,17 @@ import numpy as np
 
 from dubcli.core.types import Bool, Int
 from dubcli.media.packet_copy.avc_configuration import AvcConfiguration
-from dubcli.media.packet_copy.packet_index import CopyRefusedError, PacketIndex
+from dubcli.media.packet_copy.hevc_configuration import HevcConfiguration
+from dubcli.media.packet_copy.packet_index import (
+    CopyRefusedError,
+    PacketIndex,
+    StreamConfiguration,
+)
 from dubcli.media.packet_copy.sequence_parameters import SequenceParameters
 from dubcli.media.packet_copy.stream_match import StreamMatch
+
+# Where neither so large a share nor so many seconds can be copied, hardly anything is gained.
+_LEAST_SHARE, _LEAST_S = Fraction(1, 20), 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,17 @@ def plan_ranges(touched: Bool, index: PacketIndex, least: int) -> tuple[FrameRan
     )
 
 
+def is_worthwhile(ranges: Sequence[FrameRange], frame_rate: Fraction) -> bool:
+    """Whether so much is copied that it is worth two kinds of packets in one stream.
+
+    Args:
+        ranges: They tile the result.
+        frame_rate: Frames per second.
+    """
+    num, copied = sum(map(len, ranges)), sum(len(one) for one in ranges if one.is_copied)
+    return copied >= min(_LEAST_SHARE * num, _LEAST_S * frame_rate) and copied > 0
+
+
 def require_same_times(index: PacketIndex, pts: Sequence[int] | Int) -> None:
     """Refuse a source whose frames are not its packets, one by one.
 
@@ -92,18 +111,19 @@ def match_for(index: PacketIndex) -> StreamMatch:
         number=number,
         profile=profile,
         num_reorder=max(told) if len(told) == len(delays) else 0,
+        num_buffered=sets[0].num_buffered,
         sar=sets[0].sar,
     )
 
 
 def joined_configuration(
-    source: AvcConfiguration, encoded: AvcConfiguration, sar: Fraction
-) -> AvcConfiguration:
+    source: StreamConfiguration, encoded: StreamConfiguration, sar: Fraction
+) -> StreamConfiguration:
     """The parameter sets of packets of both kinds.
 
     Args:
         source: Of the packets that are copied.
-        encoded: Of those that the encoder makes.
+        encoded: Of those that the encoder makes, of the same codec.
         sar: Width over height of one sample, as players show it.
 
     Raises:
@@ -120,9 +140,13 @@ def joined_configuration(
     if sar == 1 and made[0].sar not in (0, 1):
         raise CopyRefusedError("its parameter sets and its file tell different pixel aspects")
     try:
-        return source.joined(encoded)
+        if isinstance(source, AvcConfiguration) and isinstance(encoded, AvcConfiguration):
+            return source.joined(encoded)
+        if isinstance(source, HevcConfiguration) and isinstance(encoded, HevcConfiguration):
+            return source.joined(encoded)
     except ValueError as error:
         raise CopyRefusedError(str(error)) from error
+    raise CopyRefusedError("the encoder is of another codec")
 
 
 def _compared(one: SequenceParameters) -> dict[str, object]:
@@ -136,10 +160,11 @@ def _compared(one: SequenceParameters) -> dict[str, object]:
         "colour tags": one.color,
         "place of chroma samples": one.chroma_location,
         "scan": one.is_progressive,
+        "count of buffered frames": one.num_buffered,
     }
 
 
-def _read_parameters(configuration: AvcConfiguration) -> tuple[SequenceParameters, ...]:
+def _read_parameters(configuration: StreamConfiguration) -> tuple[SequenceParameters, ...]:
     try:
         sets = configuration.parameters
     except ValueError as error:

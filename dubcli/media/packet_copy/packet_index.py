@@ -1,8 +1,7 @@
-"""The packets of a source's H.264 stream: which of them begin groups that stand by themselves."""
+"""The packets of a source's stream: which of them begin groups that stand by themselves."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,24 +12,14 @@ from av.packet import Packet
 from dubcli.core.types import Int
 from dubcli.media.container.concat import PacketRun
 from dubcli.media.container.probe import open_media
-from dubcli.media.packet_copy.avc_configuration import (
-    PICTURE_SET,
-    SEQUENCE_SET,
-    AvcConfiguration,
-    picture_parameter_number,
-    read_configuration,
-    sequence_parameter_number,
-    units,
-)
+from dubcli.media.packet_copy.avc_configuration import AvcConfiguration
+from dubcli.media.packet_copy.avc_packets import AvcPackets
+from dubcli.media.packet_copy.hevc_configuration import HevcConfiguration
+from dubcli.media.packet_copy.hevc_packets import HevcPackets
 
-_IDR, _FULL_CHROMA = 5, 3
-_PARTITIONS = range(2, 5)
-_LAYERS = (15, 20, 21)  # sets and slices of further views and layers
-# Packets of older ones decode as they are meant only in a decoder that knows the build, which the
-# first packet of the stream names.
-_FIRST_BUILD = 34
+_KINDS = {"h264": AvcPackets, "hevc": HevcPackets}
 _OTHER_SETS = "new_extradata"  # beside a packet from which on a file has another sample entry
-_BUILD = re.compile(rb"x264 - core (\d+)")
+StreamConfiguration = AvcConfiguration | HevcConfiguration
 
 
 class CopyRefusedError(Exception):
@@ -58,7 +47,7 @@ class PacketIndex:
     ranks: Int
     starts: Int
     sizes: Int
-    configuration: AvcConfiguration
+    configuration: StreamConfiguration
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -79,7 +68,7 @@ def read_index(path: Path, stream: int) -> PacketIndex:
 
     Args:
         path: The file.
-        stream: Index of its H.264 stream.
+        stream: Index of its stream of H.264 or H.265.
 
     Raises:
         CopyRefusedError: One of them could not be copied, or not be found again.
@@ -91,13 +80,13 @@ def read_index(path: Path, stream: int) -> PacketIndex:
     try:
         with open_media(path) as container:
             source = container.streams[stream]
-            configuration = read_configuration(source.codec_context.extradata)
+            kind = _KINDS[source.codec_context.codec.canonical_name](source.codec_context.extradata)
             for packet in container.demux(source):
                 if not packet.size:
                     continue
                 if not times:
-                    _require_plain(bytes(packet), configuration)
-                if _begins_group(packet, configuration):
+                    kind.require_plain(bytes(packet))
+                if kind.begins_group(memoryview(packet)):
                     idrs.append(len(times))
                 times.append(_shown_at(packet))
                 sizes.append(packet.size)
@@ -114,17 +103,8 @@ def read_index(path: Path, stream: int) -> PacketIndex:
         ranks=ranks,
         starts=_standing_alone(np.array(idrs, np.int64), ranks),
         sizes=np.array(sizes, np.int64),
-        configuration=configuration,
+        configuration=kind.configuration,
     )
-
-
-def _require_plain(first: bytes, configuration: AvcConfiguration) -> None:
-    """Refuse packets that decode otherwise where the stream's first one is another."""
-    build = _BUILD.search(first)
-    if build is not None and int(build[1]) < _FIRST_BUILD:
-        raise ValueError("its encoder is an early x264, whose packets decode by their build")
-    if any(one.chroma_format == _FULL_CHROMA for one in configuration.parameters):
-        raise ValueError("packets of 4:4:4 may decode by the build of their encoder")
 
 
 def _shown_at(packet: Packet) -> int:
@@ -137,33 +117,6 @@ def _shown_at(packet: Packet) -> int:
     if packet.has_sidedata(_OTHER_SETS):
         raise ValueError("its parameter sets change midway")
     return packet.pts
-
-
-def _begins_group(packet: Packet, configuration: AvcConfiguration) -> bool:
-    """Whether a packet holds an IDR picture, and no other parameter sets than are known."""
-    is_idr = False
-    for unit in units(memoryview(packet)):
-        kind = unit[0] & 31
-        is_idr = is_idr or kind == _IDR
-        if kind in _PARTITIONS:
-            raise ValueError("its slices are in data partitions")
-        if kind in _LAYERS:
-            raise ValueError("it has a second view or layer")
-        if kind in (SEQUENCE_SET, PICTURE_SET):
-            if not _is_known(bytes(unit), configuration):
-                raise ValueError("its parameter sets change midway")
-            # OpenH264 then forgets the encoder's, and shows nothing of what was encoded.
-            raise ValueError("its packets carry parameter sets of their own")
-    return is_idr
-
-
-def _is_known(unit: bytes, configuration: AvcConfiguration) -> bool:
-    if unit[0] & 31 == SEQUENCE_SET:
-        known = configuration.sequence_sets.get(sequence_parameter_number(unit))
-    else:
-        known = configuration.picture_sets.get(picture_parameter_number(unit))
-    # A trailing zero byte says nothing.
-    return known is not None and known.rstrip(b"\0") == unit.rstrip(b"\0")
 
 
 def _standing_alone(idrs: Int, ranks: Int) -> Int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 # Profiles whose sets tell the chroma format and the depths.
@@ -13,6 +13,24 @@ _SARS = (
     *((80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
 )
 _UNSPECIFIED = 2
+# Profiles that hold no other frames than key frames where their third constraint is set.
+_MAYBE_INTRA = (44, 86, 100, 110, 122, 244)
+# MaxDpbMbs by level, macroblocks that a decoder keeps (Table A-1), and the most frames of them.
+_BUFFERED_BLOCKS = {
+    **dict.fromkeys((9, 10), 396),
+    11: 900,
+    **dict.fromkeys((12, 13, 20), 2376),
+    21: 4752,
+    **dict.fromkeys((22, 30), 8100),
+    31: 18000,
+    32: 20480,
+    **dict.fromkeys((40, 41), 32768),
+    42: 34816,
+    50: 110400,
+    **dict.fromkeys((51, 52), 184320),
+    **dict.fromkeys((60, 61, 62), 696320),
+}
+_MOST_BUFFERED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +49,7 @@ class SequenceParameters:
         color: Full range or not, then primaries, transfer and matrix as numbers of ITU-T H.273.
         chroma_location: Type of the top field; 0 where it is not told.
         num_reorder: By how many frames output is at most delayed; None where it is not told.
+        num_buffered: How many frames a decoder keeps; what the level says where it is not told.
     """
 
     number: int
@@ -44,6 +63,7 @@ class SequenceParameters:
     color: tuple[bool, int, int, int]
     chroma_location: int
     num_reorder: int | None
+    num_buffered: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +74,7 @@ class _Usability:
     color: tuple[bool, int, int, int] = (False, _UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED)
     chroma_location: int = 0
     num_reorder: int | None = None
+    num_buffered: int | None = None
 
 
 class BitReader:
@@ -69,6 +90,12 @@ class BitReader:
     def __init__(self, unit: bytes) -> None:
         payload = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0")
         self._bits, self._left = int.from_bytes(payload, "big"), 8 * len(payload)
+        self._num = self._left
+
+    @property
+    def position(self) -> int:
+        """How many bits were read, without those bytes."""
+        return self._num - self._left
 
     def bits(self, count: int) -> int:
         """An unsigned number of so many bits."""
@@ -105,7 +132,7 @@ def read_sequence_parameters(unit: bytes) -> SequenceParameters:
     """
     reader = BitReader(unit)
     profile = reader.bits(8)
-    reader.bits(16)  # constraint flags and level
+    constraints, level = reader.bits(8), reader.bits(8)
     number = reader.golomb()
     chroma_format, depths = 1, (8, 8)
     if profile in _WITH_CHROMA:
@@ -125,7 +152,14 @@ def read_sequence_parameters(unit: bytes) -> SequenceParameters:
         reader.flag()
     reader.flag()
     left, right, top, bottom = [reader.golomb() for _ in range(4)] if reader.flag() else [0] * 4
+    height = map_height if is_progressive else 2 * map_height
     told = _read_usability(reader) if reader.flag() else _Usability()
+    third = constraints >> 4 & 1 == 1
+    if told.num_buffered is None and third and profile in _MAYBE_INTRA:
+        told = replace(told, num_buffered=0)
+    is_1b = level == 11 and third and profile not in _MAYBE_INTRA
+    blocks = _BUFFERED_BLOCKS.get(9 if is_1b else level, 0)
+    by_level = min(_MOST_BUFFERED, blocks // (width // 16 * (height // 16)))
     # Baseline has no B slices, and its output need not wait.
     never_waits = is_in_order or profile == 66
     return SequenceParameters(
@@ -133,13 +167,14 @@ def read_sequence_parameters(unit: bytes) -> SequenceParameters:
         profile=profile,
         chroma_format=chroma_format,
         bit_depths=depths,
-        size=(width, map_height if is_progressive else 2 * map_height),
+        size=(width, height),
         crop=(left, right, top, bottom),
         is_progressive=is_progressive,
         sar=told.sar,
         color=told.color,
         chroma_location=told.chroma_location,
         num_reorder=0 if never_waits and told.num_reorder is None else told.num_reorder,
+        num_buffered=by_level if told.num_buffered is None else told.num_buffered,
     )
 
 
@@ -182,13 +217,27 @@ def _skip_scaling(reader: BitReader, lists: int) -> None:
             last = following or last
 
 
-def _read_usability(reader: BitReader) -> _Usability:
-    sar, is_full, primaries, transfer, matrix = Fraction(0), False, 2, 2, 2
-    if reader.flag():
-        kind = reader.bits(8)
-        pair = (reader.bits(16), reader.bits(16)) if kind == _EXTENDED_SAR else (0, 1)
-        pair = _SARS[kind] if kind < len(_SARS) else pair
-        sar = Fraction(*pair) if pair[1] else Fraction(0)
+def read_aspect(reader: BitReader) -> Fraction:
+    """Width over height of one sample, as H.264 and H.265 code it; 0 where it is not told.
+
+    Raises:
+        ValueError: The set ends too early.
+    """
+    if not reader.flag():
+        return Fraction(0)
+    kind = reader.bits(8)
+    pair = (reader.bits(16), reader.bits(16)) if kind == _EXTENDED_SAR else (0, 1)
+    pair = _SARS[kind] if kind < len(_SARS) else pair
+    return Fraction(*pair) if pair[1] else Fraction(0)
+
+
+def read_colours(reader: BitReader) -> tuple[bool, int, int, int]:
+    """Overscan, which is skipped, then `SequenceParameters.color`, as both codecs code it.
+
+    Raises:
+        ValueError: The set ends too early.
+    """
+    is_full, primaries, transfer, matrix = False, _UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED
     if reader.flag():
         reader.flag()
     if reader.flag():
@@ -196,6 +245,11 @@ def _read_usability(reader: BitReader) -> _Usability:
         is_full = reader.flag()
         if reader.flag():
             primaries, transfer, matrix = reader.bits(8), reader.bits(8), reader.bits(8)
+    return is_full, primaries, transfer, matrix
+
+
+def _read_usability(reader: BitReader) -> _Usability:
+    sar, color = read_aspect(reader), read_colours(reader)
     location = 0
     if reader.flag():
         location = reader.golomb()
@@ -206,11 +260,13 @@ def _read_usability(reader: BitReader) -> _Usability:
     if any(has_rates):
         reader.flag()
     reader.flag()
+    delays = _read_delays(reader) if reader.flag() else (None, None)
     return _Usability(
         sar=sar,
-        color=(is_full, primaries, transfer, matrix),
+        color=color,
         chroma_location=location,
-        num_reorder=_read_reorder(reader) if reader.flag() else None,
+        num_reorder=delays[0],
+        num_buffered=delays[1],
     )
 
 
@@ -228,8 +284,9 @@ def _skip_rates(reader: BitReader) -> bool:
     return True
 
 
-def _read_reorder(reader: BitReader) -> int:
+def _read_delays(reader: BitReader) -> tuple[int, int]:
+    """By how many frames output is delayed, and how many are kept."""
     reader.flag()
     for _ in range(4):
         reader.golomb()
-    return reader.golomb()
+    return reader.golomb(), reader.golomb()

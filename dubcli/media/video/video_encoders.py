@@ -40,7 +40,8 @@ class EncodeOptions:
         encoder: Use this encoder instead of the one of the source's codec family.
         preset: Speed preset in the encoder's own words; None for a fast one.
         threads: Encoder threads, 0 for all cores.
-        beside: The source's packets that libx264's will stand beside; None where none are copied.
+        beside: The source's packets that the encoder's will stand beside; None where none are
+            copied. For libx264 and libx265.
     """
 
     output: Path
@@ -231,6 +232,8 @@ def encoder_settings(
     elif encoder == "libx265":
         chosen = {"preset": "superfast", "crf": str(min(51, crf + 2))}
         inner |= {"log-level": "error"} | ({"pools": threads} if options.threads else {})
+        if options.beside is not None:
+            inner |= options.beside.x265_parameters()
     elif encoder == "libsvtav1":
         chosen = {"preset": "8", "crf": str(min(63, round(crf * 1.35)))}
         inner |= {"lp": threads} if options.threads else {}
