@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -95,18 +95,26 @@ class SPADE(nn.Module):
         self.shared = conv(condition, hidden)
         self.affine = conv(hidden, 2 * channels, 1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, condition: Tensor, cut: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
         """Modulate (B, C, H, W) by a condition (B, D, H, W), or by a coarser one (B, D, h, w).
 
-        Scale and shift of a coarser condition are computed at its size and enlarged.
+        Scale and shift of a coarser condition are computed at its size and enlarged. `cut` takes
+        out of maps the part that is wanted; statistics are of the whole map all the same.
         """
+        if cut is not None:
+            return self._modulated(cut(self.norm(x)), cut(condition))
+        return self._modulated(self.norm(x), condition)
+
+    def _modulated(self, x: Tensor, condition: Tensor) -> Tensor:
         affine = self.affine(functional.silu(self.shared(condition)))
         if affine.shape[-2:] != x.shape[-2:]:
             affine = functional.interpolate(
                 affine, x.shape[-2:], mode="bilinear", align_corners=False
             )
         scale, shift = affine.chunk(2, 1)
-        return self.norm(x) * (1 + scale) + shift
+        return x * (1 + scale) + shift
 
 
 class SPADEBlock(nn.Module):
@@ -121,10 +129,13 @@ class SPADEBlock(nn.Module):
         self.conv1, self.conv2 = conv(inside, outside), conv(outside, outside)
         self.skip = nn.Identity() if inside == outside else conv(inside, outside, 1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inside, H, W) to (B, outside, H, W)."""
+    def forward(
+        self, x: Tensor, condition: Tensor, cut: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """(B, inside, H, W) to (B, outside, H, W), or to the part of it that `cut` takes out."""
         y = self.conv1(functional.silu(self.spade1(x, condition)))
-        return self.skip(x) + self.conv2(functional.silu(self.spade2(y, condition)))
+        y = self.conv2(functional.silu(self.spade2(y, condition, cut)))
+        return self.skip(x if cut is None else cut(x)) + y
 
 
 class SPADELayer(nn.Module):

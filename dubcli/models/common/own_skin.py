@@ -19,17 +19,15 @@ from dubcli.models.common.mouth_map import (
     pixel_grid,
     resize_grid,
 )
-
-# The generated part reaches this far beyond the lips and fades out over this, inter-ocular units.
-_LIP_MARGIN, _LIP_SOFTNESS = 0.14, 0.035
+from dubcli.models.common.mouth_window import LIP_MARGIN, LIP_SOFTNESS, BoxPart
 
 
 class Generated(Protocol):
-    """A generated box, and how its references were warped and mixed."""
+    """A generated box, or a part of it, and how references were warped and mixed on the box."""
 
     @property
     def rgb(self) -> Tensor:
-        """Shape (T, 3, h, w), [0, 1]."""
+        """The box, (T, 3, h, w), or the part that is seen, [0, 1]."""
         ...
 
     @property
@@ -45,7 +43,7 @@ class Generated(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LentDetail:
-    """A generated box, and where references lend it fine detail. Fulfils `Generated`."""
+    """What is generated, and where references lend it fine detail. Fulfils `Generated`."""
 
     rgb: Tensor
     grid: Tensor
@@ -116,21 +114,26 @@ def within_own_skin(
     *,
     top: int,
     unit_px: float,
+    part: BoxPart | None = None,
 ) -> Patches:
     """A generated mouth within the frame's own skin, with the fine detail of both.
 
     Args:
-        generated: The mouth, on the box that begins at row `top`.
+        generated: The mouth, on the box that begins at row `top`, or on a part of it.
         crops: Shape (T, 3, H, W).
         background: Them, deformed to the new jaw. Shape (T, 3, H, W).
         speaking: The new mouth's speaking points, crop px. Shape (T, S, 2).
         field: Where the background comes from. Shape (T, H, W, 2).
         top: First row of the box.
         unit_px: One inter-ocular distance, px.
+        part: Where `generated.rgb` lies in the box; None: it is all of the box.
     """
     box = (top, crops.shape[2], 0, crops.shape[3])
     share = mouth_share(speaking, box, unit_px)
-    rgb = share[:, None] * generated.rgb + (1 - share[:, None]) * background[:, :, top:]
+    rgb = torch.cat([crops[:, :, :top], background[:, :, top:]], 2)
+    seen = rgb[:, :, top:] if part is None else part.of(rgb[:, :, top:])
+    own = share[:, None] if part is None else part.of(share[:, None])
+    seen.copy_(own * generated.rgb + (1 - own) * seen)
     detail = DetailWarp(
         grid=generated.grid,
         weights=equal_energy(generated.weights) * share[:, None],
@@ -138,7 +141,7 @@ def within_own_skin(
         source_weight=1 - share,
         box=box,
     )
-    return Patches(rgb=torch.cat([crops[:, :, :top], rgb], 2), points=speaking, detail=detail)
+    return Patches(rgb=rgb, points=speaking, detail=detail)
 
 
 def mouth_share(speaking: Tensor, box: tuple[int, int, int, int], unit_px: float) -> Tensor:
@@ -155,7 +158,7 @@ def mouth_share(speaking: Tensor, box: tuple[int, int, int, int], unit_px: float
     top, bottom, left, right = box
     cells = pixel_grid((bottom - top) // 4, (right - left) // 4, 4, (top, left))
     distance = outline_distance(speaking[:, OUTER], cells) / unit_px
-    share = torch.sigmoid((distance + _LIP_MARGIN) / _LIP_SOFTNESS)
+    share = torch.sigmoid((distance + LIP_MARGIN) / LIP_SOFTNESS)
     return functional.interpolate(
         share[:, None], scale_factor=4, mode="bilinear", align_corners=False
     )[:, 0]

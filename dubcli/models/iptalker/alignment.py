@@ -64,7 +64,7 @@ class AlignmentModule(nn.Module):
     def __init__(self, config: IPTalkerConfig) -> None:
         super().__init__()
         size, tokens = config.embedding, config.audio_tokens
-        self.kind = config.alignment
+        self.kind, self.width = config.alignment, config.audio_width
         self.audio_encoder = _audio_encoder(config)
         has_units = config.alignment != "none"
         self.visual_encoder = VisualEncoder(size) if has_units else None
@@ -112,6 +112,28 @@ class AlignmentModule(nn.Module):
         Without E_cm v_alg has the size `IPTalkerConfig.alignment_size`.
         """
         return self.align(self.audio_encoder(audio), visual_tokens)
+
+    def over_shifts(self, audio: Tensor, visual_tokens: Tensor, step: int) -> Tensor:
+        """`forward` of every window that begins a multiple of `step` later, one after the other.
+
+        Args:
+            audio: Longer than a window by M multiples of `step`. Shape (T, A + M step, D_audio).
+            visual_tokens: As `forward` takes them.
+            step: Feature steps.
+
+        Returns:
+            Shape (M + 1, T, D).
+        """
+        if isinstance(self.audio_encoder, DilatedAudioEncoder):
+            # Layers see what the windows share once.
+            heard = self.audio_encoder.over_sequence(audio)[:, ::step].transpose(0, 1)[:, :, None]
+        else:
+            windows = audio.unfold(1, self.width, step).permute(1, 0, 3, 2)
+            heard = self.audio_encoder(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+        if visual_tokens.ndim == 3:
+            # Embeddings of each frame's own are the same for all shifts.
+            visual_tokens = visual_tokens.repeat(len(heard), 1, 1)
+        return self.align(heard.flatten(0, 1), visual_tokens).unflatten(0, heard.shape[:2])
 
     def align(self, heard: Tensor, visual_tokens: Tensor) -> Tensor:
         """As `forward`, of what E_a has made of the sound, (T, N, D)."""
@@ -179,8 +201,15 @@ class PairedAlignment(nn.Module):
         parts = zip((self.first, self.second), heard, tokens, strict=True)
         return torch.cat([part(sound, token) for part, sound, token in parts], 1)
 
+    def over_shifts(self, audio: Tensor, visual_tokens: Tensor, step: int) -> Tensor:
+        """As `AlignmentModule.over_shifts`, (M + 1, T, 2 D)."""
+        heard = audio.split(self._split, -1)
+        tokens = visual_tokens.chunk(2, -1)
+        parts = zip((self.first, self.second), heard, tokens, strict=True)
+        return torch.cat([part.over_shifts(sound, token, step) for part, sound, token in parts], -1)
+
     def to_coefficients(self, v_alg: Tensor) -> Tensor:
-        """Mean mouth coefficients (T, P) of v_alg (T, 2 D)."""
+        """Mean mouth coefficients (..., P) of v_alg (..., 2 D)."""
         one, other = v_alg.chunk(2, -1)
         return (self.first.to_coefficients(one) + self.second.to_coefficients(other)) / 2
 

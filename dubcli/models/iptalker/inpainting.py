@@ -6,6 +6,8 @@ configuration say which is built.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +20,7 @@ from dubcli.models.common.layers import (
     conv,
 )
 from dubcli.models.common.mouth_map import NUM_CHANNELS
+from dubcli.models.common.mouth_window import BoxPart
 from dubcli.models.iptalker.config import IPTalkerConfig
 
 
@@ -51,9 +54,15 @@ class InpaintingDecoder(nn.Module):
         self.out = conv(16, 4)
 
     def forward(
-        self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
+        self,
+        f_w: Tensor,
+        f_s: Tensor,
+        source: Tensor,
+        warped: Tensor | None,
+        maps: list[Tensor],
+        part: BoxPart | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Generated picture and gate at full size: (T, 3, h, w), (T, 1, h, w).
+        """Generated picture and gate at full size, of the part: (T, 3, h, w), (T, 1, h, w).
 
         Args:
             f_w: Warped features. Shape (T, C, h/4, w/4).
@@ -61,14 +70,17 @@ class InpaintingDecoder(nn.Module):
             source: Masked source with its mask. Shape (T, 4, h, w).
             warped: Mixed warped references. Shape (T, 3, h, w).
             maps: Mouth maps at 1/2 and 1/4, or empty.
+            part: What is wanted of the box; None: all. Near its edge the picture is another one
+                than all of the box shows there.
         """
         both = concatenated([f_w, f_s])
         x = self.spade_quarter(both, concatenated([both, *maps[1:]]))
         x = functional.interpolate(self.widen(x), scale_factor=2, mode="nearest")
         pictures = source if warped is None else concatenated([source, warped])
         condition = concatenated([x, functional.avg_pool2d(pictures, 2), *maps[:1]])
-        x = self.spade_half(x, condition)
+        x = self.spade_half(x, condition, None if part is None else partial(part.of, stride=2))
         x = self.shuffle(self.to_full(functional.silu(x)))
+        pictures = pictures if part is None else part.of(pictures)
         x = functional.silu(self.refine(concatenated([x, pictures])))
         rgb, gate = self.out(x).split((3, 1), 1)
         return torch.sigmoid(rgb), torch.sigmoid(gate)
@@ -96,7 +108,13 @@ class EveryLayerDecoder(nn.Module):
         self.at_full = nn.ModuleList((layer(narrow, narrow), layer(narrow, 3)))
 
     def forward(
-        self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
+        self,
+        f_w: Tensor,
+        f_s: Tensor,
+        source: Tensor,
+        warped: Tensor | None,
+        maps: list[Tensor],
+        part: BoxPart | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Generated picture and a gate of zeros: (T, 3, h, w), (T, 1, h, w).
 
@@ -106,6 +124,7 @@ class EveryLayerDecoder(nn.Module):
             source: Not read: the source comes by F_S alone. Shape (T, 4, h, w).
             warped: None: there is no map.
             maps: Empty.
+            part: What is wanted of the box; None: all.
         """
         condition = torch.cat([f_w, f_s], 1)
         x = condition
@@ -114,6 +133,7 @@ class EveryLayerDecoder(nn.Module):
                 x = functional.interpolate(x, scale_factor=2, mode="nearest")
             for layer in layers:
                 x = layer(x, condition)
+        x = x if part is None else part.of(x)
         return torch.sigmoid(x), x.new_zeros(len(x), 1, *x.shape[-2:])
 
 
@@ -141,7 +161,13 @@ class ConvolutionDecoder(nn.Module):
         self.out = conv(16, 4)
 
     def forward(
-        self, f_w: Tensor, f_s: Tensor, source: Tensor, warped: Tensor | None, maps: list[Tensor]
+        self,
+        f_w: Tensor,
+        f_s: Tensor,
+        source: Tensor,
+        warped: Tensor | None,
+        maps: list[Tensor],
+        part: BoxPart | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `InpaintingDecoder.forward`."""
         shown = [x for x in (source if self.sees_source else None, warped) if x is not None]
@@ -151,5 +177,6 @@ class ConvolutionDecoder(nn.Module):
         x = self.half_block(self.enter_half(torch.cat([x, *halves, *maps[:1]], 1)))
         x = self.shuffle(self.to_full(functional.silu(x)))
         x = functional.silu(self.refine(torch.cat([x, *shown], 1)))
-        rgb, gate = self.out(x).split((3, 1), 1)
+        out = self.out(x) if part is None else part.of(self.out(x))
+        rgb, gate = out.split((3, 1), 1)
         return torch.sigmoid(rgb), torch.sigmoid(gate)

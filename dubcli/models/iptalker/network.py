@@ -82,7 +82,9 @@ from dubcli.models.common.mouth_map import (
     resize_grid,
     shape_distance,
     warp,
+    warped_mixture,
 )
+from dubcli.models.common.mouth_window import BoxPart, mouth_part
 from dubcli.models.common.own_skin import own_background, within_own_skin
 from dubcli.models.iptalker.alignment import (
     NUM_POINTS,
@@ -110,15 +112,16 @@ _SHARP_MIXING, _SHARP_GATE = 4.0, 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """Output of the warping and inpainting modules, on the repainted box.
+    """Output of the warping and inpainting modules, on the repainted box or a part of it.
 
     Attributes:
-        rgb: Generated box, [0, 1]. Shape (T, 3, h, w).
+        rgb: Generated, [0, 1]. Shape (T, 3, h, w) of the box or of the part that was wanted.
         warped: Warped references, mixed, [0, 1]. Shape (T, 3, h, w).
         painted: The decoder's own picture, [0, 1]. Shape (T, 3, h, w).
         gate: Share of `warped` in `rgb`, the rest is `painted`. Shape (T, 1, h, w).
-        grid: Where each pixel looks in each reference, normalised. Shape (T, N, h, w, 2).
-        weights: Share of each reference. Shape (T, N, h, w).
+        grid: Where each pixel of the box looks in each reference, normalised.
+            Shape (T, N, h, w, 2).
+        weights: Share of each reference on the box. Shape (T, N, h, w).
     """
 
     rgb: Tensor
@@ -266,7 +269,11 @@ class IPTalker(nn.Module):
             speaking = window.geometry.rows(window.emit).place(motion.points)
             field, background = own_background(crops, landmarks, speaking, self.config.unit_px)
         code = self.coefficient_code(self._coefficients_of(motion, window.geometry.neutral))
-        out = self.warp_and_inpaint(crops, background, landmarks, speaking, code, state, sharp=True)
+        box = (self.config.height - self.config.top, self.config.width)
+        part = mouth_part(speaking, box, self.config.top, self.config.unit_px)
+        out = self.warp_and_inpaint(
+            crops, background, landmarks, speaking, code, state, sharp=True, part=part
+        )
         return within_own_skin(
             out,
             crops,
@@ -275,6 +282,7 @@ class IPTalker(nn.Module):
             field,
             top=self.config.top,
             unit_px=self.config.unit_px,
+            part=part,
         )
 
     def _coefficients_of(self, motion: Motion, neutral: Tensor) -> Tensor:
@@ -291,14 +299,10 @@ class IPTalker(nn.Module):
         Gaussian in time around the frame's own moment: steadier lips at any frame rate, without
         looking at other frames.
         """
-        width, step = self.config.audio_width, self.config.audio_smoothing
         weights = audio.new_tensor([math.exp(-0.5 * shift**2) for shift in _SHIFTS])
-        starts = [self._margin + shift * step for shift in _SHIFTS]
-        parts = torch.cat([audio[:, start : start + width] for start in starts])
-        # Embeddings of each frame's own are the same for all shifts.
-        heard = tokens if tokens.ndim == 2 else tokens.repeat(len(starts), 1, 1)
-        each = self.alignment.to_coefficients(self.alignment(parts, heard))
-        each = each.unflatten(0, (len(starts), len(audio)))
+        heard = audio[:, : self.config.audio_width + 2 * self._margin]
+        v_alg = self.alignment.over_shifts(heard, tokens, self.config.audio_smoothing)
+        each = self.alignment.to_coefficients(v_alg)
         total = (each * (weights / weights.sum())[:, None, None]).sum(0)
         return self.options.articulation * total
 
@@ -312,6 +316,7 @@ class IPTalker(nn.Module):
         state: ReferenceState,
         *,
         sharp: bool = False,
+        part: BoxPart | None = None,
     ) -> Rendered:
         """Warping (eq. 4-7) and inpainting modules.
 
@@ -324,6 +329,7 @@ class IPTalker(nn.Module):
             state: Encoded references.
             sharp: Prefer one reference to a mixture, and references to paint: crisper than what
                 training, which must let every part learn, would choose.
+            part: Of which part of the box pictures and gate are wanted; None: of all.
         """
         top = self.config.top
         mask = mouth_mask(self.config.mask, crops, landmarks)[:, :, top:]
@@ -339,10 +345,14 @@ class IPTalker(nn.Module):
         grid = resize_grid(self._look_up(flow), *size)
         logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         weights = (logits * (_SHARP_MIXING if sharp else 1)).softmax(1)
-        warped = (warp(state.pictures, grid, cubic=sharp) * weights[:, :, None]).sum(1)
+        if sharp:
+            warped = warped_mixture(state.pictures, grid, weights)
+        else:
+            warped = (warp(state.pictures, grid) * weights[:, :, None]).sum(1)
         painted, gate = self.decoder(
-            f_w, f_s, source, warped if self.config.geometry_map else None, maps
+            f_w, f_s, source, warped if self.config.geometry_map else None, maps, part
         )
+        warped = warped if part is None else part.of(warped)
         gate = gate**_SHARP_GATE if sharp else gate
         rgb = gate * warped + (1 - gate) * painted if self.config.geometry_map else painted
         return Rendered(
@@ -375,8 +385,8 @@ class IPTalker(nn.Module):
             first = landmark_displacement(speaking, state.points, cells, unit)
             unlike = shape_distance(speaking, state.points, unit)
             prior = -_SHAPE_SHARPNESS * unlike[..., None, None]
-        aligned = rearrange(self._warp_features(state, first), "t n c h w -> t (n c) h w")
-        fused = concatenated([f_s, aligned, *maps[1:]])
+        aligned = self._warp_features(state, first)
+        fused = concatenated([f_s, *aligned.unbind(1), *maps[1:]])
         rest, logits = self.warping(fused, code)
         return first + rest * unit, logits + prior
 
@@ -398,8 +408,10 @@ class IPTalker(nn.Module):
             return self.fuse(rearrange(warped, "t n c h w -> t (n c) h w"))
         # One convolution of both, taken apart: its half of F_S is the same for all references.
         other, own = self.select.weight.split(warped.shape[2], 1)
-        flat = concatenated([warped.flatten(0, 1)])
-        scores = functional.conv2d(flat, other).unflatten(0, warped.shape[:2])
-        scores = scores + functional.conv2d(f_s, own, self.select.bias)[:, None]
-        mixed = flat.unflatten(0, warped.shape[:2]) * scores.softmax(1)
-        return mixed.sum(1)
+        # References first, as `warp` leaves them in memory.
+        flat = concatenated([warped.transpose(0, 1).flatten(0, 1)])
+        scores = functional.conv2d(flat, other).unflatten(0, (warped.shape[1], -1))
+        scores = scores + functional.conv2d(f_s, own, self.select.bias)
+        # Softmax wants memory in order.
+        shares = scores.movedim(2, -1).softmax(0).movedim(-1, 2)
+        return (flat.unflatten(0, scores.shape[:2]) * shares).sum(0)
