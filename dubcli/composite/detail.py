@@ -86,6 +86,24 @@ def add_detail(
     return out
 
 
+def looked_at(grid: F32, crop_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of a crop that a grid looks at, with what resampling reaches.
+
+    Args:
+        grid: Normalised to [-1, 1]. Shape (h, w, 2).
+        crop_size: Height, width of the crop, px.
+
+    Returns:
+        y0, y1, x0, x1, crop px; not empty.
+    """
+    size = np.array(crop_size[::-1])
+    places = [(grid.min((0, 1)) + 1) * size / 2, (grid.max((0, 1)) + 1) * size / 2]
+    low, high = np.nan_to_num(places[0]) - _MARGIN, np.nan_to_num(places[1]) + _MARGIN
+    x0, y0 = np.clip(np.floor(low).astype(int), 0, size - 1).tolist()
+    x1, y1 = np.clip(np.ceil(high).astype(int), (x0 + 1, y0 + 1), size).tolist()
+    return y0, y1, x0, x1
+
+
 def pasted_part(alpha: F32, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """The part of a box that a paste shows, with what its resampling reaches.
 

@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from dubcli.composite.paste import Box
 from dubcli.core.types import F64, U8
+from dubcli.face.pose import compose
 from dubcli.media.video.native_frame import NativeFrame
 
 
@@ -30,6 +33,11 @@ class FrameView:
     x: int
     y: int
     rgb: U8
+
+    @property
+    def part_to_crop(self) -> F64:
+        """Px of `rgb` to crop px. Shape (2, 3)."""
+        return compose(self.to_crop, np.array([[1.0, 0, self.x], [0, 1.0, self.y]]))
 
     def part(self, box: Box) -> U8:
         """What the frame shows in a box: of this part, unless some mask reaches out of it."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from dubcli.audio.windows import iter_windows
-from dubcli.composite.detail import add_detail, fine_detail, pasted_part
 from dubcli.composite.mask import occlude, paste_mask
 from dubcli.composite.paste import place_patch, support_box
 from dubcli.composite.picture_match import Surroundings, match_picture
@@ -32,7 +31,6 @@ from dubcli.core.types import (
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import SPEAKING
 from dubcli.face.pose import apply_matrix, compose, crop_alignment, invert_matrix
-from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.media.video.native_frame import NativeFrame
 from dubcli.media.video.timeline import FrameTimes, Timeline
 from dubcli.models.api import ModelWindow, OwnSpeech, Part, Patches, Subject
@@ -47,6 +45,7 @@ from dubcli.pipeline.landmark_file import GivenMouths, MouthLog, pose_free
 from dubcli.pipeline.model_figures import FigureLog
 from dubcli.pipeline.model_input import ModelInput
 from dubcli.pipeline.model_pair import ModelPair
+from dubcli.pipeline.patch_detail import PatchDetail
 from dubcli.pipeline.queues import prefetch
 from dubcli.pipeline.subject import DubbedFace, model_subject
 
@@ -126,7 +125,7 @@ class Renderer:
         self._generator = _generator(job)
         self.figures = FigureLog()
         self._cuts = np.flatnonzero(picture_jumps(job.face.track, job.timeline))
-        self._detail = self._reference_detail()
+        self._detail = PatchDetail(job.face, self._spec.detail_role())
         self._segmenter = job.segmenter
 
     @property
@@ -258,11 +257,9 @@ class Renderer:
         rgb = native.rgb_region(x, y, w, h)
         return FrameView(native=native, index=index, to_crop=to_crop, x=x, y=y, rgb=rgb)
 
-    def _crop(self, view: FrameView, factor: int = 1) -> U8:
-        """The aligned crop in the usual light, `factor` times as fine as the model's."""
-        height, width = self._face.alignment.crop_size
-        matrix = finer_matrix(compose(view.to_crop, _shifted_by(view.x, view.y)), factor)
-        crop = cut_crop(view.rgb, matrix, (factor * height, factor * width))
+    def _crop(self, view: FrameView) -> U8:
+        """The aligned crop in the usual light."""
+        crop = cut_crop(view.rgb, view.part_to_crop, self._face.alignment.crop_size)
         light = self._face.light.at(view.index)
         return crop if light is None else light.to_usual(crop)
 
@@ -275,7 +272,7 @@ class Renderer:
         box = support_box(mask.alpha, to_coded, (native.width, native.height))
         if box is None:
             return native
-        patch = self._with_detail(view, images[number], patches, number, mask)
+        patch = self._detail.added(images[number], view, patches, number, mask)
         light = face.light.at(index)
         lit = patch if light is None else light.to_frame(patch)
         region = view.part(box)
@@ -321,42 +318,6 @@ class Renderer:
         shift = _shifted_by(view.x, view.y)
         crop = cut_crop(view.rgb, compose(to_seen, shift), SEEN_SIZE)
         return occlude(patch, segmenter(crop[None])[0], invert_matrix(to_seen))
-
-    def _reference_detail(self) -> F32 | None:
-        role, alignment = self._spec.detail_role(), self._face.alignment
-        if role is None:
-            # The frames' own detail alone.
-            factor = detail_factor(alignment, np.arange(len(alignment.frame_to_crop)))
-            height, width = (factor * edge for edge in alignment.crop_size)
-            return np.zeros((0, height, width, 3), np.float32) if factor > 1 else None
-        references = self._face.references[role]
-        if references.detail_crops.shape == references.crops.shape:
-            return None
-        return fine_detail(references.detail_crops, alignment.crop_size)
-
-    def _with_detail(
-        self, view: FrameView, image: U8, patches: Patches, number: int, mask: PasteMask
-    ) -> U8:
-        """The patch at the source's own resolution where that is finer than the model's."""
-        if patches.detail is None or self._detail is None:
-            return image
-        crop_size = self._face.alignment.crop_size
-        fine = self._crop(view, self._detail.shape[1] // crop_size[0])
-        warp = patches.detail
-        box = pasted_part(mask.alpha, warp.box)
-        rows = slice(box[0] - warp.box[0], box[1] - warp.box[0])
-        columns = slice(box[2] - warp.box[2], box[3] - warp.box[2])
-        grid, weights, own_grid, own_weight = (
-            value.float().cpu().numpy()
-            for value in (
-                warp.grid[number, :, rows, columns],
-                warp.weights[number, :, rows, columns],
-                warp.source_grid[number, rows, columns],
-                warp.source_weight[number, rows, columns],
-            )
-        )
-        layers = [*self._detail, *fine_detail(fine[None], crop_size)]
-        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
 
 
 def _shifted_by(x: float, y: float) -> F64:

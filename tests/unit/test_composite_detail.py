@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dubcli.composite.detail import add_detail, fine_detail
+from dubcli.composite.detail import add_detail, fine_detail, looked_at
 from dubcli.core.types import F32, U8
 
 HEIGHT, WIDTH, FACTOR = 48, 40, 2
@@ -56,3 +56,25 @@ def test_nothing_above_the_box_gets_detail() -> None:
     size = (WIDTH * FACTOR, HEIGHT * FACTOR)
     plain = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_CUBIC))
     assert np.array_equal(made[: BOX[0] * FACTOR], plain[: BOX[0] * FACTOR])
+
+
+def test_detail_of_the_part_that_is_looked_at_is_that_of_the_whole_crop() -> None:
+    fine = _fine_picture()
+    grid = _look_straight()[4:20, 8:24] + np.float32(0.05)
+    top, bottom, left, right = looked_at(grid, (HEIGHT, WIDTH))
+    assert (bottom - top) * (right - left) < HEIGHT * WIDTH / 2
+    rows, columns = slice(FACTOR * top, FACTOR * bottom), slice(FACTOR * left, FACTOR * right)
+    part = np.zeros((FACTOR * HEIGHT, FACTOR * WIDTH, 3), np.float32)
+    part[rows, columns] = fine_detail(fine[None, rows, columns], (bottom - top, right - left))[0]
+    box = (BOX[0] + 4, BOX[0] + 20, BOX[2] + 8, BOX[2] + 24)
+    share = np.ones((16, 16), np.float32)
+    whole = fine_detail(fine[None], (HEIGHT, WIDTH))
+    wanted = add_detail(_reduced(fine), [*whole], [grid], [share], box)
+    assert np.array_equal(add_detail(_reduced(fine), [part], [grid], [share], box), wanted)
+
+
+def test_a_grid_that_looks_nowhere_looks_at_some_part() -> None:
+    for value in (np.nan, 40.0, -40.0):
+        top, bottom, left, right = looked_at(np.full((4, 4, 2), value, np.float32), (HEIGHT, WIDTH))
+        assert 0 <= top < bottom <= HEIGHT
+        assert 0 <= left < right <= WIDTH

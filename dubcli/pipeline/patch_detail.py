@@ -1,0 +1,90 @@
+"""Patches at the source's own resolution, where that is finer than the model's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dubcli.composite.detail import add_detail, fine_detail, looked_at, pasted_part
+from dubcli.core.types import F32, U8, PasteMask
+from dubcli.face.crop import cut_crop
+from dubcli.face.references import detail_factor, finer_matrix
+from dubcli.models.api import Patches
+from dubcli.pipeline.held_frames import FrameView
+from dubcli.pipeline.subject import DubbedFace
+
+
+class PatchDetail:
+    """Adds the fine detail of the references and of the frames themselves.
+
+    Args:
+        face: The face that is dubbed.
+        role: Of the references that lend detail; None: the frames' own detail alone.
+    """
+
+    def __init__(self, face: DubbedFace, role: str | None) -> None:
+        self._face = face
+        self._layers = _reference_layers(face, role)
+
+    def added(
+        self, image: U8, view: FrameView, patches: Patches, number: int, mask: PasteMask
+    ) -> U8:
+        """One of some patches with fine detail, or as it is where there is none to be had.
+
+        Args:
+            image: The patch. Shape (H, W, 3), uint8.
+            view: What the frame shows around the face.
+            patches: All of them.
+            number: Which.
+            mask: Where the paste shows it.
+
+        Returns:
+            Shape (kH, kW, 3), uint8.
+        """
+        if patches.detail is None or self._layers is None:
+            return image
+        warp = patches.detail
+        box = pasted_part(mask.alpha, warp.box)
+        rows = slice(box[0] - warp.box[0], box[1] - warp.box[0])
+        columns = slice(box[2] - warp.box[2], box[3] - warp.box[2])
+        grid, weights, own_grid, own_weight = (
+            value.float().cpu().numpy()
+            for value in (
+                warp.grid[number, :, rows, columns],
+                warp.weights[number, :, rows, columns],
+                warp.source_grid[number, rows, columns],
+                warp.source_weight[number, rows, columns],
+            )
+        )
+        layers = [*self._layers, self._own_layer(view, own_grid, self._layers.shape[1:])]
+        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
+
+    def _own_layer(self, view: FrameView, grid: F32, shape: tuple[int, ...]) -> F32:
+        """The frame's own detail (kH, kW, 3) where a grid looks; 0 elsewhere."""
+        height, width = self._face.alignment.crop_size
+        factor = shape[0] // height
+        light = self._face.light.at(view.index)
+        # Light is mapped over whole crops.
+        part = looked_at(grid, (height, width)) if light is None else (0, height, 0, width)
+        top, bottom, left, right = part
+        matrix = finer_matrix(view.part_to_crop, factor)
+        matrix[:, 2] -= (factor * left, factor * top)
+        crop = cut_crop(view.rgb, matrix, (factor * (bottom - top), factor * (right - left)))
+        if light is not None:
+            crop = light.to_usual(crop)
+        layer = np.zeros(shape, np.float32)
+        rows, columns = (slice(factor * a, factor * b) for a, b in ((top, bottom), (left, right)))
+        layer[rows, columns] = fine_detail(crop[None], (bottom - top, right - left))[0]
+        return layer
+
+
+def _reference_layers(face: DubbedFace, role: str | None) -> F32 | None:
+    """Layers of `fine_detail` (N, kH, kW, 3); None where the crop is as fine as the source."""
+    alignment = face.alignment
+    if role is None:
+        factor = detail_factor(alignment, np.arange(len(alignment.frame_to_crop)))
+        height, width = (factor * edge for edge in alignment.crop_size)
+        return np.zeros((0, height, width, 3), np.float32) if factor > 1 else None
+    references = face.references[role]
+    if references.detail_crops.shape == references.crops.shape:
+        return None
+    return fine_detail(references.detail_crops, alignment.crop_size)
