@@ -19,6 +19,9 @@ from dubcli.pipeline.model_pair import ModelPair
 
 # What torch's allocator for the processor says; it raises no error of its own kind.
 _CPU_IS_FULL = "can't allocate memory"
+# Frames whose feature maps a processor's caches hold better than those of a whole window; where
+# frames need neighbours, these would be worked out more often.
+_IN_CACHE = 8
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -26,7 +29,8 @@ T = TypeVar("T")
 class Generator:
     """A pair of models with their states, which halves its batch where memory runs out.
 
-    The smaller batch stays for the rest of the run: what did not fit once will not fit again.
+    A processor is given no more than `_IN_CACHE` frames at once from the start. The smaller batch
+    stays for the rest of the run: what did not fit once will not fit again.
 
     Args:
         models: On `device`.
@@ -48,6 +52,8 @@ class Generator:
         self.mouths = MouthLog()
         self._motion_state, self._render_state = motion_state, render_state
         self._most = models.render.spec.window
+        if device.type == "cpu" and not models.render.spec.context:
+            self._most = min(self._most, _IN_CACHE)
 
     def __call__(self, heard: ModelWindow, shown: ModelWindow) -> Patches:
         """New mouths for a window.
