@@ -27,7 +27,7 @@ from speed_clips import ClipShape
 
 from dubcli.config import DubConfig
 
-MODELS = ("iptalker.v3", "lip-identity.v1")
+MODELS = ("iptalker", "lip-identity", "personatalk", "g4g")
 _SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "2160p": (3840, 2160)}
 # Share of the picture's height that a face takes.
 _FACE = 300 / 1080

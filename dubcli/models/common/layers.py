@@ -148,6 +148,11 @@ class SPADELayer(nn.Module):
         self.spade = SPADE(inside, condition, hidden)
         self.conv = conv(inside, outside, kernel)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, inside, H, W) to (B, outside, H, W); the condition may be coarser."""
-        return self.conv(functional.silu(self.spade(x, condition)))
+    def forward(
+        self, x: Tensor, condition: Tensor, cut: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """(B, inside, H, W) to (B, outside, H, W), or to the part of it that `cut` takes out.
+
+        The condition may be coarser where nothing is cut.
+        """
+        return self.conv(functional.silu(self.spade(x, condition, cut)))

@@ -73,6 +73,7 @@ from dubcli.models.common.mouth_map import (
     pixel_grid,
     shape_distance,
     warp,
+    warped_mixture,
 )
 from dubcli.models.common.own_skin import (
     LentDetail,
@@ -317,12 +318,15 @@ class G4G(nn.Module):
         """Î: references' pixels under the wanted mouths beside the painted picture."""
         with torch.autocast(painted.device.type, enabled=False):
             grid, liking = lent
-            moved = warp(pictures.float(), grid, cubic=sharp)
             liking = functional.pad(liking.clamp_min(_LEAST_LIKING), (0, 1))[..., None, None]
             logits = logits + liking
             share = logits.softmax(1)[:, -1:]
             mixed = (logits[:, :-1] * (_SHARP_MIXING if sharp else 1)).softmax(1)
-            return (1 - share) * (mixed[:, :, None] * moved).sum(1) + share * painted
+            if sharp:
+                copied = warped_mixture(pictures.float(), grid, mixed)
+            else:
+                copied = (mixed[:, :, None] * warp(pictures.float(), grid)).sum(1)
+            return (1 - share) * copied + share * painted
 
     def paint(
         self,

@@ -10,6 +10,7 @@ from torch.nn import functional
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import ResidualBlock, SPADEBlock, SPADELayer, conv
 from dubcli.models.common.mouth_map import NUM_CHANNELS
+from dubcli.models.common.mouth_window import BoxPart
 from dubcli.models.lip_identity.config import LipIdentityConfig
 
 _HEARD = 128
@@ -100,19 +101,27 @@ class LipDecoder(nn.Module):
         self.out = conv(fine, 4 if config.mixes_warped else 3, 7)
 
     def forward(
-        self, x: Tensor, quarter: Tensor, half: Tensor, full: Tensor
+        self,
+        x: Tensor,
+        quarter: Tensor,
+        half: Tensor,
+        full: Tensor,
+        part: BoxPart | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Picture and gate: (T, 3, h, w), and (T, 1, h, w) or None.
+        """Picture and gate, of the part: (T, 3, h, w), and (T, 1, h, w) or None.
 
         Args:
             x: f_g in its place of the box. Shape (T, C, h/4, w/4).
             quarter: f^{c_2}. Shape (T, 2 C, h/4, w/4).
             half: f^{c_1}. Shape (T, C, h/2, w/2).
             full: I^c. Shape (T, 7, h, w).
+            part: What is wanted of the box; None: all. Near its edge the picture is another one
+                than all of the box shows there.
         """
         x = self.shuffle(self.to_half(functional.silu(self.spade_quarter(x, quarter))))
         x = self.shuffle(self.to_full(functional.silu(self.spade_half(x, half))))
-        out = self.out(functional.silu(self.spade_full(x, full)))
+        x = self.spade_full(x, full, None if part is None else part.of)
+        out = self.out(functional.silu(x))
         rgb = torch.sigmoid(out[:, :3].float())
         gate = torch.sigmoid(out[:, 3:].float()) if out.shape[1] > 3 else None
         return rgb, gate

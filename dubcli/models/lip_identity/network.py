@@ -76,6 +76,7 @@ from dubcli.models.common.mouth_map import (
     draw_mouth,
     pixel_grid,
 )
+from dubcli.models.common.mouth_window import BoxPart, mouth_part
 from dubcli.models.common.own_skin import own_background, within_own_skin
 from dubcli.models.common.window_rows import middle_steps, rows_around
 from dubcli.models.lip_identity.config import LipIdentityConfig
@@ -95,10 +96,10 @@ SHARP_GATE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class LipRendered:
-    """What both models make of the box.
+    """What both models make of the box; pictures of the part that was wanted.
 
     Attributes:
-        rgb: Î, [0, 1]. Shape (T, 3, h, w).
+        rgb: Î, [0, 1]. Shape (T, 3, h, w) of the box or of its part.
         warped: Ī, [0, 1]. Shape (T, 3, h, w).
         painted: The decoder's own picture, [0, 1]. Shape (T, 3, h, w).
         grid: Where each pixel looks in each reference, normalised. Shape (T, N, h, w, 2).
@@ -250,15 +251,20 @@ class LipIdentity(nn.Module):
             speaking = around[:, config.reach]
             field, background = own_background(crops, landmarks, speaking, config.unit_px)
         audio = middle_steps(window.audio[rows], config.attention_width)
-        out = self.align_and_render(crops, landmarks, around, audio, state, sharp=True)
+        part = None
+        if config.own_skin:
+            box = (config.height - config.top, config.width)
+            part = mouth_part(speaking, box, config.top, config.unit_px)
+        out = self.align_and_render(crops, landmarks, around, audio, state, sharp=True, part=part)
         # Bicubic sampling overshoots.
         out = replace(out, rgb=out.rgb.clamp(0, 1))
         if not config.own_skin:
             rgb = torch.cat([crops[:, :, : config.top], out.rgb], 2)
             return Patches(rgb=rgb, points=speaking)
         return within_own_skin(
-            out, crops, background, speaking, field, top=config.top, unit_px=config.unit_px
-        )
+            out, crops, background, speaking, field,
+            top=config.top, unit_px=config.unit_px, part=part,
+        )  # fmt: skip
 
     def speaking_points(self, coefficients: Tensor, neutral: Tensor) -> Tensor:
         """Pose-free speaking points (T, S, 3) of coefficients (T, P)."""
@@ -312,6 +318,7 @@ class LipIdentity(nn.Module):
         *,
         has_audio: Tensor | None = None,
         sharp: bool = False,
+        part: BoxPart | None = None,
     ) -> LipRendered:
         """M_a and M_r.
 
@@ -325,6 +332,7 @@ class LipIdentity(nn.Module):
             has_audio: Where there is sound; None: everywhere. Shape (T,).
             sharp: Prefer one reference to a mixture, and references to paint: crisper than what
                 training, which must let every part learn, would choose.
+            part: Of which part of the box pictures are wanted; None: of all.
         """
         config = self.config
         speaking = around[:, config.reach]
@@ -339,14 +347,16 @@ class LipIdentity(nn.Module):
             torch.cat([own_quarter, aligned.quarter.to(own_quarter.dtype)], 1),
             torch.cat([own_half, aligned.half.to(own_half.dtype)], 1),
             torch.cat([occluded, aligned.image], 1),
+            part,
         )
+        warped = aligned.image if part is None else part.of(aligned.image)
         rgb = painted
         if gate is not None:
             gate = gate**SHARP_GATE if sharp else gate
-            rgb = gate * aligned.image + (1 - gate) * painted
+            rgb = gate * warped + (1 - gate) * painted
         return LipRendered(
             rgb=rgb,
-            warped=aligned.image,
+            warped=warped,
             painted=painted,
             grid=aligned.grid,
             weights=aligned.weights,

@@ -18,6 +18,7 @@ from dubcli.models.common.mouth_map import (
     resize_grid,
     shape_distance,
     warp,
+    warped_mixture,
 )
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.person_state import PersonState
@@ -97,7 +98,9 @@ class ReferenceAlignment(nn.Module):
         grid = self._look_up(resize_grid(displacement, *size), 1, self.config.top)
         shares = fine.softmax(1)
         return AlignedReferences(
-            image=_mixed(warp(state.pictures, grid, cubic=sharp), shares),
+            image=warped_mixture(state.pictures, grid, shares)
+            if sharp
+            else _mixed(warp(state.pictures, grid), shares),
             half=self._features(state.half, displacement, scores, 2),
             quarter=self._features(state.quarter, displacement, scores, 4),
             grid=grid,
