@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,6 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from dubcli.batches.row_task import OnShare, Outcome, RowTask, do_task, no_share
+from dubcli.core.worker_process import begin_worker
 from dubcli.pipeline.engine import Engine
 
 # How often it is looked how far rows are that run in other processes.
@@ -207,24 +207,9 @@ def _told_share() -> _ToldShare:
 
 
 def _begin_worker(share: Any) -> None:
-    """Leave interrupts to the process that began this one, and end with it."""
+    """Finished segments of a row are kept where the process ends with its parent."""
     _told_share().value = share
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _interrupt(signum: int, frame: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """Where the parent was killed, nobody would take the result; finished segments are kept."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    begin_worker()
 
 
 @cache

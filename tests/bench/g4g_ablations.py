@@ -29,14 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from picture_scores import NUM_FRAMES, score_crops, spread_references
+from picture_scores import NUM_FRAMES, face_geometry, score_crops, spread_references
 from torch import Tensor
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import DubError
 from dubcli.core.types import Int
 from dubcli.face.landmarks import SPEAKING
-from dubcli.models.api import FaceGeometry
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
 from dubcli.models.common.stage_parts import half_size
 from dubcli.models.conversion import to_images, to_tensor
@@ -179,7 +178,7 @@ def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
     pictures = resize_pictures(to_tensor(crops, "cpu"), factor)
     marks = torch.from_numpy(clip.clip.crop_points(shown) * factor + (factor - 1) / 2).float()
     state = model.encode_references(pictures[None, num:], marks[None, num:, SPEAKING])
-    geometry = _geometry(clip, frames, factor)
+    geometry = face_geometry(clip, frames, factor)
     speaking = geometry.place(geometry.neutral.expand(num, -1, -1))
     if config.drawn_mouth:
         made = model.options.articulation * model.sound.smoothed(_audio(model, clip, frames))
@@ -196,18 +195,6 @@ def score_pictures(model: G4G, clip: TrainClip, heard: TrainClip) -> Scores:
 def _audio(model: G4G, clip: TrainClip, frames: Int) -> Tensor:
     spec = model.spec.audio
     return torch.from_numpy(audio_windows(clip, frames, spec.width, kind=spec.kind)).float()
-
-
-def _geometry(clip: TrainClip, frames: Int, factor: float) -> FaceGeometry:
-    translation = clip.clip.translation[frames].copy()
-    translation[:, :2] -= np.array(clip.clip.margin[::-1])
-    translation[:, :2] = translation[:, :2] * factor + (factor - 1) / 2
-    return FaceGeometry(
-        scale=torch.from_numpy(clip.clip.scale[frames] * factor).float(),
-        rotation=torch.from_numpy(clip.clip.rotation[frames]).float(),
-        translation=torch.from_numpy(translation).float(),
-        neutral=torch.from_numpy(np.asarray(clip.neutral, np.float32)),
-    )
 
 
 def diagonal(model: G4G, dev: list[TrainClip]) -> Scores:

@@ -148,7 +148,7 @@ def _run_config(job: argparse.Namespace, stage: str, steps: int, output: Path) -
         device="cpu",
         threads=1,
         checkpoint_every=steps,
-        sample_every=0,
+        sample_every=steps,
     )
 
 

@@ -122,7 +122,7 @@ def _scored(model: PersonaTalk, judge: StyleJudge, clip: TrainClip, style: Tenso
     shown = model.speaking_points(mouths, torch.from_numpy(clip.neutral)).numpy()
     first = _parts(clip)[0]
     vectors = [
-        _vector(judge, clip, where, points)
+        vector_of(judge, clip, where, points)
         for where, points in (
             (first, clip.mouth_offset[first]),
             (frames, shown),
@@ -139,7 +139,7 @@ def _scored(model: PersonaTalk, judge: StyleJudge, clip: TrainClip, style: Tenso
     }
 
 
-def _vector(judge: StyleJudge, clip: TrainClip, frames: Int, points: F32) -> F32:
+def vector_of(judge: StyleJudge, clip: TrainClip, frames: Int, points: F32) -> F32:
     """What the style encoder makes of a mouth in some frames; NaN where they are too few."""
     mouth = MouthClip(
         points=points, times=clip.clip.steps[frames] / float(STEPS_HZ), shot=clip.clip.shot[frames]

@@ -19,6 +19,7 @@ from dubcli.metrics.lips import lip_distance, opening_correlation
 from dubcli.metrics.lpips import Lpips
 from dubcli.metrics.mouth_fidelity import psnr
 from dubcli.metrics.pixels import ssim
+from dubcli.models.api import FaceGeometry
 from dubcli.models.conversion import to_images, to_tensor
 from dubcli.models.iptalker.network import IPTalker
 from dubcli.training.batches import resize_pictures
@@ -100,6 +101,19 @@ def spread_references(clip: TrainClip, num: int) -> Int:
     """Frames from the most closed to the widest mouth, evenly by rank."""
     order = clip.frames[np.argsort(clip.opening[clip.frames], kind="stable")]
     return order[np.linspace(0, len(order) - 1, num).round().astype(np.int64)]
+
+
+def face_geometry(clip: TrainClip, frames: Int, factor: float) -> FaceGeometry:
+    """Pose and rest of some frames, crop px at the stored size times `factor`."""
+    translation = clip.clip.translation[frames].copy()
+    translation[:, :2] -= np.array(clip.clip.margin[::-1])
+    translation[:, :2] = translation[:, :2] * factor + (factor - 1) / 2
+    return FaceGeometry(
+        scale=torch.from_numpy(clip.clip.scale[frames] * factor).float(),
+        rotation=torch.from_numpy(clip.clip.rotation[frames]).float(),
+        translation=torch.from_numpy(translation).float(),
+        neutral=torch.from_numpy(np.asarray(clip.neutral, np.float32)),
+    )
 
 
 def put_back_landmarks(detector: FaceDetector, clip: TrainClip, frames: Int, pictures: U8) -> F32:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
+import signal
 import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +24,8 @@ from dubcli.training.data.prepare import list_sources, prepare
 from dubcli.training.data.prepared_clip import stored_size
 from dubcli.training.data.train_clips import load_clips
 from dubcli.training.run import train
+
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +150,31 @@ def test_a_folder_without_one_usable_clip_says_where_the_reasons_are(tmp_path: P
         prepare(PrepareConfig(clips=tmp_path / "clips", output=tmp_path / "set"))
     assert "index.csv" in raised.value.next_step
     assert _rows(tmp_path / "set")["notes"]["dropped"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_jobs_end_with_the_command(number: signal.Signals, clips: Path, tmp_path: Path) -> None:
+    many, output = tmp_path / "many", tmp_path / "set"
+    many.mkdir()
+    for index in range(40):
+        shutil.copy(clips / "anna" / "first.mp4", many / f"{index:02}.mp4")
+    command = [sys.executable, "-m", "dubcli", "prepare", str(many), "-o", str(output), "--jobs=2"]
+    # Each of its processes holds this pipe: it ends when the last of them does.
+    running = subprocess.Popen(
+        [*command, "--progress", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if json.loads(line)["done"] >= 1:
+            break
+    running.send_signal(number)
+    running.communicate(timeout=TIMEOUT_S)
+    made = list(output.glob("*.npz"))
+    assert 1 <= len(made) < 20
+    assert [load_clip(path).valid.sum() for path in made] == [30] * len(made)
+    if number == signal.SIGTERM:
+        assert running.returncode == 143
+        assert sorted(output.iterdir()) == sorted(made)

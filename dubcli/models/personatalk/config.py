@@ -127,6 +127,7 @@ _TINY = PersonaTalkConfig(
 )
 NAMED_CONFIGS: dict[str, PersonaTalkConfig] = {
     "default": PersonaTalkConfig(),
+    "whisper": PersonaTalkConfig(audio_kind="speech+whisper"),
     "tiny": _TINY,
     "paper": PAPER,
 }

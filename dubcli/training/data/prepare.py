@@ -8,9 +8,11 @@ already there is not prepared again, so an interrupted run goes on.
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -28,6 +30,7 @@ from dubcli.core.choices import RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import ConfigError, DubError, TrainingError
 from dubcli.core.progress import Progress, no_progress
 from dubcli.core.types import DETECTORS, F64, U8, FaceTrack, Int, MediaInfo
+from dubcli.core.worker_process import begin_worker, interrupt_workers, was_interrupted
 from dubcli.face.crop import cut_crop
 from dubcli.face.detect import require_detector
 from dubcli.face.pose import (
@@ -133,11 +136,12 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     with Engine() as engine:
         _require_recognisers(form, engine)
         make_folder(config.output)
-        made = _prepare_all(sources, config.output, config.jobs, form, engine)
-        for done, row in enumerate(made, 1):
-            rows[row["clip"]] = row
-            if progress is not None:
-                progress("prepare", done, len(sources))
+        # Closed at once where the user interrupts, so that no process goes on.
+        with closing(_prepare_all(sources, config.output, config.jobs, form, engine)) as made:
+            for done, row in enumerate(made, 1):
+                rows[row["clip"]] = row
+                if progress is not None:
+                    progress("prepare", done, len(sources))
     ordered = [rows[source.clip_id] for source in sources]
     _write_index(index, ordered)
     if all(row["dropped"] for row in ordered):
@@ -186,14 +190,21 @@ def _require_recognisers(form: ClipForm, engine: Engine) -> None:
 
 def _prepare_all(
     sources: list[SourceClip], folder: Path, jobs: int, form: ClipForm, engine: Engine
-) -> Iterator[dict[str, str]]:
+) -> Generator[dict[str, str], None, None]:
     if jobs == 1:
         yield from (_prepare_one(source, folder, form, engine) for source in sources)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, initializer=begin_worker)
+    try:
         running = [pool.submit(_prepare_in_worker, source, folder, form) for source in sources]
         for task in as_completed(running):
             yield task.result()
+    except BaseException:
+        interrupt_workers()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @cache
@@ -203,6 +214,8 @@ def _worker_engine() -> Engine:
 
 
 def _prepare_in_worker(source: SourceClip, folder: Path, form: ClipForm) -> dict[str, str]:
+    if was_interrupted():
+        raise KeyboardInterrupt
     return _prepare_one(source, folder, form, _worker_engine())
 
 
