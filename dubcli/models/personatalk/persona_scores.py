@@ -86,11 +86,17 @@ def score_clip(model: PersonaTalk, judges: RowJudges, clip: TrainClip, lips: Lip
     return {
         "r": opening_correlation(opening, real_opening),
         "lmd": lip_distance(seen, true),
-        "motion": float(np.nanstd(opening) / np.nanstd(real_opening)),
+        "motion": _spread(opening) / _spread(real_opening),
         "style_sim": math.nan if own is None or style is None else float(own @ style),
         **band_ratios([of_made], [of_real]),
         "lpips": judges.crops.distance(made, real),
     }
+
+
+def _spread(opening: F32) -> float:
+    """Standard deviation of the openings that are known; NaN of fewer than two."""
+    known = opening[np.isfinite(opening)]
+    return float(known.std()) if len(known) > 1 and known.std() > 0 else math.nan
 
 
 def _style(judges: RowJudges, clip: TrainClip, frames: Int, points: F32) -> F32 | None:
