@@ -67,7 +67,8 @@ def test_a_face_that_was_enlarged_shows_less_detail() -> None:
     def enlarged(picture: U8) -> U8:
         height, width = picture.shape[:2]
         small = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+        large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(large, np.uint8)
 
     clip = made_clip(0)
     assert _detail(clip, enlarged) < 0.6 * _detail(clip)
