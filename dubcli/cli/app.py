@@ -27,6 +27,7 @@ from dubcli.cli.models_command import models_app
 from dubcli.cli.plan_command import plan_dub
 from dubcli.cli.report_command import report_results
 from dubcli.cli.study_command import study_videos
+from dubcli.cli.tables_command import show_paper_tables
 from dubcli.cli.train_command import (
     prepare_set,
     train_model,
@@ -55,6 +56,7 @@ app.command("demo", cls=ConfiguredCommand)(dub_demo)
 app.command("prepare", cls=ConfiguredCommand)(prepare_set)
 app.command("train", cls=ConfiguredCommand)(train_model)
 app.command("evaluate", cls=ConfiguredCommand)(evaluate_models)
+app.command("tables", cls=ConfiguredCommand)(show_paper_tables)
 app.command("batch", cls=ConfiguredCommand)(do_batch)
 app.command("compare", cls=ConfiguredCommand)(compare_videos)
 app.command("report", cls=ConfiguredCommand)(report_results)

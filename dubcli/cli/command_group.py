@@ -25,6 +25,8 @@ USAGE_EXIT_CODE = 2
 MAIN_JOB = "VIDEO --audio AUDIO"  # not one word, so no shell argument can be mistaken for it
 _OF_THE_GROUP = ("--help", "--version", "--install-completion", "--show-completion")
 TRAIN_SYNC, TRAIN_OCCLUDER = "train sync", "train occluder"
+# Commands that go on where they were interrupted.
+_RESUMING = ("prepare", "train", "evaluate", "tables", "finetune", "batch")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -128,7 +130,7 @@ class DubGroup(TyperGroup):
         except KeyboardInterrupt as error:
             # Two words for what `dub train` trains beside models.
             command = (ctx.invoked_subcommand or "").split()[:1]
-            resumes = "".join(command) in ("prepare", "train", "evaluate", "finetune", "batch")
+            resumes = "".join(command) in _RESUMING
             rest = "run the same command again to go on" if resumes else "nothing was written"
             say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)

@@ -45,7 +45,7 @@ def options_of(
         more_help: Sentences after the help of some options, by field: what depends on models.
     """
     preset, defaults = preset or {}, defaults or {}
-    first = fields(spec.config)[0].name
+    first = spec.arguments[0]
     takes_options = issubclass(spec.config, DubConfig)
     parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
     made = _parameters(spec, defaults, words, more_help or {})
@@ -79,7 +79,6 @@ def _parameters(
     words: Callable[[], list[str]] | None,
     more_help: Mapping[str, str],
 ) -> Iterator[inspect.Parameter]:
-    first = fields(spec.config)[0].name
     for config_class, is_wanted in (
         (spec.config, lambda name: name not in (*spec.fixed, MODEL_OPTIONS)),
         (ViewConfig, lambda name: name in spec.view),
@@ -92,8 +91,9 @@ def _parameters(
             if entry.name in more_help:
                 info = replace(info, help=f"{info.help} {more_help[entry.name]}")
             default = defaults.get(entry.name, entry.default)
-            if config_class is spec.config and entry.name == first:
-                yield _argument(entry, info, hints[entry.name], default, words)
+            if config_class is spec.config and entry.name in spec.arguments:
+                offered = words if entry.name == spec.arguments[0] else None
+                yield _argument(entry, info, hints[entry.name], default, offered)
             else:
                 yield _option(entry, info, hints[entry.name], default)
 
@@ -105,7 +105,7 @@ def _argument(
     default: Any,
     words: Callable[[], list[str]] | None,
 ) -> inspect.Parameter:
-    """The first field of a configuration: what the command works on."""
+    """A first field of a configuration: what the command works on."""
     declared = typer.Argument(
         help=info.help,
         metavar=info.metavar or entry.name.upper(),

@@ -12,6 +12,7 @@ from dubcli.config.report_config import ReportConfig
 from dubcli.config.settings_common import DEVICES, help_of
 from dubcli.config.study_config import StudyConfig
 from dubcli.config.sync_train_config import SyncTrainConfig
+from dubcli.config.tables_config import TablesConfig
 from dubcli.config.train_config import TrainConfig
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ReportConfig",
     "StudyConfig",
     "SyncTrainConfig",
+    "TablesConfig",
     "TrainConfig",
     "Voice",
     "help_of",

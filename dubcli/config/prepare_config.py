@@ -33,6 +33,13 @@ class PrepareConfig:
             panel=Panel.SOUND,
         ),
     )
+    min_quality: float = field(
+        default=0.19,
+        metadata=about(
+            "Fine detail of a face below which pictures are dropped, 0.1 to 0.4; 0 keeps all.",
+            panel=Panel.FACES,
+        ),
+    )
     detector: str = detector_option()
     jobs: int = field(
         default=1, metadata=about("Clips prepared at the same time.", panel=Panel.RUN)
@@ -46,6 +53,11 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check_detector(self.detector)
+        check(
+            0 <= self.min_quality < 1,
+            f"A quality of {self.min_quality}.",
+            "Use 0.1 to 0.4, or 0 to keep all pictures.",
+        )
         check(self.jobs >= 1, f"{self.jobs} jobs.", "Use 1 or more.")
         check(
             _LEAST_SIDE <= min(self.crop_size) <= max(self.crop_size) <= _MOST_SIDE,

@@ -19,6 +19,8 @@ class Architecture:
         options: Frozen dataclass of what users may choose per dub; None where there is nothing.
         recipe: `training.stage.Recipe`: stages, losses, assembly and fine-tuning; None where
             nothing is trained.
+        tables: Tables of the model's paper, a tuple of `models.paper_table.PaperTable`, for
+            `dub tables`; None where there is no paper.
         stages: Stages of the recipe, each with the names that its `--losses` takes, for help that
             loads no network. A test compares them with the recipe's own.
     """
@@ -28,6 +30,7 @@ class Architecture:
     config: str
     options: str | None = None
     recipe: str | None = None
+    tables: str | None = None
     stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 

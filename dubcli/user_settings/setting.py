@@ -70,8 +70,8 @@ def settings_of(command: str) -> dict[str, Setting]:
 
 
 def _of_config(spec: CommandSpec) -> list[Setting]:
-    first = fields(spec.config)[0].name
-    found = _of_fields(spec.config, lambda name: name != first and name not in spec.fixed)
+    others = (*spec.arguments, *spec.fixed)
+    found = _of_fields(spec.config, lambda name: name not in others)
     if issubclass(spec.config, DubConfig):
         found += [
             Setting(

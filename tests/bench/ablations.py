@@ -8,9 +8,8 @@ as many as fit into `--minutes`, so its learning rate falls to the end as in any
   their own, by the mouth opening that the sound asks for.
 * `--stage render`: the rendering part at half size from `--init`, with other losses. Scored on
   drawn samples of the clips of `--dev` with true landmarks, in the generated part of the mouth.
-* `--stage picture`: the rows of IPTalker's Table III, each the preset `small-paper` at half size
-  from nothing with eq. 13's losses, sound to picture. Scored on the clips of `--dev` with sound of
-  their own, in the pictures.
+
+The rows of IPTalker's Table III are made by `dub tables iptalker --only table-3`.
 
 Both sets are folders that `dub prepare` made. A Markdown table goes to stdout, JSON with every
 clip's scores to `--out`.
@@ -33,9 +32,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from picture_scores import PICTURE_COLUMNS, score_dubbed
-from torch import Tensor
-from torch.nn import functional
 
 from dubcli.config import TrainConfig
 from dubcli.core.errors import ConfigError, DubError
@@ -56,20 +52,17 @@ from dubcli.training.data.prepared_clip import ClipSound
 from dubcli.training.data.train_clips import TrainClip, load_clips, with_sound
 from dubcli.training.device_utils import evaluating
 from dubcli.training.init_weights import start_from
-from dubcli.training.losses.pictures import luma
+from dubcli.training.picture_scores import BANDS_PX, band_energies, band_ratios
 from dubcli.training.run import Overrides, train
 
 Change = Callable[[list[TrainClip]], list[TrainClip]]
 Scores = dict[str, dict[str, float]]
 
-# What is trained, by stage, and what the training calls it.
-PRESETS = {"geometry": "few-people", "render": "few-people", "picture": "small-paper"}
-STAGES = {"geometry": "geometry", "render": "render", "picture": "joint"}
+# Of what is trained.
+PRESET = "few-people"
 TIMED_STEPS = 6
 # Noise beside silence, as a share of each feature's own spread.
 SILENCE_NOISE = 0.1
-# Gaussian sigmas between which a band of detail lies, px of the model's picture.
-BANDS_PX = (0.0, 0.8, 1.6, 3.2)
 SAMPLES, FRAMES, DRAW_SEED = 4, 4, 5
 
 COLUMNS = {
@@ -82,11 +75,10 @@ COLUMNS = {
     "render": {
         "psnr_db": "PSNR of the mouth, dB (high)",
         **{
-            f"texture_{low:g}_{high:g}": f"texture ratio, {low:g}-{high:g} px (1)"
+            f"texture_{low:g}": f"texture ratio, {low:g}-{high:g} px (1)"
             for low, high in pairwise(BANDS_PX)
         },
     },
-    "picture": PICTURE_COLUMNS,
 }
 
 
@@ -96,7 +88,7 @@ class Variation:
 
     name: str
     change: Change = list
-    sizes: IPTalkerConfig = NAMED_CONFIGS[PRESETS["geometry"]]
+    sizes: IPTalkerConfig = NAMED_CONFIGS[PRESET]
     losses: LossWeights = LOSS_PRESETS["default"]
 
 
@@ -128,7 +120,7 @@ def main() -> None:
         if job.stage == "geometry":
             variations = geometry_variations(_offsets(job.offsets, clips))
         else:
-            variations = render_variations() if job.stage == "render" else picture_variations()
+            variations = render_variations()
         chosen = [v for v in variations if not job.only or v.name in job.only]
         if not chosen:
             names = ", ".join(v.name for v in variations)
@@ -155,7 +147,7 @@ def geometry_variations(offsets: dict[str, int]) -> list[Variation]:
     def as_recorded(clips: list[TrainClip]) -> list[TrainClip]:
         return [replace(x, offset_steps=0) for x in clips]
 
-    sizes = NAMED_CONFIGS[PRESETS["geometry"]]
+    sizes = NAMED_CONFIGS[PRESET]
     return [
         Variation(name="full", change=in_step),
         Variation(name="mel only", change=in_step, sizes=replace(sizes, audio_kind="mel")),
@@ -180,19 +172,6 @@ def render_variations() -> list[Variation]:
         Variation(name="default without gan", losses=replace(default, gan=0.0, matching=0.0)),
         Variation(name="no-gan", losses=LOSS_PRESETS["no-gan"]),
     ]
-
-
-def picture_variations() -> list[Variation]:
-    """The rows of the paper's Table III."""
-    full = NAMED_CONFIGS[PRESETS["picture"]]
-    rows = {
-        "without alignment": replace(full, alignment="none"),
-        "without SPADE": replace(full, decoder="conv"),
-        "without E_cm": replace(full, cross_modality=False),
-        "full": full,
-    }
-    losses = LOSS_PRESETS["paper"]
-    return [Variation(name=name, sizes=sizes, losses=losses) for name, sizes in rows.items()]
 
 
 def _heard(clips: list[TrainClip], num: int | None) -> list[TrainClip]:
@@ -256,14 +235,14 @@ def _run(
 
 
 def _config(job: argparse.Namespace, seed: int, steps: int, output: Path) -> TrainConfig:
-    sizes = {"geometry": (8, 16, 8e-4), "render": (2, 4, 2e-4), "picture": (2, 4, 5e-4)}
+    sizes = {"geometry": (8, 16, 8e-4), "render": (2, 4, 2e-4)}
     batch, frames, learning_rate = sizes[job.stage]
     return TrainConfig(
         model="iptalker",
         data=job.train,
         output=output,
-        stage=STAGES[job.stage],
-        preset=PRESETS[job.stage],
+        stage=job.stage,
+        preset=PRESET,
         half_size=job.stage != "geometry",
         init=job.init,
         steps=steps,
@@ -289,7 +268,7 @@ def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
     """What the rendering part scores before it is trained further."""
     if job.stage != "render":
         return []
-    model = IPTalker(half_size(NAMED_CONFIGS[PRESETS["render"]]))
+    model = IPTalker(half_size(NAMED_CONFIGS[PRESET]))
     start_from(model, job.init, "iptalker", spare=("alignment.audio_encoder.",))
     clips = _score_all(job.stage, model, dev)
     return [Result(name="before", seed=0, steps=0, processor_s=0.0, clips=clips)]
@@ -297,7 +276,7 @@ def _start(job: argparse.Namespace, dev: list[TrainClip]) -> list[Result]:
 
 @torch.no_grad()
 def _score_all(stage: str, model: IPTalker, dev: list[TrainClip]) -> Scores:
-    score = {"geometry": score_opening, "render": score_pictures, "picture": score_dubbed}[stage]
+    score = {"geometry": score_opening, "render": score_pictures}[stage]
     with evaluating(model):
         return {clip.clip_id: score(model, clip) for clip in dev}
 
@@ -362,31 +341,9 @@ def score_pictures(model: IPTalker, clip: TrainClip) -> dict[str, float]:
         real = scene.targets[:, :, config.top :]
         error = ((out.rgb.clamp(0, 1) - real) ** 2 * share).sum() / (3 * share.sum())
         psnr.append(-10 * float(error.log10()))
-        made_energy.append(energies(out.rgb.clamp(0, 1), share))
-        real_energy.append(energies(real, share))
-    ratios = np.sqrt(np.sum(made_energy, 0) / np.maximum(np.sum(real_energy, 0), 1e-12))
-    names = list(COLUMNS["render"])[1:]
-    textures = {name: float(ratio) for name, ratio in zip(names, ratios, strict=True)}
-    return {"psnr_db": float(np.mean(psnr)), **textures}
-
-
-def energies(pictures: Tensor, share: Tensor) -> list[float]:
-    """Energy of luma in each band of detail, where `share` (T, 1, h, w) is."""
-    blurred = [_blurred(luma(pictures), sigma) for sigma in BANDS_PX]
-    return [float(((a - b) ** 2 * share).sum()) for a, b in pairwise(blurred)]
-
-
-def _blurred(pictures: Tensor, sigma: float) -> Tensor:
-    """Pictures (T, 1, h, w) under a Gaussian, borders mirrored."""
-    if sigma == 0:
-        return pictures
-    radius = int(3 * sigma + 1)
-    places = torch.arange(-radius, radius + 1, dtype=pictures.dtype)
-    kernel = torch.exp(-0.5 * (places / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(pictures, (radius,) * 4, mode="reflect")
-    across = functional.conv2d(padded, kernel.reshape(1, 1, 1, -1))
-    return functional.conv2d(across, kernel.reshape(1, 1, -1, 1))
+        made_energy.append(band_energies(out.rgb.clamp(0, 1), share))
+        real_energy.append(band_energies(real, share))
+    return {"psnr_db": float(np.mean(psnr)), **band_ratios(made_energy, real_energy)}
 
 
 def table(stage: str, results: list[Result]) -> str:

@@ -21,14 +21,14 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dubcli
-from dubcli.config import EvaluateConfig, FinetuneConfig
+from dubcli.config import EvaluateConfig
 from dubcli.core.errors import DubError
 from dubcli.evaluation.clips import EvalClip, list_clips
 from dubcli.evaluation.measures import MEASURES
@@ -36,8 +36,8 @@ from dubcli.evaluation.results import Item, to_json
 from dubcli.evaluation.run import evaluate
 from dubcli.evaluation.settings import CROSS_CLIP, CROSS_SPEECH, RECONSTRUCTION
 from dubcli.evaluation.tables import Evaluation, MeanEstimate, how_to_measure
-from dubcli.identities.layout import DESCRIPTION
-from dubcli.personalize.run import CHECK_EVERY, finetune
+from dubcli.paper_tables.learned_rows import ClipLearning, complete, learn_clip
+from dubcli.personalize.run import CHECK_EVERY
 from dubcli.weights.resolve import resolve
 
 SETTINGS = "reconstruction,cross"
@@ -133,18 +133,24 @@ def main() -> int:
 
 def learn_all(job: argparse.Namespace, clips: Sequence[EvalClip]) -> dict[str, str]:
     """Learn every clip that lacks an identity; returns why clips have none, by name."""
-    excuses: dict[str, str] = {}
-    wanted = [clip for clip in clips if not _is_learned(job, clip.name)]
-    for clip, why in _in_processes(job.jobs, _learn, [(job, clip) for clip in wanted]):
+    learning, excuses = learning_of(job), dict[str, str]()
+    wanted = [clip for clip in clips if not learning.has(clip.name)]
+    for clip, why in _in_processes(job.jobs, _learn, [(learning, clip) for clip in wanted]):
         if why:
             print(f"{clip}: {why}", file=sys.stderr)
             excuses[clip] = why
     return excuses
 
 
-def snapshots(job: argparse.Namespace, clip: str) -> dict[int, Path]:
-    """Where a clip's identities lie, by number of steps."""
-    return {steps: job.out / "identities" / str(steps) / clip for steps in job.steps if steps}
+def learning_of(job: argparse.Namespace) -> ClipLearning:
+    """How the clips are learned, and where identities lie."""
+    return ClipLearning(
+        folder=job.out,
+        model=job.model,
+        steps=tuple(steps for steps in job.steps if steps),
+        device=job.device,
+        threads=job.threads,
+    )
 
 
 def systems_of(job: argparse.Namespace) -> dict[int, str]:
@@ -152,37 +158,17 @@ def systems_of(job: argparse.Namespace) -> dict[int, str]:
     return {steps: str(steps) if steps else resolve(job.model).name for steps in job.steps}
 
 
-def _is_learned(job: argparse.Namespace, clip: str) -> bool:
-    return all((path / DESCRIPTION).is_file() for path in snapshots(job, clip).values())
-
-
-def _learn(job: argparse.Namespace, clip: EvalClip) -> tuple[str, str]:
+def _learn(learning: ClipLearning, clip: EvalClip) -> tuple[str, str]:
     """Learn a clip in this process; returns its name and why it failed."""
     began = time.perf_counter()
-    kept = snapshots(job, clip.name)
-    config = FinetuneConfig(
-        videos=(clip.path,),
-        name=str(job.out / "learned" / clip.name),
-        model=job.model,
-        half=True,
-        steps=max(kept),
-        consent=True,
-        overwrite=True,
-        device=job.device,
-        threads=job.threads,
-    )
-    for path in kept.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        finetune(config, _teller(clip.name), snapshots=kept)
-    except DubError as error:
-        return clip.name, str(error)
-    print(f"{clip.name}: learned in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    return clip.name, ""
+    why = learn_clip(learning, clip, _teller(clip.name))
+    if not why:
+        print(f"{clip.name}: learned in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return clip.name, why
 
 
 def _config(job: argparse.Namespace) -> EvaluateConfig:
-    folders = [job.out / "identities" / str(steps) for steps in job.steps if steps]
+    folders = [learning_of(job).identities(steps) for steps in job.steps if steps]
     return EvaluateConfig(
         clips=job.clips,
         output=job.out / "scores",
@@ -265,15 +251,6 @@ def make_table(result: Evaluation, systems: dict[int, str]) -> Table:
         clips=list(dict.fromkeys(item.clip for item in result.items)),
         people=len({item.identity for item in result.items}),
     )
-
-
-def complete(items: Sequence[Item], systems: Iterable[str]) -> list[Item]:
-    """Items of the clips that every system has dubbed in every run that any has dubbed them in."""
-    wanted = set(systems)
-    runs = {(item.clip, item.run) for item in items}
-    there = {(item.clip, item.run, item.system) for item in items}
-    lacking = {c for c, run in runs if any((c, run, name) not in there for name in wanted)}
-    return [item for item in items if item.clip not in lacking and item.system in wanted]
 
 
 def against(items: Sequence[Item], first: str) -> list[Item]:

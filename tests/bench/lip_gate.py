@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lip_ablations import sample_of, scores_of
 
 from dubcli.models.lip_identity import network, reference_alignment
+from dubcli.models.lip_identity.lip_scores import sample_of, scores_of
 from dubcli.training.data.train_clips import load_clips
 from dubcli.weights.load import load_model
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lip_ablations import coefficients_of_frames, reference_sets
 
 from dubcli.audio.windows import gather_windows
 from dubcli.core.types import F32, AudioFeatures
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.models.common.mouth_basis import opening_basis
+from dubcli.models.lip_identity.lip_scores import coefficients_of_frames, reference_sets
 from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.pipeline.engine import Engine
 from dubcli.training.data.train_clips import TrainClip, load_clips

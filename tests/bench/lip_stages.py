@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from picture_scores import put_back_landmarks
 
 from dubcli.core.errors import DubError
 from dubcli.core.types import F32, U8, Int
@@ -37,6 +36,7 @@ from dubcli.pipeline.device import autocast
 from dubcli.training.data.mapped_array import opened
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import TrainClip, audio_windows, load_clips, with_sound
+from dubcli.training.picture_scores import put_back_landmarks
 from dubcli.weights.load import load_entry
 from dubcli.weights.manifest import load_manifest
 from dubcli.weights.resolve import resolve

@@ -8,6 +8,7 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.g4g.config:G4GConfig",
     options="dubcli.models.g4g.options:G4GOptions",
     recipe="dubcli.models.g4g.stages:RECIPE",
+    tables="dubcli.models.g4g.paper_tables:TABLES",
     stages={
         "contrast": (),
         "render": ("default", "sharp", "paper", "no-contrast"),

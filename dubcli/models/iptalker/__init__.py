@@ -9,5 +9,6 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.iptalker.config:IPTalkerConfig",
     options="dubcli.models.iptalker.options:IPTalkerOptions",
     recipe="dubcli.models.iptalker.stages:RECIPE",
+    tables="dubcli.models.iptalker.paper_tables:TABLES",
     stages={"geometry": (), "render": _LOSSES, "joint": _LOSSES},
 )

@@ -8,5 +8,6 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.lip_identity.config:LipIdentityConfig",
     options="dubcli.models.lip_identity.options:LipIdentityOptions",
     recipe="dubcli.models.lip_identity.stages:RECIPE",
+    tables="dubcli.models.lip_identity.paper_tables:TABLES",
     stages={"landmarks": (), "flow": (), "render": ("default", "sharp", "paper")},
 )

@@ -8,5 +8,6 @@ ARCHITECTURE = Architecture(
     config="dubcli.models.personatalk.config:PersonaTalkConfig",
     options="dubcli.models.personatalk.options:PersonaTalkOptions",
     recipe="dubcli.models.personatalk.stages:RECIPE",
+    tables="dubcli.models.personatalk.paper_tables:TABLES",
     stages={"geometry": (), "render": ("default", "sharp", "paper")},
 )

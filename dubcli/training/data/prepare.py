@@ -53,12 +53,14 @@ from dubcli.pipeline.analysis import analyse, choose_face
 from dubcli.pipeline.engine import Engine, engine_for
 from dubcli.sync.offset import OffsetColumns, measure_offset
 from dubcli.training.data.clip_file import load_clip, save_clip
+from dubcli.training.data.picture_quality import ClipQuality, clip_quality
 from dubcli.training.data.prepared_clip import (
     DEFAULT_SIZE,
     INDEX_NAME,
     PreparedClip,
     encode_picture,
     margin_of,
+    ranges_as_text,
     stored_size,
 )
 from dubcli.training.data.sound_variants import (
@@ -77,6 +79,8 @@ _FIELDS: tuple[str, ...] = (
     "frames",
     "usable",
     "longest_run",
+    "quality",
+    "low_quality",
     "has_audio",
     "offset_ms",
     "offset_confidence",
@@ -105,11 +109,13 @@ class ClipForm:
         size: Height and width of the crops without their margin, px.
         features: Kinds of sound features.
         detector: What finds faces, one of `DETECTORS`.
+        min_quality: Detail below which pictures are dropped, see `picture_quality`.
     """
 
     size: tuple[int, int] = DEFAULT_SIZE
     features: tuple[str, ...] = DEFAULT_KINDS
     detector: str = DETECTORS[0]
+    min_quality: float = 0.0
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
@@ -131,7 +137,12 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Path:
     index = config.output / INDEX_NAME
     if index.exists() and not config.overwrite:
         raise ConfigError(f"'{index}' exists.", "Use -y to replace it, or another folder.")
-    form = ClipForm(size=config.crop_size, features=config.kinds, detector=config.detector)
+    form = ClipForm(
+        size=config.crop_size,
+        features=config.kinds,
+        detector=config.detector,
+        min_quality=config.min_quality,
+    )
     rows: dict[str, dict[str, str]] = {}
     with Engine() as engine:
         _require_recognisers(form, engine)
@@ -225,31 +236,45 @@ def _prepare_one(
     path = folder / f"{source.clip_id}.npz"
     dropped = ""
     clip: PreparedClip | None = None
+    quality: ClipQuality | None = None
     try:
         clip = _reuse(path, form)
         if clip is None:
             clip = prepare_clip(source, form, engine)
             save_clip(clip, path)
-        if clip.valid.sum() < MIN_USABLE:
-            dropped = f"only {int(clip.valid.sum())} usable frames"
+        quality = clip_quality(clip, form.min_quality)
+        dropped = _reason(clip, quality, form)
     except DubError as error:
         dropped = error.cause
     except OSError as error:
         raise TrainingError(
             f"'{path}' cannot be written: {error.strerror}.", "Free some disk space; run again."
         ) from error
+    used = clip.without_frames(quality.ranges) if clip and quality else None
     values = {
         "clip": source.clip_id,
         "identity": source.identity,
         "frames": str(len(clip)) if clip else "",
-        "usable": str(int(clip.valid.sum())) if clip else "",
-        "longest_run": str(_longest_run(clip)) if clip else "",
+        "usable": str(int(used.valid.sum())) if used else "",
+        "longest_run": str(_longest_run(used)) if used else "",
+        "quality": f"{quality.detail:.3f}" if quality and np.isfinite(quality.detail) else "",
+        "low_quality": ranges_as_text(quality.ranges) if quality else "",
         "has_audio": "yes" if clip is not None and clip.has_sound else "no",
         **asdict(_offset(clip, engine)),
         "dropped": dropped,
         "source": str(source.path),
     }
     return {name: values[name] for name in _FIELDS}
+
+
+def _reason(clip: PreparedClip, quality: ClipQuality, form: ClipForm) -> str:
+    """Why a clip is not used; '' where it is."""
+    if clip.valid.sum() < MIN_USABLE:
+        return f"only {int(clip.valid.sum())} usable frames"
+    if quality.is_low:
+        return f"low quality: {quality.detail:.3f}, less than {form.min_quality:g}"
+    left = int(clip.without_frames(quality.ranges).valid.sum())
+    return f"only {left} usable frames without those of low quality" if left < MIN_USABLE else ""
 
 
 def _offset(clip: PreparedClip | None, engine: Engine) -> OffsetColumns:

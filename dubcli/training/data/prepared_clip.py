@@ -18,6 +18,8 @@ from dubcli.sync.scorer import MouthClip
 from dubcli.training.data.mapped_array import ClipArray, opened
 
 F16 = NDArray[np.float16]
+# First frame and end of each.
+FrameRanges = tuple[tuple[int, int], ...]
 
 # Height and width of crops where nothing else is asked for, px.
 DEFAULT_SIZE = (208, 160)
@@ -138,6 +140,13 @@ class PreparedClip:
         """The clip as one whose sound is not its own."""
         return self.with_versions(np.zeros(0, np.int64))
 
+    def without_frames(self, ranges: FrameRanges) -> PreparedClip:
+        """The clip with the frames of some ranges unusable."""
+        valid = self.valid.copy()
+        for first, end in ranges:
+            valid[first:end] = False
+        return replace(self, valid=valid)
+
     def with_versions(self, numbers: Int) -> PreparedClip:
         """The clip with some versions of its sound, in memory."""
         sounds = {
@@ -197,6 +206,21 @@ def runs_of(valid: Bool, shot: Int) -> Int:
     first = frames[np.concatenate([[True], breaks])]
     last = frames[np.concatenate([breaks, [True]])]
     return np.stack([first, last + 1], 1)
+
+
+def ranges_as_text(ranges: FrameRanges) -> str:
+    """Ranges of frames for people: first and last frame of each, such as `10-24 60-71`."""
+    return " ".join(f"{first}-{end - 1}" for first, end in ranges)
+
+
+def ranges_from_text(text: str) -> FrameRanges:
+    """What `ranges_as_text` made.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    words = (word.partition("-") for word in text.split())
+    return tuple((int(first), int(last) + 1) for first, _, last in words)
 
 
 def encode_picture(image: U8) -> U8:

@@ -22,7 +22,9 @@ from dubcli.training.data.mapped_array import ClipArray, opened
 from dubcli.training.data.prepared_clip import (
     INDEX_NAME,
     STEPS_HZ,
+    FrameRanges,
     PreparedClip,
+    ranges_from_text,
     runs_of,
 )
 
@@ -157,10 +159,10 @@ def _rows(index: Path) -> list[dict[str, str]]:
     try:
         with index.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        # Sets of earlier versions tell no offsets.
+        # Sets of earlier versions tell neither offsets nor quality.
         return [
             {name: row[name] for name in ("clip", "identity")}
-            | {name: row.get(name) or "" for name in ("offset_ms", "sound_dropped")}
+            | {name: row.get(name) or "" for name in ("offset_ms", "sound_dropped", "low_quality")}
             for row in rows
             if not row["dropped"]
         ]
@@ -205,6 +207,7 @@ def with_sound(clips: list[TrainClip]) -> list[TrainClip]:
 def _derive(row: dict[str, str], clip: PreparedClip) -> TrainClip:
     if row["sound_dropped"]:
         clip = clip.without_sound()
+    clip = clip.without_frames(_poor_frames(row))
     is_usable = bool(clip.valid.any())
     canonical = opened(clip.canonical)
     neutral = rest_shape(canonical, clip.valid) if is_usable else canonical[0, SPEAKING]
@@ -223,6 +226,16 @@ def derive_clip(clip_id: str, identity: str, clip: PreparedClip, neutral: F32) -
         mouth_offset=MouthOffsets(clip.canonical, neutral),
         opening=mouth_open(clip.canonical[:]),
     )
+
+
+def _poor_frames(row: dict[str, str]) -> FrameRanges:
+    try:
+        return ranges_from_text(row["low_quality"])
+    except ValueError as error:
+        raise TrainingError(
+            f"The ranges of low quality of clip '{row['clip']}' are none: '{row['low_quality']}'.",
+            "Run 'dub prepare' again with -y.",
+        ) from error
 
 
 def _offset_steps(row: dict[str, str]) -> int:
