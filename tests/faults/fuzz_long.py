@@ -2,14 +2,15 @@
 
 `--count` videos and recordings, `--inputs` files of other kinds. Prints each failure, then how many
 runs ended how, as JSON. All run in one process; `--apart` gives each a process of its own, as a
-user would. `--only NUMBER --keep FOLDER` writes the file of one case, with `--inputs 1` of one of the
-other kinds.
+user would. `--only NUMBER --keep FOLDER` writes the file of one case, with `--inputs 1` of one of
+the other kinds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path(), help="where --only writes it")
     parser.add_argument("--apart", action="store_true", help="a process for each run")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told like an interrupt
     with tempfile.TemporaryDirectory() as folder:
         tiny = Path(folder) / "tiny"
         tiny.mkdir()

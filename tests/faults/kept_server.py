@@ -24,8 +24,8 @@ from typing import Any, TextIO
 import typer.main
 from server import LOADED, become
 
-# Opened once by libraries and kept: /dev/urandom and the like.
-_KEPT_FILES = ("/dev/",)
+# Opened once by libraries and kept.
+_KEPT_FILES = ("/dev/null ", "/dev/urandom ")
 
 
 def _serve(requests: TextIO, answers: TextIO) -> None:
