@@ -59,6 +59,7 @@ def become(request: dict[str, Any]) -> int:
     for number, name in ((1, "stdout"), (2, "stderr")):
         _open_as(number, request[name], _APPEND)
     stacks = os.open(request["stacks"], _APPEND, 0o600)
+    faulthandler.unregister(signal.SIGUSR1)  # of an earlier run of this process
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     # Once they are written the signal does what it does by default: it ends the process.
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True, chain=True)
