@@ -194,7 +194,7 @@ def _speech_level(level: F64) -> float:
     while True:
         # It only rises, and there are finitely many sets of hops above it.
         louder = float(10 * np.log10(power[level > speech - _MARGIN_DB].mean()))
-        if louder <= speech + 1e-6:
+        if not louder > speech + 1e-6:  # also where it is no number
             return speech
         speech = louder
 

@@ -25,13 +25,14 @@ from dubcli.batches.row_result import (
     read_results,
 )
 from dubcli.batches.row_task import OnShare
-from dubcli.config import BatchConfig, DubConfig
+from dubcli.config import BatchConfig, DubConfig, PlanConfig
 from dubcli.config.batch_config import STANDARD_INPUT
 from dubcli.core.atomic_io import make_folder
 from dubcli.core.errors import DubError
 from dubcli.core.progress import PartProgress, no_progress
 from dubcli.pipeline.context import SEGMENT_FRAMES
 from dubcli.pipeline.engine import Engine
+from dubcli.pipeline.resume import drop_finished
 
 # With --ray, dubs of at least so many segments are rendered by several actors.
 SPLIT_SEGMENTS = 4
@@ -209,12 +210,12 @@ def _sort(
         if (row.number - number) % count:
             continue
         if row.key in earlier and _still_there(row):
-            found.skipped.append(_known(row, SKIPPED))
+            found.skipped.append(_finished(row, SKIPPED))
         elif row.key not in earlier and is_there(row):
             if lacks_comparison(row):
                 found.todo.append(row)
             else:
-                found.known.append(_known(row, DONE))
+                found.known.append(_finished(row, DONE))
         elif (error := in_the_way(row)) is not None:
             found.known.append(_known(row, FAILED, error))
         else:
@@ -240,6 +241,13 @@ def _still_there(row: CheckedRow) -> bool:
     if isinstance(row.config, DubConfig):
         return is_there(row, is_known=True)
     return row.output.exists() and (row.report is None or row.report.exists())
+
+
+def _finished(row: CheckedRow, status: str) -> RowResult:
+    """The result of a row whose files are there, without what a killed run left beside them."""
+    if isinstance(row.config, DubConfig) and not isinstance(row.config, PlanConfig):
+        drop_finished(row.output)
+    return _known(row, status)
 
 
 def _known(row: CheckedRow, status: str, error: DubError | None = None) -> RowResult:

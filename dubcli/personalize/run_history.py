@@ -118,7 +118,7 @@ class WorkFolder:
         Raises:
             ConfigError: The folder belongs to another run, and `restart` is not set.
         """
-        if not self.path.exists():
+        if not self.path.exists() or self._was_only_begun():
             return None
         if self._stored() != self._request:
             if not restart:
@@ -191,6 +191,10 @@ class WorkFolder:
                 f"The unfinished run in '{self.path}' is damaged: {error}.",
                 "Add -y to begin again.",
             ) from error
+
+    def _was_only_begun(self) -> bool:
+        """The run was killed before it could say what it learns from, so it has learned nothing."""
+        return all(entry.name.startswith(".request") for entry in self.path.iterdir())
 
     def _stored(self) -> dict[str, Any] | None:
         try:

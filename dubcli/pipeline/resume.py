@@ -132,6 +132,21 @@ def was_finishing(output: Path) -> bool:
     return (folder_path(output) / _FINISHING).exists()
 
 
+def drop_finished(output: Path) -> None:
+    """Remove what a killed run has left of a job whose results are in place.
+
+    Parts that a run can go on from stay, and so does what another run holds.
+    """
+    path = folder_path(output)
+    if not path.is_dir():
+        return
+    is_empty = all(entry.name == _LOCK for entry in path.iterdir())
+    if not is_empty and not was_finishing(output):
+        return
+    with suppress(EncodeError), _locked(path, output):
+        _empty(path)
+
+
 def _begin(path: Path, output: Path, fingerprint: str) -> None:
     """Empty the folder and say in it whose it is."""
     _empty(path)
@@ -211,7 +226,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _empty(path: Path) -> None:
     if not path.exists():
         return
-    for entry in path.iterdir():
+    # What says that results are in place goes last: a run that is killed here leaves it.
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == _FINISHING):
         if entry.name == _LOCK:
             continue
         if entry.is_dir():

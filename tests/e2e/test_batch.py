@@ -136,6 +136,28 @@ def test_a_result_that_was_not_written_down_is_not_made_again(media: Path, tmp_p
     assert json.loads(path.read_text().splitlines()[0])["dub_batch"] == 1
 
 
+@pytest.mark.parametrize("is_written_down", [True, False], ids=["known", "found"])
+def test_what_a_killed_run_leaves_of_a_row_that_is_done_is_removed(
+    is_written_down: bool, media: Path, tmp_path: Path
+) -> None:
+    jobs = tiny_jobs(tmp_path / "jobs.jsonl", media, ["one.mp4", "two.mp4", "three.mp4"])
+    report = batch_here(jobs)
+    left = {name: tmp_path / f"{name}.mp4.dubjob" for name in ("one", "two", "three")}
+    for name, files in {
+        "one": ("job.json", "segment-00000.mov", "finishing", "lock"),  # it was being removed
+        "two": ("lock",),
+        "three": ("job.json", "segment-00000.mov"),  # of a dub with other options: it can go on
+    }.items():
+        left[name].mkdir()
+        for file in files:
+            (left[name] / file).touch()
+    if not is_written_down:
+        Path(report.path).unlink()
+    assert set(statuses(batch_here(jobs))) == {SKIPPED if is_written_down else DONE}
+    assert [name for name, path in left.items() if path.exists()] == ["three"]
+    assert len(list(left["three"].iterdir())) == 2
+
+
 def test_shards_do_each_row_once_and_know_each_other_s_results(media: Path, tmp_path: Path) -> None:
     jobs = tiny_jobs(tmp_path / "jobs.jsonl", media, ["1.mp4", "2.mp4", "3.mp4"])
     first, second = (batch_here(jobs, shard=f"{number}/2") for number in (1, 2))

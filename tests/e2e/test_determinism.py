@@ -1,4 +1,4 @@
-"""Same inputs, seed and threads: the same bytes. Other threads or batches: the same mouth."""
+"""Same inputs, seed and threads: the same bytes. Otherwise computed: the same mouth."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from mouth_agreement import agreement_db, read_mouths
 from safetensors.torch import save
-from studio import dub_here, face_clip, pictures, speech
+from studio import dub_here, face_clip, speech
 from untrained_model import untrained_model
 
-from dubcli.core.types import U8
-from dubcli.metrics.mouth_fidelity import psnr
 from dubcli.models.g4g.config import NAMED_CONFIGS as G4G
 from dubcli.models.iptalker.network import NAMED_CONFIGS as IPTALKER
 from dubcli.models.lip_identity.config import NAMED_CONFIGS as LIP_IDENTITY
 from dubcli.models.personatalk.config import NAMED_CONFIGS as PERSONATALK
+from dubcli.pipeline import device
 from dubcli.pipeline.generator import Generator
 
 FRAMES = 20
 LEAST_DB = 60.0
+LEAST_BFLOAT16_DB = 45.0
 TINY: dict[str, Any] = {
     "iptalker": IPTALKER["tiny"],
     "lip-identity": LIP_IDENTITY["tiny"],
     "personatalk": PERSONATALK["tiny"],
     "g4g": G4G["tiny"],
 }
-LIPS = slice(0, 20)
 
 
 @pytest.fixture(scope="module")
@@ -100,31 +99,25 @@ def test_the_same_mouth_with_other_threads_and_batches(
 
     monkeypatch.setattr(Generator, "__init__", smaller)
     parts = _dub(media, tmp_path / "3", str(weights), lossless=True)
-    mouths = _mouths(points)
-    assert all(right > left and low > top for left, top, right, low in mouths.values())
+    mouths = read_mouths(points)
     assert len(mouths) > FRAMES // 2
-    found = [_psnr_db(one, other, mouths) for other in (two, parts)]
+    found = [agreement_db(one, other, mouths) for other in (two, parts)]
     print(f"{weights.name}: {found[0]:.1f} dB with two threads, {found[1]:.1f} dB in threes")
     assert min(found) >= LEAST_DB, found
 
 
-def _mouths(path: Path) -> dict[int, tuple[int, int, int, int]]:
-    """Left, top, right and bottom of the lips by position."""
-    boxes: dict[int, tuple[int, int, int, int]] = {}
-    for frame in json.loads(path.read_text())["faces"][0]["frames"]:
-        lips = np.array(frame["points"])[LIPS, :2].round().astype(int)
-        (left, top), (right, bottom) = lips.min(0).tolist(), lips.max(0).tolist()
-        boxes[frame["position"]] = (left, top, right, bottom)
-    return boxes
-
-
-def _psnr_db(one: Path, other: Path, mouths: dict[int, tuple[int, int, int, int]]) -> float:
-    """The PSNR of all mouths together, dB."""
-    return psnr(_cut(one, mouths), _cut(other, mouths))
-
-
-def _cut(path: Path, mouths: dict[int, tuple[int, int, int, int]]) -> U8:
-    """All pixels of all mouths."""
-    frames = [shown.frame.to_ndarray(format="rgb24") for shown in pictures(path)]
-    cut = [frames[n][top:low, left:right] for n, (left, top, right, low) in mouths.items()]
-    return np.concatenate([picture.ravel() for picture in cut]).astype(np.uint8)
+@pytest.mark.usefixtures("_threads")
+def test_nearly_the_same_mouth_in_bfloat16(
+    media: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = tmp_path / "points.json"
+    monkeypatch.setattr(device, "has_fast_bfloat16", lambda _: False)
+    one = _dub(media, tmp_path / "1", str(weights), lossless=True, landmarks_out=points)
+    asked: list[torch.device] = []
+    monkeypatch.setattr(device, "has_fast_bfloat16", lambda chosen: asked.append(chosen) or True)
+    other = _dub(media, tmp_path / "2", str(weights), lossless=True)
+    assert asked
+    found = agreement_db(one, other, read_mouths(points))
+    print(f"{weights.name}: {found:.1f} dB in bfloat16")
+    # Equal pictures would mean that bfloat16 was never used.
+    assert LEAST_BFLOAT16_DB <= found < 100.0

@@ -132,7 +132,7 @@ def record(job: CrashJob, server: ForkServer, folder: Path, tiny: Path, writes: 
 
 
 def _run_traced(case: CrashCase, log: Path, folder: Path) -> None:
-    request = case.bench.request(case.argv, case.job.faults, {}, folder / "stderr")
+    request = case.bench.request(case.argv, case.faults, {}, folder / "stderr")
     request |= {name: str(folder / name) for name in ("stdout", "stacks")}
     for name in ("stdout", "stderr", "stacks"):
         (folder / name).touch()

@@ -86,7 +86,8 @@ class FuzzedInput:
         bench.environment = {"DUB_HOME": str(bench.root / "home")}
         for name in ("mute.mp4", "speech.wav"):
             bench.take(tiny / name)
-        (bench.inputs / "config.json").write_bytes(sources["config.json"])
+        for name in ("config.json", "model.safetensors"):  # whole, but for what is damaged next
+            (bench.inputs / name).write_bytes(sources[name])
         folder = bench.root / kind.place
         folder.mkdir(exist_ok=True)
         self.make(sources, folder)

@@ -1,26 +1,33 @@
 """Many damaged files in a row: `python tests/faults/fuzz_long.py --seed 1 --count 500`.
 
 `--count` videos and recordings, `--inputs` files of other kinds. Prints each failure, then how many
-runs ended how, as JSON. `--only NUMBER --keep FOLDER` writes the file of one case, with
-`--inputs 1` of one of the other kinds.
+runs ended how, as JSON. All run in one process; `--apart` gives each a process of its own, as a
+user would. `--only NUMBER --keep FOLDER` writes the file of one case, with `--inputs 1` of one of
+the other kinds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from fuzz import Fuzzed, series
 from fuzz_inputs import make_sources, series_of_inputs
+from kept_process import KeptProcess
 from malformed import ANY
 from runner import Bench, Done, ForkServer, fingerprints, verify
 from tiny import make_tiny
+
+# Half of what the tests damage: containers hold all they held, and a run costs half.
+_FRAMES = 6
 
 
 def main() -> int:
@@ -31,12 +38,14 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=0, help="damaged files of other kinds")
     parser.add_argument("--only", type=int, help="write this case's file and run nothing")
     parser.add_argument("--keep", type=Path, default=Path(), help="where --only writes it")
+    parser.add_argument("--apart", action="store_true", help="a process for each run")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told like an interrupt
     with tempfile.TemporaryDirectory() as folder:
         tiny = Path(folder) / "tiny"
         tiny.mkdir()
-        make_tiny(tiny)
-        server = ForkServer()
+        make_tiny(tiny, _FRAMES)
+        server = ForkServer() if options.apart else KeptProcess()
         sources = _sources(server, Path(folder), tiny) if options.inputs else {}
         if options.only is not None:
             number = options.only + 1
@@ -45,14 +54,17 @@ def main() -> int:
             else:
                 print(series(options.seed, number)[-1].make(tiny, options.keep))
             return 0
-        told = _Told()
-        for case in series(options.seed, options.count):
-            with tempfile.TemporaryDirectory(dir=folder) as root:
-                kind = "audio" if case.is_audio else "video"
-                told.run(kind, case, partial(_damaged_media, case, Bench(server, Path(root)), tiny))
-        for one in series_of_inputs(options.seed, options.inputs):
-            with tempfile.TemporaryDirectory(dir=folder) as root:
-                told.run(one.kind, one, partial(one.run, Bench(server, Path(root)), sources, tiny))
+        told = _Told(options.seed)
+        with suppress(KeyboardInterrupt):  # what ran so far is told
+            for one in series_of_inputs(options.seed, options.inputs):
+                with tempfile.TemporaryDirectory(dir=folder) as root:
+                    bench = Bench(server, Path(root))
+                    told.run(one.kind, one, partial(one.run, bench, sources, tiny))
+            for case in series(options.seed, options.count):
+                with tempfile.TemporaryDirectory(dir=folder) as root:
+                    bench = Bench(server, Path(root))
+                    kind = "audio" if case.is_audio else "video"
+                    told.run(kind, case, partial(_damaged_media, case, bench, tiny))
         server.close()
     return told.end()
 
@@ -76,7 +88,8 @@ def _damaged_media(case: Fuzzed, bench: Bench, tiny: Path) -> Done:
 class _Told:
     """Counts how runs ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
         self._ends: Counter[str] = Counter()
         self._peak_mib = 0.0
 
@@ -94,7 +107,8 @@ class _Told:
     def end(self) -> int:
         """Print the counts; 1 where a rule was broken."""
         ends = dict(sorted(self._ends.items()))
-        print(json.dumps({"ends": ends, "peak_mib": round(self._peak_mib)}, indent=1))
+        told = {"seed": self._seed, "cases": sum(ends.values()), "ends": ends}
+        print(json.dumps({**told, "peak_mib": round(self._peak_mib)}, indent=1))
         return 1 if self._ends["failed"] else 0
 
 

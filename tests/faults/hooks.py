@@ -61,6 +61,11 @@ def _remove(path: str, stage: str, done: int) -> None:
     _at(stage, done, lambda: shutil.rmtree(target) if target.is_dir() else target.unlink())
 
 
+def _leave_open(path: str, stage: str, done: int) -> None:
+    kept: list[int] = []
+    _at(stage, done, lambda: kept.append(os.open(path, os.O_RDONLY)))
+
+
 def _halve(path: str, stage: str, done: int) -> None:
     _at(stage, done, lambda: os.truncate(path, os.path.getsize(path) // 2))
 
@@ -186,6 +191,7 @@ FAULTS: dict[str, Callable[..., None]] = {
     "signal": _signal,
     "remove": _remove,
     "halve": _halve,
+    "leave open": _leave_open,
     "fill": _fill,
     "wait": _wait,
     "memory": _memory,

@@ -55,6 +55,12 @@ def _sounds() -> list[Case]:
             MEDIA,
             "no numbers",
         ),
+        Case(
+            "audio: one sample as large as numbers get",
+            of_bytes("a.wav", _floats(*[3.39e38, *tone[1:]])),
+            MEDIA,
+            "no numbers",
+        ),
         Case("audio: infinite", of_bytes("a.wav", _floats(*[math.inf, -math.inf] * 3840)), MEDIA),
         Case(
             "audio: a million times too loud",

@@ -35,6 +35,10 @@ class HangError(AssertionError):
     """A run did not end; the message has the stacks of its threads."""
 
 
+class EndedError(EOFError):
+    """The process that answers has ended."""
+
+
 @dataclass(frozen=True)
 class Done:
     """How a run ended: exit code (128 + n for signal n, as shells count), streams, memory."""
@@ -53,23 +57,25 @@ class Done:
 class ForkServer:
     """Starts runs of the command quickly: see `server.py`."""
 
-    def __init__(self) -> None:
-        script = Path(__file__).with_name("server.py")
+    def __init__(self, script: str = "server.py") -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(script)],
+            [sys.executable, str(Path(__file__).with_name(script))],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self._answers: queue.Queue[str] = queue.Queue()
+        self._has_ended = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
         """End the server."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._has_ended = True
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self._process.stdin.close()
         if self._process.stdout is not None:
             self._process.wait(WATCHDOG_S)
             self._process.stdout.close()
@@ -90,8 +96,10 @@ class ForkServer:
             answer = self._answer()
         except queue.Empty:
             said = give_up(pid, stacks)
-            self._answer()
+            with suppress(EndedError):
+                self._answer()
             raise HangError(f"no end after {WATCHDOG_S} s:\n{said}") from None
+        assert not answer.get("left"), f"left behind: {answer['left']}"
         code = os.waitstatus_to_exitcode(answer["status"])
         return (128 - code if code < 0 else code), answer["peak_kib"] / 1024
 
@@ -101,12 +109,16 @@ class ForkServer:
         self._process.stdin.flush()
 
     def _answer(self) -> dict[str, Any]:
-        return json.loads(self._answers.get(timeout=WATCHDOG_S))
+        answer = self._answers.get(timeout=WATCHDOG_S)
+        if not answer:
+            raise EndedError
+        return json.loads(answer)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._answers.put(line)
+        self._answers.put("")
 
 
 def give_up(pid: int, stacks: Path) -> str:

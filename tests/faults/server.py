@@ -23,16 +23,17 @@ import sys
 import tempfile
 from typing import Any
 
-_LOADED = (
+LOADED = (
     *("dubcli.cli.app", "dubcli.pipeline.run", "dubcli.models.passthrough.network"),
     # Not onnxruntime: loaded before the fork, runs in the children fail.
     *("imageio_ffmpeg", "safetensors.torch", "pydantic.type_adapter", "cryptography.x509"),
 )
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 def _serve() -> dict[str, Any] | None:
     """Answer requests; returns one in a forked child, and None when there are no more."""
-    for name in _LOADED:
+    for name in LOADED:
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
@@ -47,17 +48,18 @@ def _serve() -> dict[str, Any] | None:
     return None
 
 
-def _become(request: dict[str, Any]) -> None:
-    """Make this process what the request describes."""
+def become(request: dict[str, Any]) -> int:
+    """Make this process what the request describes; returns the descriptor that gets stacks."""
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     tempfile.tempdir = None  # TMPDIR may be another one
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _open_as(0, os.devnull, os.O_RDONLY)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 as long as the process lives
     for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
-    stacks = os.open(request["stacks"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        _open_as(number, request[name], _APPEND)
+    stacks = os.open(request["stacks"], _APPEND, 0o600)
+    faulthandler.unregister(signal.SIGUSR1)  # of an earlier run of this process
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     # Once they are written the signal does what it does by default: it ends the process.
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True, chain=True)
@@ -68,6 +70,13 @@ def _become(request: dict[str, Any]) -> None:
     sys.argv = ["dub", *request["argv"]]
     if "DUB_FAULTS" in os.environ:
         importlib.import_module("hooks").install()
+    return stacks
+
+
+def _open_as(number: int, path: str, flags: int) -> None:
+    opened = os.open(path, flags, 0o600)
+    os.dup2(opened, number)
+    os.close(opened)
 
 
 def main() -> None:
@@ -75,7 +84,7 @@ def main() -> None:
     request = json.loads(sys.argv[1]) if len(sys.argv) > 1 else _serve()
     if request is None:
         return
-    _become(request)
+    become(request)
     from dubcli.cli.app import app
 
     app()

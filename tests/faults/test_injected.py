@@ -205,6 +205,25 @@ def test_the_disk_becomes_full(
     _goes_on(bench, job)
 
 
+def test_a_batch_goes_on_when_the_disk_is_emptied(disk: Path, bench: Bench, tiny: Path) -> None:
+    video, audio = bench.take(tiny / "mute.mp4"), bench.take(tiny / "long.wav")
+    outputs = [bench.outputs / f"{number}.mp4" for number in range(2)]
+    rows = [{"video": str(video), "audio": str(audio), "output": str(path)} for path in outputs]
+    jobs = bench.root / "jobs.jsonl"
+    jobs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sets = [word for one in ("model=passthrough", "threads=1") for word in ("--set", one)]
+    argv = ["batch", str(jobs), "-q", "--devices", "cpu", "--workers", "1", *sets]
+    full = bench.run(argv, ("fill", str(disk / "filler"), "dub", 2), ("in process",))
+    assert full.code == 10, full.stderr
+    assert [path for path in outputs if path.exists()] == []
+    (disk / "filler").unlink()
+    done = bench.run(argv, ("in process",))
+    assert done.code == 0, done.stderr
+    for path in outputs:
+        check_output(path)
+    assert len(list(bench.outputs.iterdir())) == 2 * len(outputs)  # and their reports
+
+
 def test_a_disk_that_cannot_be_written(disk: Path, bench: Bench, job: list[str]) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     _run(bench, job, 3, named="cannot be written")

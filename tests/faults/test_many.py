@@ -102,6 +102,26 @@ def test_the_clock_jumps_by_a_day(jump_s: int, bench: Bench, tiny: Path) -> None
     verify(bench, done, {0}, before)
 
 
+@pytest.mark.parametrize("zones", [("CET-1", "CEST-2"), ("CEST-2", "CET-1")], ids=["on", "off"])
+def test_summer_time_in_the_middle_of_a_job(
+    zones: tuple[str, str], bench: Bench, tiny: Path
+) -> None:
+    video, audio = bench.take(tiny / "mute.mp4"), bench.take(tiny / "long.wav")
+    job = bench.command(video, audio, "--no-mark")
+    before = fingerprints(bench.inputs)
+    bench.environment["TZ"] = zones[0]
+    stop = ("signal", signal.SIGINT, "dub", 20)
+    verify(bench, bench.run(["-q", *job], stop), {130}, before, "again to go on")
+    kept = fingerprints(bench.job_folder)
+    bench.environment["TZ"] = zones[1]
+    verify(bench, bench.run(["-q", *job], stop), {130}, before, "again to go on")
+    assert kept.items() <= fingerprints(bench.job_folder).items(), "parts were made anew"
+    verify(bench, bench.run(job, ("short segments",)), {0}, before)
+    resumed = bench.output.read_bytes()
+    verify(bench, bench.run(["-y", *job], ("short segments",)), {0}, before)
+    assert bench.output.read_bytes() == resumed
+
+
 def test_a_home_of_somebody_else_is_only_read(bench: Bench, tiny: Path) -> None:
     home = bench.root / "home"
     (home / "identities").mkdir(parents=True)

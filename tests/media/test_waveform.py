@@ -126,8 +126,9 @@ def test_silence(tmp_path: Path) -> None:
     assert is_silent(Waveform(samples=np.zeros(0, np.float32), sample_rate=16_000))
 
 
-def test_samples_that_are_no_numbers_are_refused_where_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.inf, np.nan, -3.4e38])
+def test_samples_that_are_no_numbers_are_refused_where_asked(value: float, tmp_path: Path) -> None:
     samples = np.full(16_000, 0.25)
-    samples[7] = np.inf
+    samples[7] = value
     with pytest.raises(DecodeError, match="no numbers"):
         read_recording(_float_wav(tmp_path / "a.wav", samples))

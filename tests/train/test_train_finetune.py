@@ -31,6 +31,7 @@ from dubcli.personalize import run as module
 from dubcli.personalize.footage.gather import Footage, FootageRequest, PersonClip
 from dubcli.personalize.personal_clips import rest_of
 from dubcli.personalize.run import finetune
+from dubcli.personalize.run_history import WorkFolder
 from dubcli.pipeline.engine import Engine
 from dubcli.training.data.prepared_clip import DEFAULT_SIZE, PreparedClip
 from dubcli.training.data.train_clips import derive_clip
@@ -293,6 +294,17 @@ def test_an_unfinished_run_is_not_mixed_with_another(learn: Learn) -> None:
     with pytest.raises(ConfigError, match="unfinished"):
         learn(steps=2)
     assert learn(steps=2, overwrite=True).last_step == 2
+
+
+def test_a_run_that_was_killed_as_it_began_is_no_other_run(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path / "anna", {"seed": 1})
+    work.path.mkdir()
+    assert work.find(restart=False) is None
+    (work.path / ".request.json.part").write_text('{"se')
+    assert work.find(restart=False) is None
+    (work.path / "checks.json").write_text("{}")
+    with pytest.raises(ConfigError, match="unfinished"):
+        work.find(restart=False)
 
 
 def test_a_damaged_unfinished_run_is_named(learn: Learn, tmp_path: Path) -> None:

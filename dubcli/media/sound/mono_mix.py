@@ -28,6 +28,8 @@ _HEARD = 1e-4
 _MOSTLY = 0.7
 # A resampler's overshoot of full scale is clipped; what is louder was meant, and is scaled.
 _OVERSHOOT = 1.1
+# What no recording holds, times full scale: sums and squares of it would overflow.
+_BEYOND_MEASURE = 1e12
 
 
 class MonoMix:
@@ -41,7 +43,7 @@ class MonoMix:
     Attributes:
         sample_rate: Wanted rate, Hz.
         peak: Largest absolute sample of any channel so far; full scale is 1.
-        is_finite: No sample so far was NaN or infinite.
+        is_finite: No sample so far was NaN, infinite or beyond all measure.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -67,10 +69,10 @@ class MonoMix:
                 self._put(np.zeros((rows, count), np.float32), block.sample_rate)
             return
         channels = channels_of(block)
-        if not np.isfinite(channels).all():
+        is_number = np.abs(channels) < _BEYOND_MEASURE  # also false of NaN
+        if not is_number.all():
             self.is_finite = False
-            channels = np.nan_to_num(channels, nan=0.0, posinf=0.0, neginf=0.0)
-            channels = channels.astype(np.float32)
+            channels = np.where(is_number, channels, np.float32(0))
         self.peak = max(self.peak, float(np.abs(channels).max(initial=0.0)))
         weights = _mixing_weights(block)
         mixed = weights @ channels

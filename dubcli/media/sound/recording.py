@@ -222,7 +222,7 @@ def _finished(
         raise _unusable(path, "holds no samples")
     if not mix.is_finite:
         raise DecodeError(
-            f"Samples of '{path}' are no numbers (NaN or infinite).",
+            f"Samples of '{path}' are no numbers (NaN, infinite or beyond all measure).",
             "Convert it first, e.g. ffmpeg -i IN -c:a pcm_s16le OUT.wav.",
         )
     if cancelled:

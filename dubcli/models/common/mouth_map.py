@@ -177,7 +177,9 @@ def landmark_displacement(
     weight = root * root * root
     weight = weight / weight.sum(-1, keepdim=True)
     shift = references - target[:, None]
-    moved = torch.einsum("tps,tnsc->tnpc", weight, shift)
+    # Not in mixed precision: whatever is added to these positions would take its few digits.
+    with torch.autocast(target.device.type, enabled=False):
+        moved = torch.einsum("tps,tnsc->tnpc", weight, shift)
     return moved.reshape(*moved.shape[:2], height, width, 2)
 
 

@@ -378,7 +378,8 @@ class IPTalker(nn.Module):
         """Displacement (T, N, h/4, w/4, 2) in crop px, and mixing logits (T, N, h/4, w/4)."""
         height, width = f_s.shape[-2:]
         unit = self.config.unit_px
-        first = f_s.new_zeros(len(f_s), state.features.shape[-4], height, width, 2)
+        shape = (len(f_s), state.features.shape[-4], height, width, 2)
+        first = f_s.new_zeros(shape, dtype=torch.promote_types(f_s.dtype, torch.float32))
         prior = 0.0
         if speaking is not None:
             cells = pixel_grid(height, width, 4, (self.config.top, 0))
@@ -388,7 +389,8 @@ class IPTalker(nn.Module):
         aligned = self._warp_features(state, first)
         fused = concatenated([f_s, *aligned.unbind(1), *maps[1:]])
         rest, logits = self.warping(fused, code)
-        return first + rest * unit, logits + prior
+        # Places in a crop are up to half a pixel off in bfloat16.
+        return first + rest.to(first) * unit, logits.to(first) + prior
 
     def _warp_features(self, state: ReferenceState, displacement: Tensor) -> Tensor:
         """F_R (eq. 7) moved by displacements (T, N, h, w, 2) in crop px to (T, N, C, h, w)."""

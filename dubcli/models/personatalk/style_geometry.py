@@ -184,7 +184,10 @@ class GeometryConstruction(nn.Module):
         """
         token = self.config.token
         driven = self.driving(self.style_audio(style[:, :token], heard), template)
-        made = self.to_coefficients(self.encoder(driven))
+        seen = self.encoder(driven)
+        # Sub-pixel positions need more digits than mixed precision has.
+        with torch.autocast(seen.device.type, enabled=False):
+            made = self.to_coefficients(seen.to(self.to_coefficients.weight))
         if not self.config.carries_amplitude:
             return made
         return self.mean_mouth(style)[:, None] + style[:, token, None, None] * made.float()
@@ -208,6 +211,7 @@ class GeometryConstruction(nn.Module):
         made = self(
             heard, style.expand(len(heard), -1), template.expand(len(heard), *template.shape)
         )[:, self.config.num_moments // 2]
-        return torch.einsum(
-            "fsp,s->fp", made.unflatten(0, (-1, num)).float(), shift_weights(num, audio)
-        )
+        with torch.autocast(made.device.type, enabled=False):
+            return torch.einsum(
+                "fsp,s->fp", made.unflatten(0, (-1, num)).float(), shift_weights(num, audio)
+            )
