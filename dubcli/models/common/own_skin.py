@@ -133,7 +133,8 @@ def within_own_skin(
     rgb = torch.cat([crops[:, :, :top], background[:, :, top:]], 2)
     seen = rgb[:, :, top:] if part is None else part.of(rgb[:, :, top:])
     own = share[:, None] if part is None else part.of(share[:, None])
-    seen.copy_(own * generated.rgb + (1 - own) * seen)
+    # A copy of what is below: gradients need it as it was.
+    seen.copy_(own * generated.rgb + (1 - own) * seen.clone())
     detail = DetailWarp(
         grid=generated.grid,
         weights=equal_energy(generated.weights) * share[:, None],
