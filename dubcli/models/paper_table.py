@@ -241,3 +241,35 @@ def other_tools(
         )
         for name, sets in printed.items()
     )
+
+
+def opinion_table(
+    title: str,
+    columns: Sequence[str],
+    opinions: Mapping[str, tuple[float, ...]],
+    *,
+    asked: str,
+    digits: int,
+    differs: str,
+) -> PaperTable:
+    """Table 3 of viewers' opinions, which this project has no means to make.
+
+    Args:
+        title: Its number and what it shows.
+        columns: What viewers were asked.
+        opinions: Printed means by name of the row.
+        asked: Whom the paper asked, in place of a data set.
+        digits: Behind the point, as the paper prints them.
+        differs: What is different here, in one line.
+    """
+    viewers = NotMade(reason="needs viewers: make the blind test with dub study")
+    return PaperTable(
+        name="table-3",
+        title=title,
+        columns=tuple(PaperColumn(title=one, better="higher", digits=digits) for one in columns),
+        rows=tuple(
+            PaperRow(name=name, recipe=viewers, printed={asked: values})
+            for name, values in opinions.items()
+        ),
+        differs=differs,
+    )

@@ -23,6 +23,7 @@ from dubcli.evaluation.style_similarity import load_style_judge, style_vector
 from dubcli.models.common.mouth_basis import coefficients_of, opening_basis
 from dubcli.models.personatalk.config import PersonaTalkConfig
 from dubcli.models.personatalk.network import PersonaTalk
+from dubcli.models.personatalk.persona_scores import STYLE_PART, WITHIN
 from dubcli.sync.scorer import MouthClip
 from dubcli.training.checkpoint import load_into, read_state
 from dubcli.training.data.prepared_clip import STEPS_HZ
@@ -32,7 +33,7 @@ from dubcli.weights.load import load_model
 from dubcli.weights.manifest import load_manifest
 
 Scores = dict[str, float]
-STYLE_PART, MOST_FRAMES, WITHIN = 0.4, 400, (0.8, 1.25)
+MOST_FRAMES = 400
 
 
 def main() -> None:
@@ -122,7 +123,7 @@ def _scored(model: PersonaTalk, judge: StyleJudge, clip: TrainClip, style: Tenso
     shown = model.speaking_points(mouths, torch.from_numpy(clip.neutral)).numpy()
     first = _parts(clip)[0]
     vectors = [
-        vector_of(judge, clip, where, points)
+        _vector(judge, clip, where, points)
         for where, points in (
             (first, clip.mouth_offset[first]),
             (frames, shown),
@@ -139,7 +140,7 @@ def _scored(model: PersonaTalk, judge: StyleJudge, clip: TrainClip, style: Tenso
     }
 
 
-def vector_of(judge: StyleJudge, clip: TrainClip, frames: Int, points: F32) -> F32:
+def _vector(judge: StyleJudge, clip: TrainClip, frames: Int, points: F32) -> F32:
     """What the style encoder makes of a mouth in some frames; NaN where they are too few."""
     mouth = MouthClip(
         points=points, times=clip.clip.steps[frames] / float(STEPS_HZ), shot=clip.clip.shot[frames]

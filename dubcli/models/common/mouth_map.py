@@ -241,7 +241,7 @@ def _rows_sampled(pictures: Tensor, grid: Tensor) -> Tensor:
     x0, y0 = low.long().unbind(-1)
     x1, y1 = (x0 + 1).clamp_max(width - 1), (y0 + 1).clamp_max(height - 1)
     picture = torch.arange(num, device=grid.device)[:, None]
-    if pictures.ndim == 5 and len(pictures) > 1:
+    if _is_each_frames_own(pictures):
         picture = picture + num * torch.arange(frames, device=grid.device)
     start = (height * width * picture)[:, :, None, None]
     rows = torch.stack([start + width * y + x for y in (y0, y1) for x in (x0, x1)], -1)
@@ -253,6 +253,11 @@ def _rows_sampled(pictures: Tensor, grid: Tensor) -> Tensor:
     )
     made = sampled.reshape(num, frames, high, wide, channels)
     return made.permute(1, 0, 4, 2, 3)
+
+
+def _is_each_frames_own(pictures: Tensor) -> bool:
+    """Whether pictures, as `warp` takes them, differ from frame to frame; one set serves all."""
+    return pictures.ndim == 5 and len(pictures) > 1
 
 
 def warped_mixture(pictures: Tensor, grid: Tensor, shares: Tensor) -> Tensor:
@@ -271,8 +276,8 @@ def warped_mixture(pictures: Tensor, grid: Tensor, shares: Tensor) -> Tensor:
     for which in range(grid.shape[1]):
         frame = is_seen[:, which].nonzero()[:, 0]
         given = pictures[..., which, :, :, :]
-        is_each = pictures.ndim == 5 and len(pictures) > 1
-        given = given[frame] if is_each else given.expand(len(frame), -1, -1, -1)
+        is_own = _is_each_frames_own(pictures)
+        given = given[frame] if is_own else given.expand(len(frame), -1, -1, -1)
         sampled = functional.grid_sample(
             given,
             grid[frame, which],

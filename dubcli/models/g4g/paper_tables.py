@@ -10,12 +10,12 @@ from dubcli.models.g4g.g4g_scores import score_g4g
 from dubcli.models.paper_table import (
     Dubbed,
     InUse,
-    NotMade,
     PaperColumn,
     PaperRow,
     PaperTable,
     TrainedNetwork,
     TrainedStage,
+    opinion_table,
     other_tools,
 )
 
@@ -158,7 +158,6 @@ _TABLE_2 = PaperTable(
         "paper 'one mask' (w/o supervision) is better than the full model in every column."
     ),
 )
-_VIEWERS = NotMade(reason="needs viewers: make the blind test with dub study")
 _OPINIONS = {
     "Wav2Lip": (2.92, 3.34, 3.51),
     "VideoReTalking": (3.14, 3.42, 3.28),
@@ -166,17 +165,12 @@ _OPINIONS = {
     "IP_LAP": (2.33, 3.91, 3.68),
     "Ours": (3.41, 4.26, 4.34),
 }
-_TABLE_3 = PaperTable(
-    name="table-3",
-    title="Table 3: opinions of viewers, 1 to 5",
-    columns=tuple(
-        PaperColumn(title=title, better="higher", digits=2)
-        for title in ("Visual Quality", "Lip Synchronization", "Video Realness")
-    ),
-    rows=tuple(
-        PaperRow(name=name, recipe=_VIEWERS, printed={"20 viewers": values})
-        for name, values in _OPINIONS.items()
-    ),
+_TABLE_3 = opinion_table(
+    "Table 3: opinions of viewers, 1 to 5",
+    ("Visual Quality", "Lip Synchronization", "Video Realness"),
+    _OPINIONS,
+    asked="20 viewers",
+    digits=2,
     differs="IP_LAP is printed as IPFP. dub study asks viewers which of two videos is better.",
 )
 TABLES: tuple[PaperTable, ...] = (_TABLE_1, _TABLE_2, _TABLE_3)

@@ -10,13 +10,13 @@ from dubcli.models.common.stage_parts import half_size
 from dubcli.models.paper_table import (
     Dubbed,
     InUse,
-    NotMade,
     OtherTool,
     PaperColumn,
     PaperRow,
     PaperTable,
     TrainedNetwork,
     TrainedStage,
+    opinion_table,
     other_tools,
 )
 from dubcli.models.personatalk.config import PersonaTalkConfig
@@ -86,7 +86,6 @@ _TABLE_2 = PaperTable(
         f"{_HARNESS}."
     ),
 )
-_VIEWERS = NotMade(reason="needs viewers: make the blind test with dub study")
 _OPINIONS = {
     "Wav2Lip": (1.478, 2.261, 2.112),
     "VideoReTalking": (2.462, 2.346, 2.115),
@@ -94,17 +93,12 @@ _OPINIONS = {
     "IP_LAP": (2.511, 2.077, 2.962),
     "Ours": (4.739, 4.303, 4.870),
 }
-_TABLE_3 = PaperTable(
-    name="table-3",
-    title="Table 3: opinions of viewers, 1 to 5",
-    columns=tuple(
-        PaperColumn(title=title, better="higher", digits=3)
-        for title in ("Visual", "Lip-Sync", "Persona")
-    ),
-    rows=tuple(
-        PaperRow(name=name, recipe=_VIEWERS, printed={"opinions": values})
-        for name, values in _OPINIONS.items()
-    ),
+_TABLE_3 = opinion_table(
+    "Table 3: opinions of viewers, 1 to 5",
+    ("Visual", "Lip-Sync", "Persona"),
+    _OPINIONS,
+    asked="opinions",
+    digits=3,
     differs="dub study asks viewers which of two videos is better.",
 )
 _HALF: PersonaTalkConfig = half_size(PersonaTalkConfig())

@@ -7,7 +7,7 @@ clip's own sound and looked at by a detector.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,12 @@ from dubcli.sync.scorer import MouthClip
 from dubcli.training.batches import resize_pictures
 from dubcli.training.data.prepared_clip import STEPS_HZ
 from dubcli.training.data.train_clips import TrainClip, audio_windows, with_sound
-from dubcli.training.picture_scores import band_energies, band_ratios, face_geometry
+from dubcli.training.picture_scores import (
+    band_energies,
+    band_ratios,
+    face_geometry,
+    spread_references,
+)
 
 # Share of a clip's frames that style and references are taken from.
 STYLE_PART = 0.4
@@ -79,7 +84,7 @@ def score_clip(model: PersonaTalk, judges: RowJudges, clip: TrainClip, lips: Lip
         band_energies(to_tensor(pictures, "cpu")[:, :, config.top :], share)
         for pictures in (made, real)
     )
-    ((seen,), (true,)) = (judges.crops.landmarks(clip, shown, x) for x in (made, real))
+    seen, true = judges.crops.landmarks(clip, shown, made, real)
     opening, real_opening = mouth_open(seen), mouth_open(true)
     own = _style(judges, clip, first, clip.mouth_offset[first])
     style = _style(judges, clip, shown, _mouth(clip, shown, seen))
@@ -124,8 +129,7 @@ def _references(clip: TrainClip, pool: Int, lips: LipChoice) -> Int:
     num = min(lips.num, len(pool))
     if lips.is_random:
         return np.random.default_rng(_DRAW_SEED).choice(pool, num, replace=False)
-    order = pool[np.argsort(clip.opening[pool], kind="stable")]
-    return order[np.linspace(0, len(order) - 1, num).round().astype(np.int64)]
+    return spread_references(replace(clip, frames=pool), num)
 
 
 def _painted(
