@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dubcli.core.errors import ConfigError
 from dubcli.models.api import ReferenceSet, Subject
 from dubcli.models.common.lip_windows import cut_windows, put_back, window_corners
 from dubcli.models.common.moments import moments_of_frames
@@ -168,6 +169,26 @@ def test_with_one_token_of_sound_the_papers_attention_does_not_look_at_the_face(
         one, two = (part(torch.randn(1, 16, 8, 12), audio, None) for _ in range(2))
     torch.testing.assert_close(one, two)
     torch.testing.assert_close(one, one[..., :1, :1].expand_as(one))
+
+
+def test_the_attention_may_hear_the_first_kind_of_features_alone() -> None:
+    config = replace(TINY, audio_kind="speech+whisper", attention_kind="speech")
+    model = _model(config)
+    crops, around = torch.rand(FRAMES, 3, 104, 80), _points(FRAMES * 5).unflatten(0, (FRAMES, 5))
+    state, audio = _state(model), torch.randn(FRAMES, config.attention_width, 960)
+    made = _render(model, crops, around, audio, state).rgb
+
+    for changed, is_heard in ((slice(368, None), False), (slice(0, 368), True)):
+        other = audio.clone()
+        other[..., changed] += 1
+        same = torch.equal(_render(model, crops, around, other, state).rgb, made)
+        assert same is not is_heard
+
+
+@pytest.mark.parametrize(("kind", "attends"), [("speech+whisper", "whisper"), ("mel", "speech")])
+def test_the_attention_cannot_hear_features_that_are_not_the_first(kind: str, attends: str) -> None:
+    with pytest.raises(ConfigError, match="attention_kind"):
+        replace(TINY, audio_kind=kind, attention_kind=attends)
 
 
 def test_windows_go_back_where_they_were_cut() -> None:

@@ -9,22 +9,16 @@ Everything but the second alignment module is the first one's. Writes
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from joined_weights import write_joined
+from safetensors.torch import load_file
 
-from dubcli.core.atomic_io import write_whole
-from dubcli.models.iptalker.config import IPTalkerConfig
-from dubcli.models.iptalker.network import IPTalker
-from dubcli.training.export import WeightFile, manifest_entry
 from dubcli.weights.manifest import load_manifest
 from dubcli.weights.resolve import local_path, resolve
 
-ROOT = Path(__file__).resolve().parents[2]
 PREFIX, BASIS = "alignment.", "alignment.basis"
 
 
@@ -47,16 +41,8 @@ def main() -> None:
             if name.startswith(PREFIX)
         }
     config = {**first.config, "second_audio_kind": second.config["audio_kind"]}
-    IPTalker(IPTalkerConfig(**config)).load_state_dict(tensors, strict=True)
-    package = f"assets/iptalker.{job.tag}.safetensors"
-    content = save(tensors)
-    write_whole(ROOT / "dubcli" / package, content)
-    file = WeightFile(
-        sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content), config=config
-    )
     source = f"tests/tools/pair_iptalker.py {job.first} {job.second}"
-    entry: dict[str, Any] = manifest_entry("iptalker", file, package, first.license, source)
-    print(json.dumps({f"iptalker.{job.tag}": entry}, indent=2))
+    write_joined(f"iptalker.{job.tag}", tensors, config, first.license, source)
 
 
 def _path(entry: Any) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dubcli.core.choices import feature_parts
 from dubcli.core.errors import ConfigError
 from dubcli.models.common.config_parts import (
     LipWindowConfig,
@@ -45,6 +46,8 @@ class LipIdentityConfig(MomentConfig, LipWindowConfig):
             lips have the wanted shape weigh more.
         has_lips: The multi-reference lip module is used.
         attention_width: Feature steps that the audio-aware cross-attention hears; 0 for none.
+        attention_kind: Features of these steps that it hears, the first kind of `audio_kind`; None:
+            all.
         attention_size: Of its keys and queries.
         attention_tokens: Moments that it tells apart.
         is_residual: What it attends to is added to the features, in place of replacing them.
@@ -73,6 +76,7 @@ class LipIdentityConfig(MomentConfig, LipWindowConfig):
     first_guess: bool = True
     has_lips: bool = True
     attention_width: int = 32
+    attention_kind: str | None = None
     attention_size: int = 64
     attention_tokens: int = 16
     is_residual: bool = True
@@ -87,12 +91,24 @@ class LipIdentityConfig(MomentConfig, LipWindowConfig):
         check_odd(self, "num_moments")
         if self.mouth_encoder == "dilated":
             check_dilated_width(self, "mouth_width")
+        heard = feature_parts(self.audio_kind)[0]
+        if self.attention_kind not in {None, heard, self.audio_kind}:
+            raise ConfigError(
+                f"attention_kind = {self.attention_kind!r}, but audio_kind = {self.audio_kind!r} "
+                f"begins with {heard!r}.",
+                f"Leave it out, or make it {heard!r}.",
+            )
         if self.attention_width and self.attention_width % self.attention_tokens:
             raise ConfigError(
                 f"attention_tokens = {self.attention_tokens} does not divide attention_width = "
                 f"{self.attention_width}.",
                 "Choose a divisor of it.",
             )
+
+    @property
+    def attended_kind(self) -> str:
+        """Features that the audio-aware cross-attention hears."""
+        return self.attention_kind or self.audio_kind
 
     @property
     def num_sketches(self) -> int:
@@ -156,6 +172,7 @@ _TINY = LipIdentityConfig(
 )
 NAMED_CONFIGS: dict[str, LipIdentityConfig] = {
     "default": _DEFAULT,
+    "whisper": LipIdentityConfig(audio_kind="speech+whisper", attention_kind="speech"),
     "tiny": _TINY,
     "paper": PAPER,
 }

@@ -13,7 +13,7 @@ from dubcli.models.common.moments import moments_of_frames
 from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_losses import moment_losses
 from dubcli.models.common.sound_runs import Hearing, MomentRun, SoundBatches, SoundTask, draw_run
-from dubcli.models.common.stage_parts import AudioRange, fit_audio_range, fit_mouth_basis
+from dubcli.models.common.stage_parts import fit_audio_range, fit_mouth_basis
 from dubcli.models.lip_identity.config import LipIdentityConfig
 from dubcli.models.lip_identity.network import LipIdentity
 from dubcli.models.lip_identity.options import LipIdentityOptions
@@ -48,10 +48,9 @@ class LandmarkRun(MomentRun):
 
 def prepare_model(model: LipIdentity, clips: list[TrainClip]) -> None:
     """Fit the mouth basis and the range of the audio to the clips, unless the model has them."""
-    listeners: list[AudioRange] = [model.landmarks.audio_encoder]
+    fit_audio_range([model.landmarks.audio_encoder], clips, model.config.audio_kind)
     if model.rendering.attention is not None:
-        listeners.append(model.rendering.attention)
-    fit_audio_range(listeners, clips, model.config.audio_kind)
+        fit_audio_range([model.rendering.attention], clips, model.config.attended_kind)
     fit_mouth_basis(model.basis, clips)
 
 

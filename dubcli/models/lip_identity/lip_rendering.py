@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dubcli.core.choices import FEATURE_SIZES
 from dubcli.models.common.encoders import PictureEncoder
 from dubcli.models.common.layers import ResidualBlock, SPADEBlock, SPADELayer, conv
 from dubcli.models.common.mouth_map import NUM_CHANNELS
@@ -58,20 +59,22 @@ class AudioAwareAttention(nn.Module):
         super().__init__()
         channels, size = config.channels, config.attention_size
         self.is_residual = config.is_residual
-        self.register_buffer("mean", torch.zeros(config.audio_size))
-        self.register_buffer("spread", torch.ones(config.audio_size))
+        heard = FEATURE_SIZES[config.attended_kind]
+        self.register_buffer("mean", torch.zeros(heard))
+        self.register_buffer("spread", torch.ones(heard))
         stride = config.attention_width // config.attention_tokens
-        self.audio_encoder = nn.Conv1d(config.audio_size, _HEARD, stride, stride)
+        self.audio_encoder = nn.Conv1d(heard, _HEARD, stride, stride)
         self.places = nn.Parameter(0.02 * torch.randn(config.attention_tokens, _HEARD))
         self.query = conv(channels, size, 1)
         self.key, self.value = nn.Linear(_HEARD, size), nn.Linear(_HEARD, size)
         self.out = conv(size, channels, 1)
 
     def forward(self, features: Tensor, audio: Tensor, has_audio: Tensor | None) -> Tensor:
-        """f_g of features (T, C, y, x) and sound (T, A, D_audio).
+        """f_g of features (T, C, y, x) and sound (T, A, D_audio), whose first kind is heard.
 
         Where `has_audio` (T,) says that there is no sound, nothing is added.
         """
+        audio = audio[..., : len(self.mean)]
         x = rearrange((audio - self.mean) / self.spread, "t a d -> t d a")
         heard = rearrange(functional.silu(self.audio_encoder(x)), "t d n -> t n d") + self.places
         asked = rearrange(self.query(features), "t d y x -> t (y x) d")
