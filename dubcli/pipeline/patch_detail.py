@@ -55,7 +55,10 @@ class PatchDetail:
                 warp.source_weight[number, rows, columns],
             )
         )
-        layers = [*self._layers, self._own_layer(view, own_grid, self._layers.shape[1:])]
+        lending = self._layers
+        if warp.references is not None:
+            lending = lending[warp.references[number].cpu().numpy()]
+        layers = [*lending, self._own_layer(view, own_grid, self._layers.shape[1:])]
         return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
 
     def _own_layer(self, view: FrameView, grid: F32, shape: tuple[int, ...]) -> F32:

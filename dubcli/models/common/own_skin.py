@@ -115,6 +115,7 @@ def within_own_skin(
     top: int,
     unit_px: float,
     part: BoxPart | None = None,
+    references: Tensor | None = None,
 ) -> Patches:
     """A generated mouth within the frame's own skin, with the fine detail of both.
 
@@ -127,6 +128,7 @@ def within_own_skin(
         top: First row of the box.
         unit_px: One inter-ocular distance, px.
         part: Where `generated.rgb` lies in the box; None: it is all of the box.
+        references: Which references were warped; None: all. Shape (T, N).
     """
     box = (top, crops.shape[2], 0, crops.shape[3])
     share = mouth_share(speaking, box, unit_px)
@@ -141,6 +143,7 @@ def within_own_skin(
         source_grid=field[:, top:],
         source_weight=1 - share,
         box=box,
+        references=references,
     )
     return Patches(rgb=rgb, points=speaking, detail=detail)
 

@@ -105,6 +105,8 @@ _SHAPE_SHARPNESS = 1600.0
 _SHARP_MIXING = 4.0
 # Logit of a reference that shows another mouth altogether: low, and still with a gradient.
 _LEAST_LIKING = -20.0
+# Frames that a processor paints at once: maps of a whole window leave its caches.
+_IN_CACHE = 8
 # Twice what chance would give, 1 of 17.
 _LOW_ALIGNMENT = 0.12
 
@@ -240,17 +242,16 @@ class G4G(nn.Module):
         config, crops = self.config, window.shown()
         heard = self.sound.shifted(window.audio, config.shifts)
         own, frames = heard[:, len(config.shifts) // 2], len(crops)
-        scales = torch.full((frames,), config.scale_number, device=crops.device)
         with torch.autocast(crops.device.type, enabled=False):
             resting = window.geometry.place(window.geometry.neutral.expand(frames, -1, -1))
         if motion is None or not config.drawn_mouth:
-            out = self.paint(crops, crops, resting, own, state, scales, sharp=True)
-            rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
+            made, _ = self._painted(crops, crops, resting, own, state)
+            rgb = torch.cat([crops[:, :, : config.top], made], 2)
             patches = Patches(rgb=rgb[window.emit])
         else:
             with torch.autocast(crops.device.type, enabled=False):
                 speaking = window.geometry.place(motion.points)
-            rgb, patches = self._with_drawn_mouth(window, speaking, own, scales, state)
+            rgb, patches = self._with_drawn_mouth(window, speaking, own, state)
         centres = resting_centres(resting)
         grey = grey_mouths(rgb, centres, config.unit_px)
         mouths = grey[rows_around(window, config.reach)]
@@ -262,7 +263,6 @@ class G4G(nn.Module):
         window: ModelWindow,
         speaking: Tensor,
         heard: Tensor,
-        scales: Tensor,
         state: StackState,
     ) -> tuple[Tensor, Patches]:
         """All frames' crops with wanted mouths (T, S, 2), and the patches of those wanted."""
@@ -270,13 +270,12 @@ class G4G(nn.Module):
         top, unit = config.top, config.unit_px
         with torch.autocast(crops.device.type, enabled=False):
             field, background = own_background(crops, window.landmarks, speaking, unit)
-        out = self.paint(crops, background, speaking, heard, state, scales, sharp=True)
-        rgb = out.rgb.clamp(0, 1)
+        rgb, lent = self._painted(crops, background, speaking, heard, state)
         if not config.own_skin:
             whole = torch.cat([crops[:, :, :top], rgb], 2)
             return whole, Patches(rgb=whole[emit], points=speaking[emit])
         with torch.autocast(crops.device.type, enabled=False):
-            grid, liking = out.lent or self._lent(speaking, state.points)
+            grid, liking = lent or self._lent(speaking, state.points)
             shares = liking.softmax(1)[..., None, None].expand(grid.shape[:-1])
         patches = within_own_skin(
             LentDetail(rgb=rgb[emit], grid=grid[emit], weights=shares[emit]),
@@ -290,6 +289,24 @@ class G4G(nn.Module):
         # Around the lips the context's frames are as they were generated.
         whole = torch.cat([crops[:, :, :top], rgb], 2)
         return whole, patches
+
+    def _painted(
+        self, crops: Tensor, background: Tensor, shown: Tensor, heard: Tensor, state: StackState
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """The box (T, 3, h, w) as `paint` makes it, sharp, and what it lent."""
+        most = _IN_CACHE if crops.device.type == "cpu" else len(crops)
+        scales = torch.full((len(crops),), self.config.scale_number, device=crops.device)
+        rows = (x.split(most) for x in (crops, background, shown, heard, scales))
+        parts = [
+            self.paint(crop, behind, points, sound, state, scale, sharp=True)
+            for crop, behind, points, sound, scale in zip(*rows, strict=True)
+        ]
+        rgb = torch.cat([part.rgb for part in parts]).clamp(0, 1)
+        lent = [part.lent for part in parts if part.lent is not None]
+        if not lent:
+            return rgb, None
+        grids, likings = zip(*lent, strict=True)
+        return rgb, (torch.cat(grids), torch.cat(likings))
 
     def _lent(self, speaking: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Where each reference shows what wanted mouths (T, S, 2) show, and how well it fits.

@@ -306,7 +306,7 @@ class PersonaTalk(nn.Module):
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
         with torch.autocast(crops.device.type, enabled=False):
-            grid, weights = self._lent(speaking, state.points, apart)
+            grid, weights, near = self._lent(speaking, state.points, apart)
         patches = within_own_skin(
             LentDetail(rgb=out.rgb, grid=grid, weights=weights),
             crops,
@@ -315,11 +315,14 @@ class PersonaTalk(nn.Module):
             field,
             top=config.top,
             unit_px=config.unit_px,
+            references=near,
         )
         return Patches(rgb=patches.rgb.clamp(0, 1), points=patches.points, detail=patches.detail)
 
-    def _lent(self, speaking: Tensor, points: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the references with the nearest lips show wanted mouths, and their shares.
+    def _lent(
+        self, speaking: Tensor, points: Tensor, apart: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the K references with the nearest lips show wanted mouths, and their shares.
 
         Args:
             speaking: Wanted mouths. Shape (T, S, 2).
@@ -327,20 +330,15 @@ class PersonaTalk(nn.Module):
             apart: How much lips differ. Shape (T, N).
 
         Returns:
-            Grids (T, N, h, w, 2) over whole crops, normalised, and shares (T, N, h, w), 0 of all
-            but the nearest.
+            Grids (T, K, h, w, 2) over whole crops, normalised, shares (T, K, h, w), and which
+            references these are, (T, K).
         """
         config = self.config
         near = apart.topk(min(_NUM_LENDING, len(points)), largest=False)
-        rows = torch.arange(len(speaking), device=speaking.device)[:, None]
         size = (config.height, config.width)
-        found = reference_grid(speaking, points[near.indices], size, config.top, config.unit_px)
+        grid = reference_grid(speaking, points[near.indices], size, config.top, config.unit_px)
         shares = (-_DETAIL_SHARPNESS * near.values).softmax(1)
-        grid = found.new_zeros(len(speaking), len(points), *found.shape[2:])
-        weights = found.new_zeros(grid.shape[:-1])
-        grid[rows, near.indices] = found
-        weights[rows, near.indices] = shares[..., None, None].expand(found.shape[:-1])
-        return grid, weights
+        return grid, shares[..., None, None].expand(grid.shape[:-1]), near.indices
 
     def pncc(self, points: Tensor) -> Tensor:
         """PNCC of the box at H/2 of speaking points (T, S, 2), crop px."""
