@@ -10,11 +10,16 @@ from dubcli.config.option_parsing import check, listed_names
 from dubcli.config.settings_common import (
     Panel,
     about,
+    about_catalogue,
+    about_score_weights,
     as_json,
     check_detector,
     check_device,
+    check_limit,
     detector_option,
     device_option,
+    limit_option,
+    results_option,
     seed_option,
     threads_option,
 )
@@ -55,15 +60,10 @@ class EvaluateConfig:
             panel=Panel.FIRST,
         ),
     )
-    results: tuple[str, ...] = field(
-        default=(),
-        metadata=about(
-            "Videos that another tool made of the clips, scored as a system of this name; once "
-            "for each tool. A video is called like its clip.",
-            metavar="NAME=FOLDER",
-            panel=Panel.FIRST,
-            command_line_only=True,
-        ),
+    results: tuple[str, ...] = results_option(
+        "Videos that another tool made of the clips, scored as a system of this name; once for "
+        "each tool. A video is called like its clip.",
+        Panel.FIRST,
     )
     baselines: str = field(
         default="passthrough,best-reference,audio-reference,ground-truth",
@@ -80,27 +80,13 @@ class EvaluateConfig:
             panel=Panel.INPUT,
         ),
     )
-    catalogue: Path | None = field(
-        default=None,
-        metadata=about(
-            "CSV that names people and whether a clip's sound is theirs.", panel=Panel.INPUT
-        ),
-    )
+    catalogue: Path | None = field(default=None, metadata=about_catalogue())
     speech: Path | None = field(
         default=None,
         metadata=about("Folder of foreign recordings for the setting cross.", panel=Panel.INPUT),
     )
-    weights: Path | None = field(
-        default=None,
-        metadata=about(
-            "Folder with networks of other projects; those of `dub models pull --for "
-            "evaluate` are found without it.",
-            panel=Panel.INPUT,
-        ),
-    )
-    limit: int = field(
-        default=0, metadata=about("Score the first clips only; 0 for all.", panel=Panel.INPUT)
-    )
+    weights: Path | None = field(default=None, metadata=about_score_weights())
+    limit: int = limit_option("Score")
     memory: bool = field(
         default=False,
         metadata=about(
@@ -144,7 +130,7 @@ class EvaluateConfig:
         check_detector(self.detector)
         check_device(self.device)
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
-        check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+        check_limit(self.limit)
 
     def _check_results(self) -> None:
         for listed in self.results:

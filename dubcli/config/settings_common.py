@@ -131,6 +131,40 @@ def device_option(what: str) -> Any:
     return field(default="auto", metadata=about(text))
 
 
+def about_catalogue() -> dict[str, OptionInfo]:
+    """Metadata of the field `catalogue` of a command that scores clips."""
+    text = "CSV that names people and whether a clip's sound is theirs."
+    return about(text, panel=Panel.INPUT)
+
+
+def about_score_weights() -> dict[str, OptionInfo]:
+    """Metadata of the field `weights` of a command that scores clips."""
+    text = (
+        "Folder with networks of other projects; those of `dub models pull --for evaluate` are "
+        "found without it."
+    )
+    return about(text, panel=Panel.INPUT)
+
+
+def results_option(text: str, panel: Panel) -> Any:
+    """The field `results` of a command that scores other tools' videos."""
+    return field(
+        default=(),
+        metadata=about(text, metavar="NAME=FOLDER", panel=panel, command_line_only=True),
+    )
+
+
+def limit_option(verb: str) -> Any:
+    """The field `limit` of a command that scores clips; see `check_limit`."""
+    text = f"{verb} the first clips only; 0 for all."
+    return field(default=0, metadata=about(text, panel=Panel.INPUT))
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a negative number of clips. Raises ConfigError."""
+    check(limit >= 0, f"A limit of {limit} clips.", "Use 0 for all clips.")
+
+
 def detector_option() -> Any:
     """The field `detector` of a command that looks at faces; see `check_detector`."""
     text = (

@@ -10,9 +10,14 @@ from dubcli.config.option_parsing import check
 from dubcli.config.settings_common import (
     Panel,
     about,
+    about_catalogue,
+    about_score_weights,
     as_json,
     check_device,
+    check_limit,
     device_option,
+    limit_option,
+    results_option,
     seed_option,
     threads_option,
 )
@@ -73,32 +78,12 @@ class TablesConfig:
             panel=Panel.LEARNING,
         ),
     )
-    results: tuple[str, ...] = field(
-        default=(),
-        metadata=about(
-            "Videos that another tool made of the clips, for its row; once for each tool.",
-            metavar="NAME=FOLDER",
-            panel=Panel.INPUT,
-            command_line_only=True,
-        ),
+    results: tuple[str, ...] = results_option(
+        "Videos that another tool made of the clips, for its row; once for each tool.", Panel.INPUT
     )
-    catalogue: Path | None = field(
-        default=None,
-        metadata=about(
-            "CSV that names people and whether a clip's sound is theirs.", panel=Panel.INPUT
-        ),
-    )
-    weights: Path | None = field(
-        default=None,
-        metadata=about(
-            "Folder with networks of other projects; those of `dub models pull --for "
-            "evaluate` are found without it.",
-            panel=Panel.INPUT,
-        ),
-    )
-    limit: int = field(
-        default=0, metadata=about("Use the first clips only; 0 for all.", panel=Panel.INPUT)
-    )
+    catalogue: Path | None = field(default=None, metadata=about_catalogue())
+    weights: Path | None = field(default=None, metadata=about_score_weights())
+    limit: int = limit_option("Use")
     device: str = device_option("the models run")
     threads: int = threads_option()
     seed: int = seed_option()
@@ -119,7 +104,7 @@ class TablesConfig:
             "Rows that are trained are scored on other people.",
             "Add --dev SET, prepared from clips of other people.",
         )
-        check(self.limit >= 0, f"A limit of {self.limit} clips.", "Use 0 for all clips.")
+        check_limit(self.limit)
         check(self.threads >= 0, f"{self.threads} threads.", "Use 0 for all cores.")
         check_device(self.device)
 
