@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dubcli.audio.speech_activity import rest_in_pauses
 from dubcli.core.types import AudioFeatures
 from dubcli.models.api import OwnSpeech, Part
 from dubcli.pipeline.context import Clock, RunContext
@@ -88,8 +89,11 @@ def prepare_speakers(
             reference_frames,
             specs.get("motion"),
         )
-        waveform = speaker.speech.waveform
-        features = {kind: extract(waveform, kind) for kind in job.models.audio_kinds}
+        speech = speaker.speech
+        features = {kind: extract(speech.waveform, kind) for kind in job.models.audio_kinds}
+        if job.config.lips_follow == "speech":
+            for heard in features.values():
+                rest_in_pauses(heard, speech.activity)
         # What was learned of a person has their manner in it.
         own = None
         if job.identity is None:
