@@ -47,8 +47,9 @@ class EvaluateConfig:
     models: str = field(
         default="iptalker",
         metadata=about(
-            "Models that are scored, as --model of the main job takes them; all: every model "
-            "whose weights are here, with --memory; '' for none.",
+            "Models that are scored, as --model of the main job takes them; A+B: the mouths of "
+            "A, painted by B; all: every model whose weights are here, with --memory; '' for "
+            "none.",
             panel=Panel.FIRST,
         ),
     )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +48,15 @@ def processor_time() -> Iterator[Spent]:
         spent.seconds = time.process_time() - began
 
 
-def preload(engine: Engine, model: str, device: str) -> None:
-    """Load what a dub by a model needs, so that its time is not counted.
+def preload(engine: Engine, models: Collection[str], device: str) -> None:
+    """Load what a dub by models needs, so that its time is not counted.
 
     Raises:
         WeightsError: Weights are missing or damaged.
     """
-    loaded = engine.model(engine.resolve(model), engine.device(device))
-    engine.recognisers([loaded.spec.audio.kind])
+    for model in models:
+        loaded = engine.model(engine.resolve(model), engine.device(device))
+        engine.recognisers([loaded.spec.audio.kind])
     engine.speech_detector()
     engine.segmenter()
     engine.recogniser()
@@ -95,7 +96,10 @@ def measure_memory(config: DubConfig, sha256: str | None, stored: Path, *, anew:
         NaN where the system does not tell, or the dub fails there.
     """
     video, audio = config.video, config.voices[0].audio
-    path = stored / f"{file_name(video.stem, 'memory', config.model)}.json"
+    models = {"motion": config.motion_model, "render": config.render_model}
+    if config.motion_model == config.render_model:
+        models = {"model": config.render_model}
+    path = stored / f"{file_name(video.stem, 'memory', '+'.join(models.values()))}.json"
     fingerprint: dict[str, Any] = to_json(
         {"version": __version__, "clip": stamp(video), "weights": sha256, "threads": config.threads}
     )
@@ -104,7 +108,7 @@ def measure_memory(config: DubConfig, sha256: str | None, stored: Path, *, anew:
         return known
     with tempfile.TemporaryDirectory(prefix=".dub-", dir=stored) as folder:
         fields = {"video": video, "audio": audio, "output": Path(folder) / _OUTPUT}
-        fields |= {"model": config.model, "device": config.device, "detector": config.detector}
+        fields |= {**models, "device": config.device, "detector": config.detector}
         words = {name: str(value) for name, value in fields.items()}
         argv = [sys.executable, "-m", __name__, json.dumps({**words, "threads": config.threads})]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -183,7 +183,7 @@ def _prepare(config: EvaluateConfig, engine: Engine) -> EvaluationWork:
     clips = list_clips(config)
     recordings = list_recordings(config.speech) if config.speech else []
     models = choose_models(config, engine.manifest)
-    systems = {entry.name: entry.sha256 for entry in models.entries}
+    systems = {system.name: system.sha256 for system in models.systems}
     identities = find_identities(config, clips, {*systems, *BASELINES, UNTOUCHED}, engine.manifest)
     for system in identities:
         shared = None if system.is_folder else system.of_clip[clips[0].name]
@@ -397,7 +397,7 @@ def _dubbed(
     output = folder / "result.mp4"
     only_first = range(source.split) if task.run == RECONSTRUCTION else None
     config = dub_config(task, audio, output, work.config)
-    preload(work.engine, config.model, config.device)
+    preload(work.engine, {config.motion_model, config.render_model}, config.device)
     with processor_time() as spent:
         report = dub(config, engine=work.engine, reference_frames=only_first)
     return output, {

@@ -10,6 +10,7 @@ from typing import Any
 from dubcli.config import DubConfig, EvaluateConfig
 from dubcli.evaluation.clips import EvalClip
 from dubcli.evaluation.identity_systems import IdentitySystem, StoredIdentity
+from dubcli.evaluation.model_systems import models_of
 from dubcli.evaluation.result_videos import ResultVideos
 from dubcli.evaluation.settings import (
     CROSS_CLIP,
@@ -87,7 +88,7 @@ def list_tasks(
         config: Settings, baselines and seed are taken from it.
         clips: The set, in order.
         recordings: Foreign speech.
-        models: Names of manifest entries.
+        models: Names as `ModelSystem` has them.
         identities: A clip that a system has no identity for is left out there.
         results: Videos of other tools; one that is missing in a run that has others is a task too.
     """
@@ -128,7 +129,7 @@ def dub_config(task: DubTask, audio: Path, output: Path, config: EvaluateConfig)
         output: File to write.
         config: Of the evaluation.
     """
-    who: dict[str, Any] = {"model": task.system}
+    who: dict[str, Any] = models_of(task.system)
     if task.identity is not None:
         # A whole path: a bare word would mean the identity of this name.
         path = str(task.identity.path.absolute())

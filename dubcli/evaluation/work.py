@@ -20,7 +20,7 @@ from dubcli.evaluation.costs import (
 )
 from dubcli.evaluation.face_similarity import FaceSimilarity
 from dubcli.evaluation.identity_systems import IdentitySystem
-from dubcli.evaluation.model_systems import ModelSystems
+from dubcli.evaluation.model_systems import ModelSystems, models_of
 from dubcli.evaluation.published_networks import PerceptualScorer
 from dubcli.evaluation.result_alignment import sound_lag
 from dubcli.evaluation.result_videos import ResultVideos
@@ -120,21 +120,21 @@ class EvaluationWork:
         found: dict[str, dict[str, float]] = {}
         heard = [clip for clip in self.clips if clip.name in scored and has_sound(clip)]
         folder = self.config.output / "costs"
-        for entry in self.models.entries:
-            size = {} if entry.num_bytes is None else {WEIGHTS_SIZE: entry.num_bytes / 1e6}
-            found[entry.name] = size
+        for system in self.models.systems:
+            size = {} if system.num_bytes is None else {WEIGHTS_SIZE: system.num_bytes / 1e6}
+            found[system.name] = size
             if self.config.measures_memory and heard:
                 make_folder(folder)
                 dubbed = DubConfig(
                     video=heard[0].path,
                     audio=heard[0].audio,
-                    model=entry.name,
+                    **models_of(system.name),
                     detector=self.config.detector,
                     device=self.config.device,
                     threads=self.config.threads,
                 )
                 anew = self.config.overwrite
-                peak = measure_memory(dubbed, entry.sha256, folder, anew=anew)
+                peak = measure_memory(dubbed, system.sha256, folder, anew=anew)
                 size[PEAK_MEMORY] = peak
         return found
 

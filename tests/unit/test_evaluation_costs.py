@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from dubcli.config import DubConfig, EvaluateConfig
-from dubcli.core.errors import ConfigError
+from dubcli.core.errors import ConfigError, DubError
 from dubcli.evaluation import costs
 from dubcli.evaluation.costs import measure_memory, peak_mib, processor_time
-from dubcli.evaluation.model_systems import choose_models
+from dubcli.evaluation.model_systems import choose_models, models_of
 from dubcli.evaluation.results import Item
 from dubcli.evaluation.tables import Evaluation, as_json, as_markdown, table_rows
 from dubcli.weights.manifest import load_manifest
@@ -46,6 +46,39 @@ def test_all_names_what_is_absent_and_others_may_stand_beside_it() -> None:
     assert any(line.startswith("personatalk is not scored: No weights") for line in found.absent)
     with pytest.raises(ConfigError, match="No weights of 'personatalk'"):
         choose_models(_config("personatalk"), lacking)
+
+
+def test_two_models_are_scored_as_one() -> None:
+    manifest = load_manifest()
+    found = choose_models(_config("lip-identity+iptalker,iptalker"), manifest)
+    (pair, alone) = found.systems
+    assert pair.name == f"{pair.motion.name} + {alone.name}"
+    assert models_of(pair.name) == {"motion": pair.motion.name, "render": alone.name}
+    assert models_of(alone.name) == {"model": alone.name}
+    assert pair.num_bytes == (pair.motion.num_bytes or 0) + (alone.num_bytes or 0)
+    assert pair.sha256 not in {None, pair.motion.sha256, alone.sha256}
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("passthrough+iptalker", "'passthrough' predicts no mouth"),
+        ("iptalker+passthrough", "'passthrough' cannot paint"),
+        ("iptalker+iptalkr", "iptalkr"),
+    ],
+)
+def test_two_models_that_do_not_go_together_are_refused(models: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose_models(_config(models), load_manifest())
+
+
+def test_a_file_may_have_a_plus_sign_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a+b.safetensors").write_bytes(b"")
+    with pytest.raises(DubError, match=r"a\+b"):
+        choose_models(_config("a+b.safetensors"), load_manifest())
 
 
 def test_memory_is_measured_where_it_is_asked_for() -> None:
