@@ -20,7 +20,7 @@ from studio import dub_here, face_clip, speech
 
 from dubcli.pipeline import device
 
-MODELS = ("iptalker.v5", "iptalker.v3", "lip-identity.v1", "personatalk.v1", "g4g.v1")
+MODELS = ("iptalker.v5", "iptalker.v3", "lip-identity.v1", "personatalk.v2", "g4g.v1")
 RATE = 25
 
 

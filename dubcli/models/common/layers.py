@@ -38,9 +38,14 @@ def concatenated(maps: Sequence[Tensor]) -> Tensor:
     Convolutions are several times as fast where channels are last in memory, and conversion is
     cheapest before maps of different formats are copied together.
     """
-    kind = maps[0].device.type
+    return torch.cat([in_layout(x) for x in maps], 1)
+
+
+def in_layout(x: Tensor) -> Tensor:
+    """A map (B, C, H, W) in the format and layout that convolutions take."""
+    kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    return torch.cat([x.to(dtype=dtype, memory_format=torch.channels_last) for x in maps], 1)
+    return x.to(dtype=dtype, memory_format=torch.channels_last)
 
 
 class ResidualBlock(nn.Module):
@@ -114,7 +119,8 @@ class SPADE(nn.Module):
                 affine, x.shape[-2:], mode="bilinear", align_corners=False
             )
         scale, shift = affine.chunk(2, 1)
-        return x * (1 + scale) + shift
+        # x (1 + scale) + shift with fewer maps in between.
+        return torch.addcmul(shift, x, scale) + x
 
 
 class SPADEBlock(nn.Module):

@@ -416,4 +416,8 @@ class IPTalker(nn.Module):
         scores = scores + functional.conv2d(f_s, own, self.select.bias)
         # Softmax wants memory in order.
         shares = scores.movedim(2, -1).softmax(0).movedim(-1, 2)
-        return (flat.unflatten(0, scores.shape[:2]) * shares).sum(0)
+        # One after the other: sums over a first axis are slow.
+        mixed = flat.new_zeros(f_s.shape)
+        for features, share in zip(flat.unflatten(0, scores.shape[:2]), shares, strict=True):
+            mixed = torch.addcmul(mixed, features, share)
+        return mixed
