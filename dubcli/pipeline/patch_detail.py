@@ -62,7 +62,8 @@ class PatchDetail:
             )
         )
         factor = self._layers.shape[1] // image.shape[0]
-        layers = [DetailLayer(pixels=pixels) for pixels in self._layers]
+        lenders = range(len(grid)) if warp.lenders is None else warp.lenders[number].tolist()
+        layers = [DetailLayer(pixels=self._layers[which]) for which in lenders]
         layers.append(self._own_layer(view, own_grid, factor))
         return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box, factor)
 

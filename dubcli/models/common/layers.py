@@ -48,6 +48,16 @@ def in_layout(x: Tensor) -> Tensor:
     return x.to(dtype=dtype, memory_format=torch.channels_last)
 
 
+def mixture(maps: Tensor, shares: Tensor) -> Tensor:
+    """Sum over the first axis of maps times shares, (N, ...) each, in the maps' format."""
+    # One after the other: sums over a first axis are slow, and all products need memory.
+    shares = shares.to(maps.dtype)
+    mixed = maps[0] * shares[0]
+    for one, share in zip(maps[1:], shares[1:], strict=True):
+        mixed = torch.addcmul(mixed, one, share)
+    return mixed
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside the identity, group normalised."""
 

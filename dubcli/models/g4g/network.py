@@ -269,7 +269,7 @@ class G4G(nn.Module):
         config, crops, emit = self.config, window.shown(), window.emit
         top, unit = config.top, config.unit_px
         with torch.autocast(crops.device.type, enabled=False):
-            field, background = own_background(crops, window.landmarks, speaking, unit)
+            field, background = own_background(crops, window.landmarks, speaking, top, unit)
         out = self.paint(crops, background, speaking, heard, state, scales, sharp=True)
         rgb = out.rgb.clamp(0, 1)
         if not config.own_skin:
@@ -280,7 +280,6 @@ class G4G(nn.Module):
             shares = liking.softmax(1)[..., None, None].expand(grid.shape[:-1])
         patches = within_own_skin(
             LentDetail(rgb=rgb[emit], grid=grid[emit], weights=shares[emit]),
-            crops[emit],
             background[emit],
             speaking[emit],
             field[emit],

@@ -293,7 +293,9 @@ class PersonaTalk(nn.Module):
         crops, landmarks = window.shown()[rows], window.landmarks[rows]
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(rows).place(motion.points[rows])
-            field, background = own_background(crops, landmarks, speaking, config.unit_px)
+            field, background = own_background(
+                crops, landmarks, speaking, config.top, config.unit_px
+            )
             # References whose lips have the wanted shape: the mean of all 25 has no teeth.
             apart = shape_distance(speaking, state.points, config.unit_px)
         which = window.neighbours.get(FACES)
@@ -306,19 +308,19 @@ class PersonaTalk(nn.Module):
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
         with torch.autocast(crops.device.type, enabled=False):
-            grid, weights = self._lent(speaking, state.points, apart)
+            grid, weights, lenders = self._lent(speaking, state.points, apart)
         patches = within_own_skin(
             LentDetail(rgb=out.rgb, grid=grid, weights=weights),
-            crops,
             background,
             speaking,
             field,
             top=config.top,
             unit_px=config.unit_px,
+            lenders=lenders,
         )
         return Patches(rgb=patches.rgb.clamp(0, 1), points=patches.points, detail=patches.detail)
 
-    def _lent(self, speaking: Tensor, points: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+    def _lent(self, speaking: Tensor, points: Tensor, apart: Tensor) -> tuple[Tensor, ...]:
         """Where the references with the nearest lips show wanted mouths, and their shares.
 
         Args:
@@ -327,20 +329,15 @@ class PersonaTalk(nn.Module):
             apart: How much lips differ. Shape (T, N).
 
         Returns:
-            Grids (T, N, h, w, 2) over whole crops, normalised, and shares (T, N, h, w), 0 of all
-            but the nearest.
+            Of the M nearest: grids (T, M, h, w, 2) over whole crops, normalised, shares
+            (T, M, h, w), and which they are (T, M).
         """
         config = self.config
         near = apart.topk(min(_NUM_LENDING, len(points)), largest=False)
-        rows = torch.arange(len(speaking), device=speaking.device)[:, None]
         size = (config.height, config.width)
-        found = reference_grid(speaking, points[near.indices], size, config.top, config.unit_px)
+        grid = reference_grid(speaking, points[near.indices], size, config.top, config.unit_px)
         shares = (-_DETAIL_SHARPNESS * near.values).softmax(1)
-        grid = found.new_zeros(len(speaking), len(points), *found.shape[2:])
-        weights = found.new_zeros(grid.shape[:-1])
-        grid[rows, near.indices] = found
-        weights[rows, near.indices] = shares[..., None, None].expand(found.shape[:-1])
-        return grid, weights
+        return grid, shares[..., None, None].expand(grid.shape[:-1]), near.indices
 
     def pncc(self, points: Tensor) -> Tensor:
         """PNCC of the box at H/2 of speaking points (T, S, 2), crop px."""
