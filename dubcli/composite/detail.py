@@ -142,10 +142,11 @@ def _in_layer(look: F32, layer: DetailLayer, size: tuple[int, int]) -> F32:
     """Normalised places (h, w, 2) as px of a layer of pictures of a size (width, height)."""
     # Rows of x and y in turn: numpy is slow where the last axis has two places.
     num = look.shape[1]
-    half = np.tile(np.array(size, np.float32) / 2, num)
+    half = np.tile(np.array(size, np.float32) / np.float32(2), num)
     corner = np.tile(np.array((layer.x, layer.y), np.float32) + np.float32(0.5), num)
     flat = look.reshape(len(look), -1)
-    return ((flat + 1) * half - corner).reshape(look.shape)
+    places = (flat + np.float32(1)) * half - corner
+    return places.reshape(look.shape).astype(np.float32, copy=False)
 
 
 def _where_seen(share: F32) -> tuple[slice, slice] | None:

@@ -34,10 +34,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: on GPUs, on processors with matrix tiles, and on AMD's of AVX-512 BF16.
+    """Whether bfloat16 pays: on GPUs, on processors with matrix tiles, on AMD's with AVX-512 BF16.
 
-    Intel's AVX-512 BF16 multiplies no faster than float32; elsewhere bfloat16 is emulated, ten times
-    slower than float32.
+    Intel's AVX-512 BF16 multiplies no faster than float32. Elsewhere bfloat16 is emulated, ten
+    times slower than float32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
