@@ -7,6 +7,7 @@ in which shares; what they show there beyond the model's resolution is added.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,6 +21,21 @@ _LEAST_PEAK, _LEAST_SHARE = 0.05, 0.01
 _MARGIN = 4
 # OpenCV's second map is empty where the first holds x and y.
 _NO_MAP = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DetailLayer:
+    """Fine detail of one picture, or of the part of it that is looked at.
+
+    Attributes:
+        pixels: From `fine_detail`. Shape (h, w, 3).
+        x: Left edge of the part, px of the full-resolution crop.
+        y: Top edge of the part, px of the full-resolution crop.
+    """
+
+    pixels: F32
+    x: int = 0
+    y: int = 0
 
 
 def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
@@ -43,30 +59,29 @@ def fine_detail(detail_crops: U8, crop_size: tuple[int, int]) -> F32:
 
 def add_detail(
     patch: U8,
-    detail: Sequence[F32],
+    detail: Sequence[DetailLayer],
     grid: Sequence[F32],
     weights: Sequence[F32],
     box: tuple[int, int, int, int],
+    scale: int,
 ) -> U8:
     """Enlarge a patch to the pictures' resolution and add their warped detail.
 
     Args:
         patch: Generated crop. Shape (H, W, 3), uint8.
-        detail: Layers of `fine_detail`, one per picture. Shapes (k * H, k * W, 3).
+        detail: One layer per picture.
         grid: Where box pixels look in each picture, normalised to [-1, 1]. Shapes (h, w, 2).
         weights: Share of each picture. Shapes (h, w).
         box: y0, y1, x0, x1 of the box, crop px.
+        scale: k, how many times finer the pictures are than the patch.
 
     Returns:
         Shape (k * H, k * W, 3), uint8.
     """
-    full_height, full_width = detail[0].shape[:2]
-    scale = full_height // patch.shape[0]
-    fine_size = (full_width, full_height)
+    fine_size = (scale * patch.shape[1], scale * patch.shape[0])
     out = np.asarray(cv2.resize(patch, fine_size, interpolation=cv2.INTER_CUBIC), np.uint8)
     top, bottom, left, right = (edge * scale for edge in box)
     total = np.zeros((bottom - top, right - left, 3), np.float32)
-    half = np.array([full_width, full_height], np.float32) / 2
     for layer, look, share in zip(detail, grid, weights, strict=True):
         part = _where_seen(share)
         if part is None:
@@ -74,9 +89,11 @@ def add_detail(
         rows, columns = (slice(scale * one.start, scale * one.stop) for one in part)
         size = (columns.stop - columns.start, rows.stop - rows.start)
         # To px before it is enlarged: there are fewer of them.
-        places = (look[part] + 1) * half - np.float32(0.5)
+        places = _in_layer(look[part], layer, fine_size)
         places = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
-        warped = cv2.remap(layer, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(
+            layer.pixels, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
         weight = cv2.resize(share[part], size, interpolation=cv2.INTER_LINEAR)
         warped = cv2.multiply(warped, cv2.merge([weight] * 3), dst=warped)
         there = total[rows, columns]
@@ -97,7 +114,9 @@ def looked_at(grid: F32, crop_size: tuple[int, int]) -> tuple[int, int, int, int
         y0, y1, x0, x1, crop px; not empty.
     """
     size = np.array(crop_size[::-1])
-    places = [(grid.min((0, 1)) + 1) * size / 2, (grid.max((0, 1)) + 1) * size / 2]
+    # Axis by axis: extremes over all but a last axis of two are slow.
+    ends = np.array([(axis.min(), axis.max()) for axis in (grid[..., 0], grid[..., 1])])
+    places = (ends.T + 1) * size / 2
     low, high = np.nan_to_num(places[0]) - _MARGIN, np.nan_to_num(places[1]) + _MARGIN
     x0, y0 = np.clip(np.floor(low).astype(int), 0, size - 1).tolist()
     x1, y1 = np.clip(np.ceil(high).astype(int), (x0 + 1, y0 + 1), size).tolist()
@@ -117,6 +136,17 @@ def pasted_part(alpha: F32, box: tuple[int, int, int, int]) -> tuple[int, int, i
     bottom = max(top + 1, min(box[1], int(rows[-1]) + 1 + _MARGIN))
     right = max(left + 1, min(box[3], int(columns[-1]) + 1 + _MARGIN))
     return top, bottom, left, right
+
+
+def _in_layer(look: F32, layer: DetailLayer, size: tuple[int, int]) -> F32:
+    """Normalised places (h, w, 2) as px of a layer of pictures of a size (width, height)."""
+    # Rows of x and y in turn: numpy is slow where the last axis has two places.
+    num = look.shape[1]
+    half = np.tile(np.array(size, np.float32) / np.float32(2), num)
+    corner = np.tile(np.array((layer.x, layer.y), np.float32) + np.float32(0.5), num)
+    flat = look.reshape(len(look), -1)
+    places = (flat + np.float32(1)) * half - corner
+    return places.reshape(look.shape).astype(np.float32, copy=False)
 
 
 def _where_seen(share: F32) -> tuple[slice, slice] | None:

@@ -349,8 +349,8 @@ class DetailWarp:
         source_grid: Where each patch pixel looks in the current frame's crop. Shape (E, h, w, 2).
         source_weight: Share of the current frame's detail. Shape (E, h, w).
         box: y0, y1, x0, x1 of the repainted part, crop px.
-        references: Which references the N are, where they are not all in their order.
-            Shape (E, N), int64.
+        lenders: Numbers of the references that `grid` and `weights` are of, each frame's own; None:
+            they are of all, in order. Shape (E, N), int64.
     """
 
     grid: Tensor
@@ -358,7 +358,7 @@ class DetailWarp:
     source_grid: Tensor
     source_weight: Tensor
     box: tuple[int, int, int, int]
-    references: Tensor | None = None
+    lenders: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

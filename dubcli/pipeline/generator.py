@@ -13,14 +13,14 @@ import torch
 from dubcli.core.errors import DeviceError
 from dubcli.core.types import F32
 from dubcli.models.api import ModelWindow, Motion, Part, Patches
-from dubcli.pipeline.device import autocast
+from dubcli.pipeline.device import autocast, has_fast_bfloat16
 from dubcli.pipeline.landmark_file import MouthLog
 from dubcli.pipeline.model_pair import ModelPair
 
 # What torch's allocator for the processor says; it raises no error of its own kind.
 _CPU_IS_FULL = "can't allocate memory"
-# Frames whose feature maps a processor's caches hold better than those of a whole window; where
-# frames need neighbours, these would be worked out more often.
+# Frames whose feature maps in float32 a processor's caches hold better than those of a whole
+# window; where frames need neighbours, these would be worked out more often.
 _IN_CACHE = 8
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,8 +29,9 @@ T = TypeVar("T")
 class Generator:
     """A pair of models with their states, which halves its batch where memory runs out.
 
-    A processor is given no more than `_IN_CACHE` frames at once from the start. The smaller batch
-    stays for the rest of the run: what did not fit once will not fit again.
+    A processor is given no more than `_IN_CACHE` frames at once from the start, in bfloat16 twice
+    as many. The smaller batch stays for the rest of the run: what did not fit once will not fit
+    again.
 
     Args:
         models: On `device`.
@@ -53,7 +54,8 @@ class Generator:
         self._motion_state, self._render_state = motion_state, render_state
         self._most = models.render.spec.window
         if device.type == "cpu" and not models.render.spec.context:
-            self._most = min(self._most, _IN_CACHE)
+            in_cache = 2 * _IN_CACHE if has_fast_bfloat16(device) else _IN_CACHE
+            self._most = min(self._most, in_cache)
 
     def __call__(self, heard: ModelWindow, shown: ModelWindow) -> Patches:
         """New mouths for a window.

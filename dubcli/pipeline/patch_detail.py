@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dubcli.composite.detail import add_detail, fine_detail, looked_at, pasted_part
+from dubcli.composite.detail import (
+    DetailLayer,
+    add_detail,
+    fine_detail,
+    looked_at,
+    pasted_part,
+)
 from dubcli.core.types import F32, U8, PasteMask
 from dubcli.face.crop import cut_crop
 from dubcli.face.references import detail_factor, finer_matrix
@@ -55,16 +61,15 @@ class PatchDetail:
                 warp.source_weight[number, rows, columns],
             )
         )
-        lending = self._layers
-        if warp.references is not None:
-            lending = lending[warp.references[number].cpu().numpy()]
-        layers = [*lending, self._own_layer(view, own_grid, self._layers.shape[1:])]
-        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box)
+        factor = self._layers.shape[1] // image.shape[0]
+        lenders = range(len(grid)) if warp.lenders is None else warp.lenders[number].tolist()
+        layers = [DetailLayer(pixels=self._layers[which]) for which in lenders]
+        layers.append(self._own_layer(view, own_grid, factor))
+        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box, factor)
 
-    def _own_layer(self, view: FrameView, grid: F32, shape: tuple[int, ...]) -> F32:
-        """The frame's own detail (kH, kW, 3) where a grid looks; 0 elsewhere."""
+    def _own_layer(self, view: FrameView, grid: F32, factor: int) -> DetailLayer:
+        """The frame's own detail where a grid looks."""
         height, width = self._face.alignment.crop_size
-        factor = shape[0] // height
         light = self._face.light.at(view.index)
         # Light is mapped over whole crops.
         part = looked_at(grid, (height, width)) if light is None else (0, height, 0, width)
@@ -74,10 +79,8 @@ class PatchDetail:
         crop = cut_crop(view.rgb, matrix, (factor * (bottom - top), factor * (right - left)))
         if light is not None:
             crop = light.to_usual(crop)
-        layer = np.zeros(shape, np.float32)
-        rows, columns = (slice(factor * a, factor * b) for a, b in ((top, bottom), (left, right)))
-        layer[rows, columns] = fine_detail(crop[None], (bottom - top, right - left))[0]
-        return layer
+        pixels = fine_detail(crop[None], (bottom - top, right - left))[0]
+        return DetailLayer(pixels=pixels, x=factor * left, y=factor * top)
 
 
 def _reference_layers(face: DubbedFace, role: str | None) -> F32 | None:

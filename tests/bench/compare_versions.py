@@ -3,7 +3,8 @@
 OLD and NEW are Python interpreters that have a version installed (or `PYTHON:FOLDER` for a source
 tree that PYTHONPATH names). Each dubs every video under the same audio, seed and threads; what is
 compared is what players decode: every frame's samples and presentation time, and every sample of
-sound. One row a video goes to stdout, as Markdown; the exit code is 1 where anything differs.
+sound; of the picture also the PSNR in the boxes of the lips that the new version wanted, all frames
+together. One row a video goes to stdout, as Markdown; the exit code is 1 where anything differs.
 Without videos the bundled demo clip is dubbed. What follows `--` is handed to both versions:
 `compare_versions.py OLD NEW a.mp4 b.mp4 -- --crf 0` compares without loss.
 """
@@ -26,12 +27,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+
+from mouth_agreement import agreement_db, read_mouths
+
 import dubcli
 from dubcli.core.types import U8
 
 _COLUMNS = (
     *("video", "frames", "differing frames", "differing samples of picture"),
     *("largest difference, levels", "PSNR of differing samples, dB", "differing samples of sound"),
+    "PSNR of the lips' boxes, dB",
 )
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
@@ -71,13 +77,14 @@ def main() -> int:
     are_alike = True
     for video in options.videos or [ASSETS / "demo.mp4"]:
         with tempfile.TemporaryDirectory(prefix="dub-compare-") as folder:
-            results = [
-                _dub(python, video, options, Path(folder) / f"{name}{_suffix(video)}")
-                for name, python in (("old", options.old), ("new", options.new))
-            ]
-            found = compare(*results)
+            points = Path(folder) / "points.json"
+            old, new = (Path(folder) / f"{name}{_suffix(video)}" for name in ("old", "new"))
+            _dub(options.old, video, options, old)
+            _dub(options.new, video, options, new, "--landmarks-out", str(points))
+            found = compare(old, new)
+            lips_db = round(agreement_db(old, new, read_mouths(points)), 1)
         are_alike &= found.is_none
-        row = (video.name, *astuple(found))
+        row = (video.name, *astuple(found), lips_db)
         print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
     return 0 if are_alike else 1
 
@@ -136,19 +143,19 @@ def _sound(path: Path) -> list[NDArray[Any]]:
     return tracks
 
 
-def _dub(python: str, video: Path, options: argparse.Namespace, output: Path) -> Path:
+def _dub(python: str, video: Path, options: argparse.Namespace, output: Path, *words: str) -> None:
     """Dub by one version's own interpreter, in a process of its own."""
     program, environment = interpreter(python)
     audio = options.audio.resolve()
     argv = [program, "-m", "dubcli", str(video.resolve()), "--audio", str(audio), "-o", str(output)]
     argv += ["--seed", "0", "--threads", str(options.threads), "--no-mark", "-y", *options.more]
+    argv += words
     # Python would import a source tree that is the working directory before all others.
     run = subprocess.run(
         argv, env=environment, cwd=output.parent, capture_output=True, text=True, check=False
     )
     if run.returncode:
         sys.exit(f"{python} fails on {video.name}: {run.stderr.strip().splitlines()[-1:]}")
-    return output
 
 
 def interpreter(python: str) -> tuple[str, dict[str, str]]:

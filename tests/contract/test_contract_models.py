@@ -184,7 +184,7 @@ def _tensors(patches: Patches) -> dict[str, Tensor]:
             "weights": detail.weights,
             "source_grid": detail.source_grid,
             "source_weight": detail.source_weight,
-            "references": detail.references,
+            "lenders": detail.lenders,
         }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -220,12 +220,12 @@ def test_the_output_is_a_picture_of_each_frame(name: str, config: dict[str, Any]
         role = model.spec.detail_role()
         # Without such a role only the frame's own detail is carried over.
         num = 0 if role is None else model.spec.references[role].count
-        if patches.detail.references is not None:
-            which = patches.detail.references.sort(1).values
-            assert int(which.min()) >= 0
-            assert int(which.max()) < num
-            assert bool((which[:, 1:] > which[:, :-1]).all())
-            num = which.shape[1]
+        lenders = patches.detail.lenders
+        if lenders is not None:
+            assert bool(((lenders >= 0) & (lenders < num)).all())
+            num = lenders.shape[1]
+            assert lenders.shape == (NUM_FRAMES, num)
+            assert bool((lenders.sort(1).values.diff(dim=1) > 0).all())
         size = (bottom - top, right - left)
         assert patches.detail.grid.shape == (NUM_FRAMES, num, *size, 2)
         assert patches.detail.weights.shape == (NUM_FRAMES, num, *size)

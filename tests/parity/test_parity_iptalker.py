@@ -15,7 +15,11 @@ from dubcli.models.common.layers import SPADE, AdaIN
 from dubcli.models.common.masks import MaskKind, mouth_mask
 from dubcli.models.common.mouth_map import normalised, pixel_grid, resize_grid, warp
 from dubcli.models.common.own_mouth import fold_mapping
-from dubcli.models.iptalker.alignment import AlignmentModule, PairedAlignment
+from dubcli.models.iptalker.alignment import (
+    AlignmentModule,
+    AudioVisualAlignmentUnit,
+    PairedAlignment,
+)
 from dubcli.models.iptalker.network import NAMED_CONFIGS, IPTalker, ReferenceState
 
 TINY = NAMED_CONFIGS["tiny"]
@@ -49,6 +53,27 @@ def test_spade_is_the_formula_of_its_paper() -> None:
     affine = functional.conv2d(hidden, block.affine.weight, block.affine.bias)
     expected = _standardised(x) * (1 + affine[:, :6]) + affine[:, 6:]
     torch.testing.assert_close(block(x, condition), expected)
+
+
+@torch.no_grad()
+def test_tokens_that_are_all_alike_may_be_asked_as_one() -> None:
+    """Eq. 2: equal keys share the attention, so that the answer is that of one of them."""
+    unit = AudioVisualAlignmentUnit(16, 2).eval()
+    for parameter in unit.parameters():
+        parameter.normal_(generator=torch.Generator().manual_seed(0))
+    visual, audio = torch.randn(3, 1, 16).expand(-1, 4, -1), torch.randn(3, 1, 16)
+    found = unit(visual, audio, are_alike=True)
+    v, a = visual, audio
+    tokens = torch.cat([v, a], 1)
+    normed = unit.self_norm(tokens)
+    tokens = tokens + unit.self_attention(normed, normed, normed)[0]
+    v, a = tokens[:, :4], tokens[:, 4:]
+    asked, told = unit.visual_norm(v), unit.audio_norm(a)
+    a = a + unit.audio_to_visual(told, asked, asked)[0]
+    v = v + unit.visual_to_audio(asked, told, told)[0]
+    tokens = torch.cat([v, a], 1)
+    tokens = tokens + unit.feed(unit.feed_norm(tokens))
+    torch.testing.assert_close(torch.cat(found, 1), tokens)
 
 
 @pytest.mark.parametrize("size", [(16, 12), (13, 10)])

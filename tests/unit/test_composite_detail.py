@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dubcli.composite.detail import add_detail, fine_detail, looked_at
+from dubcli.composite.detail import DetailLayer, add_detail, fine_detail, looked_at
 from dubcli.core.types import F32, U8
 
 HEIGHT, WIDTH, FACTOR = 48, 40, 2
@@ -27,11 +27,15 @@ def _look_straight() -> F32:
     return np.stack([(2 * x + 1) / WIDTH - 1, (2 * y + 1) / HEIGHT - 1], -1)
 
 
+def _layers(detail: F32) -> list[DetailLayer]:
+    return [DetailLayer(pixels=pixels) for pixels in detail]
+
+
 def test_a_picture_gets_back_the_detail_that_reduction_took() -> None:
     fine = _fine_picture()
     detail = fine_detail(fine[None], (HEIGHT, WIDTH))
     share = np.ones((BOX[1] - BOX[0], WIDTH), np.float32)
-    made = add_detail(_reduced(fine), [*detail], [_look_straight()], [share], BOX)
+    made = add_detail(_reduced(fine), _layers(detail), [_look_straight()], [share], BOX, FACTOR)
     inside = slice(BOX[0] * FACTOR + 4, -4)
     wrong = np.abs(made.astype(int) - fine)[inside, 4:-4]
     assert wrong.mean() < 2
@@ -42,7 +46,7 @@ def test_no_share_means_no_detail() -> None:
     patch = _reduced(fine)
     detail = fine_detail(fine[None], (HEIGHT, WIDTH))
     nothing = np.zeros((BOX[1] - BOX[0], WIDTH), np.float32)
-    made = add_detail(patch, [*detail], [_look_straight()], [nothing], BOX)
+    made = add_detail(patch, _layers(detail), [_look_straight()], [nothing], BOX, FACTOR)
     size = (WIDTH * FACTOR, HEIGHT * FACTOR)
     assert np.array_equal(made, cv2.resize(patch, size, interpolation=cv2.INTER_CUBIC))
 
@@ -52,7 +56,7 @@ def test_nothing_above_the_box_gets_detail() -> None:
     patch = _reduced(fine)
     detail = fine_detail(fine[None], (HEIGHT, WIDTH))
     share = np.ones((BOX[1] - BOX[0], WIDTH), np.float32)
-    made = add_detail(patch, [*detail], [_look_straight()], [share], BOX)
+    made = add_detail(patch, _layers(detail), [_look_straight()], [share], BOX, FACTOR)
     size = (WIDTH * FACTOR, HEIGHT * FACTOR)
     plain = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_CUBIC))
     assert np.array_equal(made[: BOX[0] * FACTOR], plain[: BOX[0] * FACTOR])
@@ -64,13 +68,14 @@ def test_detail_of_the_part_that_is_looked_at_is_that_of_the_whole_crop() -> Non
     top, bottom, left, right = looked_at(grid, (HEIGHT, WIDTH))
     assert (bottom - top) * (right - left) < HEIGHT * WIDTH / 2
     rows, columns = slice(FACTOR * top, FACTOR * bottom), slice(FACTOR * left, FACTOR * right)
-    part = np.zeros((FACTOR * HEIGHT, FACTOR * WIDTH, 3), np.float32)
-    part[rows, columns] = fine_detail(fine[None, rows, columns], (bottom - top, right - left))[0]
+    pixels = fine_detail(fine[None, rows, columns], (bottom - top, right - left))[0]
+    part = DetailLayer(pixels=pixels, x=columns.start, y=rows.start)
     box = (BOX[0] + 4, BOX[0] + 20, BOX[2] + 8, BOX[2] + 24)
     share = np.ones((16, 16), np.float32)
     whole = fine_detail(fine[None], (HEIGHT, WIDTH))
-    wanted = add_detail(_reduced(fine), [*whole], [grid], [share], box)
-    assert np.array_equal(add_detail(_reduced(fine), [part], [grid], [share], box), wanted)
+    wanted = add_detail(_reduced(fine), _layers(whole), [grid], [share], box, FACTOR)
+    made = add_detail(_reduced(fine), [part], [grid], [share], box, FACTOR)
+    assert np.array_equal(made, wanted)
 
 
 def test_a_grid_that_looks_nowhere_looks_at_some_part() -> None:

@@ -32,11 +32,32 @@ def test_a_malformed_device_is_the_users_mistake(name: str) -> None:
         choose_device(name)
 
 
-def test_mixed_precision_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    for is_fast in (False, True):
-        monkeypatch.setattr(
-            torch.cpu, "_is_amx_tile_supported", lambda fast=is_fast: fast, raising=False
-        )
-        with autocast(cpu):
-            assert torch.is_autocast_enabled("cpu") is is_fast
+@pytest.mark.parametrize(
+    ("has_tiles", "capabilities", "is_fast"),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        # Zen 4 and later.
+        (False, {"avx512_bf16": True, "sse4a": True}, True),
+        # Intel, with its tiles hidden from a virtual machine.
+        (False, {"avx512_bf16": True, "sse4a": False}, False),
+        (False, {"avx512_bf16": False, "sse4a": True}, False),
+    ],
+)
+def test_mixed_precision_only_where_it_pays(
+    has_tiles: bool,
+    capabilities: dict[str, bool],
+    is_fast: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    with autocast(torch.device("cpu")):
+        assert torch.is_autocast_enabled("cpu") is is_fast
+
+
+def test_an_older_torch_that_tells_nothing_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_amx_tile_supported", "get_capabilities"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    with autocast(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")

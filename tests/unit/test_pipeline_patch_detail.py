@@ -29,7 +29,7 @@ def _face() -> DubbedFace:
     return cast(DubbedFace, face)
 
 
-def _with_detail(weights: list[float], references: list[int] | None) -> U8:
+def _with_detail(weights: list[float], lenders: list[int] | None) -> U8:
     """A grey patch with the detail of references, each looked at where it is."""
     axis = (torch.arange(SIZE) + 0.5) * 2 / SIZE - 1
     own = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
@@ -40,7 +40,7 @@ def _with_detail(weights: list[float], references: list[int] | None) -> U8:
         source_grid=own[None],
         source_weight=torch.zeros(1, SIZE, SIZE),
         box=(0, SIZE, 0, SIZE),
-        references=None if references is None else torch.tensor([references]),
+        lenders=None if lenders is None else torch.tensor([lenders]),
     )
     patches = Patches(rgb=torch.full((1, 3, SIZE, SIZE), 0.5), detail=warp)
     view = SimpleNamespace(

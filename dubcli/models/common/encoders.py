@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dubcli.models.common.layers import ResidualBlock, concatenated, conv
+from dubcli.models.common.layers import ResidualBlock, concatenated, conv, in_layout
 
 
 class AudioEncoder(nn.Module):
@@ -162,7 +162,7 @@ class PictureEncoder(nn.Module):
 
     def levels(self, picture: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `forward`, and before it (B, C/2, h/2, w/2)."""
-        x = self.unshuffle(picture)
+        x = self.unshuffle(in_layout(picture))
         half = self.first(x if maps is None else concatenated([x, maps]))
         return half, self.block(self.second(functional.silu(self.norm(half))))
 

@@ -38,9 +38,24 @@ def concatenated(maps: Sequence[Tensor]) -> Tensor:
     Convolutions are several times as fast where channels are last in memory, and conversion is
     cheapest before maps of different formats are copied together.
     """
-    kind = maps[0].device.type
+    return torch.cat([in_layout(x) for x in maps], 1)
+
+
+def in_layout(x: Tensor) -> Tensor:
+    """A map (B, C, H, W) in the format and layout that convolutions take."""
+    kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    return torch.cat([x.to(dtype=dtype, memory_format=torch.channels_last) for x in maps], 1)
+    return x.to(dtype=dtype, memory_format=torch.channels_last)
+
+
+def mixture(maps: Tensor, shares: Tensor) -> Tensor:
+    """Sum over the first axis of maps times shares, (N, ...) each, in the maps' format."""
+    # One after the other: sums over a first axis are slow, and all products need memory.
+    shares = shares.to(maps.dtype)
+    mixed = maps[0] * shares[0]
+    for one, share in zip(maps[1:], shares[1:], strict=True):
+        mixed = torch.addcmul(mixed, one, share)
+    return mixed
 
 
 class ResidualBlock(nn.Module):
@@ -114,7 +129,8 @@ class SPADE(nn.Module):
                 affine, x.shape[-2:], mode="bilinear", align_corners=False
             )
         scale, shift = affine.chunk(2, 1)
-        return x * (1 + scale) + shift
+        # x (1 + scale) + shift with fewer maps in between.
+        return torch.addcmul(shift, x, scale) + x
 
 
 class SPADEBlock(nn.Module):

@@ -51,9 +51,13 @@ class LentDetail:
 
 
 def own_skin_field(
-    landmarks: Tensor, speaking: Tensor, size: tuple[int, int] | torch.Size, unit_px: float
+    landmarks: Tensor,
+    speaking: Tensor,
+    size: tuple[int, int] | torch.Size,
+    top: int,
+    unit_px: float,
 ) -> Tensor:
-    """Where the current frames show what belongs at each pixel once the jaw has moved.
+    """Where the current frames show what belongs at each pixel of the box once the jaw has moved.
 
     Their own skin is kept around the new mouth, deformed with it; else the source's chin would
     stand beside the generated one.
@@ -62,16 +66,19 @@ def own_skin_field(
         landmarks: Kept landmarks of the frames, crop px. Shape (T, K, 2).
         speaking: Wanted speaking points, crop px. Shape (T, S, 2).
         size: Height and width of the crop, px; multiples of 4.
+        top: First row of the box.
         unit_px: One inter-ocular distance, px.
 
     Returns:
-        Normalised grids. Shape (T, H, W, 2).
+        Normalised grids over whole crops. Shape (T, H - top, W, 2).
     """
     own, (height, width) = landmarks[:, SPEAKING], size
-    cells = pixel_grid(height // 4, width // 4, 4, (0, 0))
+    # With the row of cells above the box, which its first pixels lie between.
+    first = 4 * max(0, top // 4 - 1)
+    cells = pixel_grid((height - first) // 4, width // 4, 4, (first, 0))
     moved = landmark_displacement(speaking, own[:, None], cells, unit_px)
-    field = resize_grid(moved, height, width)[:, 0]
-    pixels = pixel_grid(height, width, 1, (0, 0)).to(field)
+    field = resize_grid(moved, height - first, width)[:, 0, top - first :]
+    pixels = pixel_grid(height - top, width, 1, (top, 0)).to(field)
     return normalised(pixels + field, (height, width))
 
 
@@ -98,16 +105,16 @@ def reference_grid(
 
 
 def own_background(
-    crops: Tensor, landmarks: Tensor, speaking: Tensor, unit_px: float
+    crops: Tensor, landmarks: Tensor, speaking: Tensor, top: int, unit_px: float
 ) -> tuple[Tensor, Tensor]:
-    """The field of `own_skin_field`, and the crops (T, 3, H, W) sampled by it."""
-    field = own_skin_field(landmarks, speaking, crops.shape[-2:], unit_px)
-    return field, functional.grid_sample(crops, field, padding_mode="border", align_corners=False)
+    """The field of `own_skin_field`, and the crops (T, 3, H, W) whose box is sampled by it."""
+    field = own_skin_field(landmarks, speaking, crops.shape[-2:], top, unit_px)
+    box = functional.grid_sample(crops, field, padding_mode="border", align_corners=False)
+    return field, torch.cat([crops[:, :, :top], box], 2)
 
 
 def within_own_skin(
     generated: Generated,
-    crops: Tensor,
     background: Tensor,
     speaking: Tensor,
     field: Tensor,
@@ -115,24 +122,23 @@ def within_own_skin(
     top: int,
     unit_px: float,
     part: BoxPart | None = None,
-    references: Tensor | None = None,
+    lenders: Tensor | None = None,
 ) -> Patches:
     """A generated mouth within the frame's own skin, with the fine detail of both.
 
     Args:
         generated: The mouth, on the box that begins at row `top`, or on a part of it.
-        crops: Shape (T, 3, H, W).
-        background: Them, deformed to the new jaw. Shape (T, 3, H, W).
+        background: The frames' crops, their box deformed to the new jaw. Shape (T, 3, H, W).
         speaking: The new mouth's speaking points, crop px. Shape (T, S, 2).
-        field: Where the background comes from. Shape (T, H, W, 2).
+        field: Where the background's box comes from. Shape (T, h, w, 2).
         top: First row of the box.
         unit_px: One inter-ocular distance, px.
         part: Where `generated.rgb` lies in the box; None: it is all of the box.
-        references: Which references were warped; None: all. Shape (T, N).
+        lenders: As `DetailWarp` has them.
     """
-    box = (top, crops.shape[2], 0, crops.shape[3])
+    box = (top, background.shape[2], 0, background.shape[3])
     share = mouth_share(speaking, box, unit_px)
-    rgb = torch.cat([crops[:, :, :top], background[:, :, top:]], 2)
+    rgb = background.clone()
     seen = rgb[:, :, top:] if part is None else part.of(rgb[:, :, top:])
     own = share[:, None] if part is None else part.of(share[:, None])
     # A copy of what is below: gradients need it as it was.
@@ -140,10 +146,10 @@ def within_own_skin(
     detail = DetailWarp(
         grid=generated.grid,
         weights=equal_energy(generated.weights) * share[:, None],
-        source_grid=field[:, top:],
+        source_grid=field,
         source_weight=1 - share,
         box=box,
-        references=references,
+        lenders=lenders,
     )
     return Patches(rgb=rgb, points=speaking, detail=detail)
 

@@ -82,12 +82,16 @@ def deform(features: Tensor, p: Tensor) -> Tensor:
     height, width = features.shape[-2:]
     size, angle, shift = p[..., 0], p[..., 1], p[..., 2:]
     cos, sin = size * angle.cos(), size * angle.sin()
-    matrix = torch.stack(
-        [torch.stack([cos, -sin, shift[..., 0]], -1), torch.stack([sin, cos, shift[..., 1]], -1)],
-        -2,
-    ).flatten(0, 1)
+    x, y = (
+        (2 * torch.arange(num, device=p.device, dtype=p.dtype) + 1) / num - 1
+        for num in (width, height)
+    )
+    # Sums of rows and columns: `affine_grid` multiplies each place by a matrix.
+    across = (cos[..., None] * x + shift[..., :1], sin[..., None] * x + shift[..., 1:])
+    down = (-sin[..., None] * y, cos[..., None] * y)
     with torch.autocast(features.device.type, enabled=False):
-        grid = functional.affine_grid(matrix, [len(matrix), 1, height, width], align_corners=False)
+        places = [a[..., None, :] + b[..., None] for a, b in zip(across, down, strict=True)]
+        grid = torch.stack(places, -1).flatten(0, 1)
         planes = features.expand(frames, -1, -1, -1).reshape(-1, 1, height, width)
         moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     return moved.reshape(frames, channels, height, width)

@@ -269,7 +269,7 @@ class G4G(nn.Module):
         config, crops, emit = self.config, window.shown(), window.emit
         top, unit = config.top, config.unit_px
         with torch.autocast(crops.device.type, enabled=False):
-            field, background = own_background(crops, window.landmarks, speaking, unit)
+            field, background = own_background(crops, window.landmarks, speaking, top, unit)
         rgb, lent = self._painted(crops, background, speaking, heard, state)
         if not config.own_skin:
             whole = torch.cat([crops[:, :, :top], rgb], 2)
@@ -279,7 +279,6 @@ class G4G(nn.Module):
             shares = liking.softmax(1)[..., None, None].expand(grid.shape[:-1])
         patches = within_own_skin(
             LentDetail(rgb=rgb[emit], grid=grid[emit], weights=shares[emit]),
-            crops[emit],
             background[emit],
             speaking[emit],
             field[emit],
@@ -371,12 +370,13 @@ class G4G(nn.Module):
                 than what training, which must let every part learn, would choose.
         """
         top = self.config.top
-        mask = scale_masks(crops)[:, :, top:][scales]
+        masks = scale_masks(crops)[:, :, top:]
+        mask = masks[scales]
         height, width = mask.shape[-2:]
         with torch.autocast(crops.device.type, enabled=False):
             grid = pixel_grid(height // 4, width // 4, 4, (top, 0))
             drawn = draw_mouth(shown, grid, 0.035 * self.config.unit_px)
-            soft = soft_mask(mask.float(), self.config.unit_px)
+            soft = soft_mask(masks.float(), self.config.unit_px)[scales]
         hidden = torch.cat([crops[:, :, top:] * (1 - mask), mask], 1)
         source = self.source_encoder(hidden, drawn if self.config.drawn_mouth else None)
         v, code = self.alignment(source, state.features.expand(len(crops), -1, -1, -1), drawn)

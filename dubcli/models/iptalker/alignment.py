@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from einops import repeat
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dubcli.core.types import FEATURE_SIZES
 from dubcli.models.common.encoders import (
@@ -34,19 +35,34 @@ class AudioVisualAlignmentUnit(nn.Module):
             nn.Linear(embedding, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
         )
 
-    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Visual tokens (T, N, D) and audio tokens (T, A, D), both updated."""
+    def forward(
+        self, visual: Tensor, audio: Tensor, *, are_alike: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Visual tokens (T, N, D) and audio tokens (T, A, D), both updated.
+
+        `are_alike` says that the visual tokens of a frame are all the same.
+        """
         num = visual.shape[1]
         tokens = torch.cat([visual, audio], 1)
         normed = self.self_norm(tokens)
         tokens = tokens + self.self_attention(normed, normed, normed, need_weights=False)[0]
         visual, audio = tokens[:, :num], tokens[:, num:]
         v, a = self.visual_norm(visual), self.audio_norm(audio)
-        audio = audio + self.audio_to_visual(a, v, v, need_weights=False)[0]
-        visual = visual + self.visual_to_audio(v, a, a, need_weights=False)[0]
+        audio = audio + _attended(self.audio_to_visual, a, v[:, :1] if are_alike else v)
+        visual = visual + _attended(self.visual_to_audio, v, a)
         tokens = torch.cat([visual, audio], 1)
         tokens = tokens + self.feed(self.feed_norm(tokens))
         return tokens[:, :num], tokens[:, num:]
+
+
+def _attended(attention: nn.MultiheadAttention, asking: Tensor, told: Tensor) -> Tensor:
+    """What tokens (T, N, D) are told by others (T, M, D). Shape (T, N, D)."""
+    if told.shape[1] > 1:
+        return attention(asking, told, told, need_weights=False)[0]
+    # A single key has all the attention, whatever asks.
+    assert attention.in_proj_weight is not None
+    weight, bias = (x.chunk(3)[2] for x in (attention.in_proj_weight, attention.in_proj_bias))
+    return attention.out_proj(functional.linear(told, weight, bias)).expand_as(asking)
 
 
 class AlignmentModule(nn.Module):
@@ -144,7 +160,7 @@ class AlignmentModule(nn.Module):
             visual_tokens = repeat(visual_tokens, "n d -> t n d", t=len(e_a))
         visual, aware = visual_tokens + self.visual_token, e_a
         for unit in self.units:
-            visual, aware = unit(visual, aware)
+            visual, aware = unit(visual, aware, are_alike=self.kind == "audio")
         if self.cross_modality is None:
             return torch.cat([visual, aware], 1).flatten(1)
         skipped = e_a[:, 0] if self.audio_skip is None else self.audio_skip(e_a.flatten(1))

@@ -68,7 +68,7 @@ from dubcli.models.api import (
     Subject,
 )
 from dubcli.models.common.encoders import PictureEncoder
-from dubcli.models.common.layers import concatenated, conv
+from dubcli.models.common.layers import concatenated, conv, mixture
 from dubcli.models.common.masks import mouth_mask
 from dubcli.models.common.mouth_basis import coefficients_of
 from dubcli.models.common.mouth_map import (
@@ -267,7 +267,9 @@ class IPTalker(nn.Module):
         motion = motion.rows(window.emit)
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(window.emit).place(motion.points)
-            field, background = own_background(crops, landmarks, speaking, self.config.unit_px)
+            field, background = own_background(
+                crops, landmarks, speaking, self.config.top, self.config.unit_px
+            )
         code = self.coefficient_code(self._coefficients_of(motion, window.geometry.neutral))
         box = (self.config.height - self.config.top, self.config.width)
         part = mouth_part(speaking, box, self.config.top, self.config.unit_px)
@@ -276,7 +278,6 @@ class IPTalker(nn.Module):
         )
         return within_own_skin(
             out,
-            crops,
             background,
             speaking,
             field,
@@ -416,4 +417,4 @@ class IPTalker(nn.Module):
         scores = scores + functional.conv2d(f_s, own, self.select.bias)
         # Softmax wants memory in order.
         shares = scores.movedim(2, -1).softmax(0).movedim(-1, 2)
-        return (flat.unflatten(0, scores.shape[:2]) * shares).sum(0)
+        return mixture(flat.unflatten(0, scores.shape[:2]), shares)

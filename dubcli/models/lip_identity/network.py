@@ -249,7 +249,9 @@ class LipIdentity(nn.Module):
             placed = [geometry.place(motion.points[near[:, at]]) for at in range(near.shape[1])]
             around = torch.stack(placed, 1)
             speaking = around[:, config.reach]
-            field, background = own_background(crops, landmarks, speaking, config.unit_px)
+            field, background = own_background(
+                crops, landmarks, speaking, config.top, config.unit_px
+            )
         audio = middle_steps(window.audio[rows], config.attention_width)
         part = None
         if config.own_skin:
@@ -262,7 +264,7 @@ class LipIdentity(nn.Module):
             rgb = torch.cat([crops[:, :, : config.top], out.rgb], 2)
             return Patches(rgb=rgb, points=speaking)
         return within_own_skin(
-            out, crops, background, speaking, field,
+            out, background, speaking, field,
             top=config.top, unit_px=config.unit_px, part=part,
         )  # fmt: skip
 

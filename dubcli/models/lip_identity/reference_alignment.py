@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dubcli.models.common.encoders import PictureEncoder
-from dubcli.models.common.layers import ResidualBlock, SPADEBlock, conv
+from dubcli.models.common.layers import ResidualBlock, SPADEBlock, conv, mixture
 from dubcli.models.common.mouth_map import (
     NUM_CHANNELS,
     landmark_displacement,
@@ -153,4 +153,4 @@ class ReferenceAlignment(nn.Module):
 
 def _mixed(warped: Tensor, shares: Tensor) -> Tensor:
     """Σ w F(x) / Σ w of (T, N, C, h, w) and shares (T, N, h, w)."""
-    return (warped * shares[:, :, None].to(warped.dtype)).sum(1)
+    return mixture(warped.transpose(0, 1), shares.transpose(0, 1)[:, :, None])

@@ -293,7 +293,9 @@ class PersonaTalk(nn.Module):
         crops, landmarks = window.shown()[rows], window.landmarks[rows]
         with torch.autocast(crops.device.type, enabled=False):
             speaking = window.geometry.rows(rows).place(motion.points[rows])
-            field, background = own_background(crops, landmarks, speaking, config.unit_px)
+            field, background = own_background(
+                crops, landmarks, speaking, config.top, config.unit_px
+            )
             # References whose lips have the wanted shape: the mean of all 25 has no teeth.
             apart = shape_distance(speaking, state.points, config.unit_px)
         which = window.neighbours.get(FACES)
@@ -306,23 +308,20 @@ class PersonaTalk(nn.Module):
             rgb = torch.cat([crops[:, :, : config.top], out.rgb.clamp(0, 1)], 2)
             return Patches(rgb=rgb, points=speaking)
         with torch.autocast(crops.device.type, enabled=False):
-            grid, weights, near = self._lent(speaking, state.points, apart)
+            grid, weights, lenders = self._lent(speaking, state.points, apart)
         patches = within_own_skin(
             LentDetail(rgb=out.rgb, grid=grid, weights=weights),
-            crops,
             background,
             speaking,
             field,
             top=config.top,
             unit_px=config.unit_px,
-            references=near,
+            lenders=lenders,
         )
         return Patches(rgb=patches.rgb.clamp(0, 1), points=patches.points, detail=patches.detail)
 
-    def _lent(
-        self, speaking: Tensor, points: Tensor, apart: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the K references with the nearest lips show wanted mouths, and their shares.
+    def _lent(self, speaking: Tensor, points: Tensor, apart: Tensor) -> tuple[Tensor, ...]:
+        """Where the references with the nearest lips show wanted mouths, and their shares.
 
         Args:
             speaking: Wanted mouths. Shape (T, S, 2).
@@ -330,8 +329,8 @@ class PersonaTalk(nn.Module):
             apart: How much lips differ. Shape (T, N).
 
         Returns:
-            Grids (T, K, h, w, 2) over whole crops, normalised, shares (T, K, h, w), and which
-            references these are, (T, K).
+            Of the M nearest: grids (T, M, h, w, 2) over whole crops, normalised, shares
+            (T, M, h, w), and which they are (T, M).
         """
         config = self.config
         near = apart.topk(min(_NUM_LENDING, len(points)), largest=False)
