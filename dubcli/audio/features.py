@@ -13,7 +13,7 @@ from dubcli.audio.speech_encoder import Recogniser, SpeechEncoder, recogniser_fe
 from dubcli.audio.whisper_layer import WhisperLayer
 from dubcli.core.choices import FEATURE_SIZES, RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import AudioFeatures, Waveform
+from dubcli.core.types import F32, AudioFeatures, Waveform
 
 # Recognisers by the kind of features that they are heard for.
 Recognisers = Mapping[str, Recogniser]
@@ -42,13 +42,7 @@ def extract_features(
     if kind == "mel":
         return log_mel(waveform)
     if kind in FEATURE_SIZES and len(feature_parts(kind)) > 1:
-        parts = [extract_features(waveform, part, recognisers) for part in feature_parts(kind)]
-        return replace(
-            parts[0],
-            kind=kind,
-            values=np.concatenate([part.values for part in parts], 1),
-            fill=np.concatenate([part.fill for part in parts]),
-        )
+        return _side_by_side(waveform, kind, recognisers)
     if kind not in RECOGNISER_PARTS:
         raise ConfigError(
             f"Unknown audio features '{kind}'.", f"Known: {', '.join(FEATURE_SIZES)}."
@@ -58,3 +52,20 @@ def extract_features(
         raise ConfigError(f"Features '{kind}' need the part '{part}'.", "Install dubcli again.")
     assert recognisers is not None
     return recogniser_features(waveform, kind, recognisers[kind])
+
+
+def _side_by_side(waveform: Waveform, kind: str, recognisers: Recognisers | None) -> AudioFeatures:
+    """Features of several kinds, one kind in memory beside the whole: an hour's are large."""
+    values = np.empty((0, FEATURE_SIZES[kind]), np.float16)
+    fills: list[F32] = []
+    last: AudioFeatures | None = None
+    first = 0
+    for part in feature_parts(kind):
+        last = extract_features(waveform, part, recognisers)
+        if not fills:
+            values = np.empty((len(last.values), FEATURE_SIZES[kind]), last.values.dtype)
+        values[:, first : first + len(last.fill)] = last.values
+        first += len(last.fill)
+        fills.append(last.fill)
+    assert last is not None, "a kind has parts"
+    return replace(last, kind=kind, values=values, fill=np.concatenate(fills))

@@ -26,6 +26,7 @@ _TOKEN_HOP, _TOKEN_CENTRE = 384, 447
 # The encoder attends to all it is given, so long recordings go through in overlapping parts.
 _PART_TOKENS, _OVERLAP_TOKENS = 1200, 160
 _LOUDNESS, _LEAST_RMS = 0.07, 1e-4
+_CHUNK_STEPS = 4096
 
 
 class SpeechEncoder:
@@ -133,9 +134,10 @@ def recogniser_features(waveform: Waveform, kind: str, encoder: Recogniser) -> A
     tokens = encoder.tokens(samples * np.float32(_LOUDNESS / max(rms, _LEAST_RMS)))
     num = tokens.shape[1]
     values = np.empty((len(mel.values), num + NUM_MELS), np.float16)
-    values[:, :num] = rows_at(
-        tokens, np.arange(len(values), dtype=np.float64) * (HOP / encoder.hop)
-    )
+    # In parts: interpolating an hour at once takes gigabytes.
+    for start in range(0, len(values), _CHUNK_STEPS):
+        places = np.arange(start, min(start + _CHUNK_STEPS, len(values)), dtype=np.float64)
+        values[start : start + len(places), :num] = rows_at(tokens, places * (HOP / encoder.hop))
     values[:, num:] = mel.values
     return AudioFeatures(
         values=values,

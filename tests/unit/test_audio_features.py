@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from dubcli.audio.log_mel import (
     mel_filters,
     normalise_level,
 )
+from dubcli.audio.speech_encoder import recogniser_features
 from dubcli.core.errors import ConfigError
 from dubcli.core.types import F32, Waveform
 
@@ -103,3 +106,33 @@ def test_other_rates_and_kinds_are_refused() -> None:
     with pytest.raises(ConfigError, match="Known: mel"):
         extract_features(_tone(200), "wavelets")
     assert extract_features(_tone(200), "mel").kind == "mel"
+
+
+class _WideRecogniser:
+    """Hears nothing, in tokens as many and as wide as Whisper's."""
+
+    hop = 320
+
+    @cached_property
+    def silence(self) -> F32:
+        return np.zeros(512, np.float32)
+
+    def tokens(self, samples: F32) -> F32:
+        return np.zeros((len(samples) // self.hop, 512), np.float32)
+
+
+def _peak_and_size(seconds: int) -> tuple[int, int]:
+    """Bytes at the peak of working out the features of a recording, and of the features."""
+    waveform = Waveform(
+        samples=np.zeros(SAMPLE_RATE * seconds, np.float32), sample_rate=SAMPLE_RATE
+    )
+    tracemalloc.start()
+    features = recogniser_features(waveform, "whisper", _WideRecogniser())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak, features.values.nbytes
+
+
+def test_long_recordings_take_a_few_times_the_memory_of_their_features() -> None:
+    (short_peak, short_size), (long_peak, long_size) = _peak_and_size(240), _peak_and_size(720)
+    assert long_peak - short_peak < 5 * (long_size - short_size)
