@@ -9,7 +9,7 @@ import numpy as np
 
 from dubcli.audio.speech_detector import FRAME_SAMPLES, SpeechDetector
 from dubcli.core.flag_runs import true_runs
-from dubcli.core.types import F32, F64, AudioFeatures, Bool, Waveform
+from dubcli.core.types import F32, F64, Bool, Waveform
 
 # Pauses shorter than this belong to speech, seconds.
 LEAST_PAUSE_S = Fraction(2, 5)
@@ -29,9 +29,6 @@ _BEGINS_AT, _GOES_ON_AT = 0.5, 0.35
 _BEFORE_S, _AFTER_S = Fraction(4, 25), Fraction(2, 25)
 # It is shown speech at this level, dB over full scale, and nothing is raised by more than this.
 _HEARD_DB, _MOST_GAIN_DB = -25.0, 50.0
-# A recogniser tells of speech that begins or has ended this long before and after it; over the
-# second time its features fade into those of silence.
-_HEARD_AROUND_S, _REST_RAMP_S = 0.2, 0.3
 # Sound is faded out and in over so long where a pause is muted.
 _MUTE_RAMP_S = Fraction(1, 50)
 
@@ -105,30 +102,6 @@ def mute_pauses(waveform: Waveform, activity: SpeechActivity) -> Waveform:
         after = weight[end : end + len(ramp)]
         after[:] = np.maximum(after, ramp[::-1][: len(after)])
     return replace(waveform, samples=waveform.samples * weight)
-
-
-def rest_in_pauses(features: AudioFeatures, activity: SpeechActivity) -> None:
-    """Give muted sound the features of silence in pauses, away from speech.
-
-    What a recogniser makes of silence depends on how long it lasts and on what was said before,
-    which lips would follow. Nothing changes where no speech was heard in sound: it may be a song.
-
-    Args:
-        features: Of the muted sound; changed in place, as those of an hour fill half a gigabyte.
-        activity: Of the sound.
-    """
-    if activity.ranges and not activity.is_heard:
-        return
-    times = float(features.start_s) + np.arange(len(features.values)) / float(features.rate_hz)
-    away = np.full(len(times), np.inf)
-    for begin_s, end_s in activity.ranges:
-        outside = np.maximum(float(begin_s) - times, times - float(end_s))
-        away = np.minimum(away, np.maximum(outside, 0))
-    share = np.clip((away - _HEARD_AROUND_S) / _REST_RAMP_S, 0, 1).astype(np.float32)
-    for first, stop in true_runs(share > 0):
-        rest = share[first:stop, None]
-        features.values[first:stop] *= 1 - rest
-        features.values[first:stop] += rest * features.fill
 
 
 def loud_ranges(waveform: Waveform) -> list[Range]:

@@ -16,7 +16,7 @@ from dubcli.pipeline.face_choice import Choice, Known, choose
 from dubcli.pipeline.inputs import LoadedJob, Speech
 from dubcli.pipeline.jumps import picture_jumps
 from dubcli.pipeline.part import faces_of_part, part_strength
-from dubcli.pipeline.soundtrack import Schedule, schedule_sound, speech_strength
+from dubcli.pipeline.soundtrack import Schedule, rest_shares, schedule_sound, speech_strength
 from dubcli.sync.scorer import SyncScore
 from dubcli.sync.source_sync import SourceSync
 
@@ -32,12 +32,14 @@ class Speaker:
             Shape (T,).
         strength: Weight of the dub at each position of the timeline, no more than `visible` of
             the frame that is shown. Shape (N,).
+        rest: How far the mouth is at rest at each position, 0 to 1. Shape (N,).
     """
 
     speech: Speech
     choice: Choice
     visible: F32
     strength: F32
+    rest: F32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,4 +118,7 @@ def _speaker(job: LoadedJob, speech: Speech, choice: Choice, schedule: Schedule)
         strength = np.minimum(strength, speech_strength(speech.activity, schedule, jumps))
     if schedule.part is not None:
         strength = np.minimum(strength, part_strength(schedule.part, timeline, jumps))
-    return Speaker(speech=speech, choice=choice, visible=visible, strength=strength)
+    rest = np.zeros(len(timeline), np.float32)
+    if job.config.lips_follow == "speech":
+        rest = rest_shares(speech.activity, schedule)
+    return Speaker(speech=speech, choice=choice, visible=visible, strength=strength, rest=rest)

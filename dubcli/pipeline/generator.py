@@ -39,6 +39,8 @@ class Generator:
         render_state: What the painting model prepared.
         device: Where they run.
         given: Pose-free mouths (S, 3) by position, in place of what the model predicts.
+        rest: How far predicted mouths are at rest at each position, 0 to 1; None: nowhere.
+            Shape (N,).
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Generator:
         render_state: Any,
         device: torch.device,
         given: Mapping[int, F32] | None = None,
+        rest: F32 | None = None,
     ) -> None:
-        self._models, self._device, self._given = models, device, given
+        self._models, self._device, self._given, self._rest = models, device, given, rest
         self.mouths = MouthLog()
         self._motion_state, self._render_state = motion_state, render_state
         self._most = models.render.spec.window
@@ -90,12 +93,25 @@ class Generator:
             if self._given is not None:
                 mouth = self._given_motion(part, self._given)
             else:
-                mouth = motion.predict_motion(sound, self._motion_state)
+                mouth = self._at_rest(motion.predict_motion(sound, self._motion_state), part)
             if mouth is not None:
                 self.mouths.add(part.positions[part.emit], mouth.points[part.emit])
             if mouth is not None and not self._models.is_one:
                 mouth = replace(mouth, latent=None)
             return render.render(part, mouth, self._render_state)
+
+    def _at_rest(self, mouth: Motion | None, part: ModelWindow) -> Motion | None:
+        """Predicted mouths of all frames of a window, eased to the person's rest in pauses.
+
+        What they were made of no longer holds where that moves them.
+        """
+        if mouth is None or self._rest is None:
+            return mouth
+        share = torch.from_numpy(self._rest[part.positions.cpu().numpy()]).to(mouth.points)
+        if not bool(share.any()):
+            return mouth
+        moved = share[:, None, None] * (part.geometry.neutral - mouth.points)
+        return replace(mouth, points=mouth.points + moved, latent=None)
 
     def _given_motion(self, part: ModelWindow, given: Mapping[int, F32]) -> Motion:
         """The given mouths of all frames of a window."""

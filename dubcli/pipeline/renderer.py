@@ -66,6 +66,7 @@ class RenderJob:
         origin_s: Video time at which the driving audio begins.
         strength: Weight of the dub at each position of the timeline, 0 to pass through; no more
             than `DubbedFace.strength` of the frame that is shown. Shape (N,).
+        rest: How far predicted mouths are at rest at each position, 0 to 1. Shape (N,).
         device: Where the models run.
         segmenter: Segments what lies in front of a face; None: nothing is looked for.
         second: People of other videos that the models' options name, by the model's part.
@@ -80,6 +81,7 @@ class RenderJob:
     times: FrameTimes
     origin_s: Fraction
     strength: F32
+    rest: F32
     device: torch.device
     segmenter: Segmenter | None = None
     second: Mapping[Part, Subject] = field(default_factory=dict[Part, Subject])
@@ -341,7 +343,7 @@ def _generator(job: RenderJob) -> Generator:
         if not models.is_one:
             other = _subject(job, "motion", face.motion_references, job.own_speech)
             heard = models.motion.prepare(other)
-    return Generator(models, heard, state, job.device, _given_mouths(job))
+    return Generator(models, heard, state, job.device, _given_mouths(job), job.rest)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ _LEAST_OTHER_SOUND_S = 1
 # With all samples below this share of full scale, no peak between them reaches it either.
 _SAFE_PEAK = 0.7
 _FADE_FRAMES = 5
+# Lips move for speech so long before and after it, and ease to rest over the second time, seconds.
+_MOVES_AROUND_S, _EASE_S = 0.2, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +354,34 @@ def speech_strength(activity: SpeechActivity, schedule: Schedule, cuts: Bool) ->
         if not is_at_end or shown_s >= LEAST_PAUSE_S:
             weight[first:stop] = _pause_weights(cuts, first, stop)
     return weight
+
+
+def rest_shares(activity: SpeechActivity, schedule: Schedule) -> F32:
+    """How far the mouth is at rest at each position of the timeline, 0 to 1.
+
+    Lips begin to move before a word and end after it; beyond that they ease to rest. What a network
+    asks for in a long pause is no speech. Nothing rests where no speech was heard in sound: it may
+    be a song.
+
+    Args:
+        activity: Of the driving audio; second 0 of its clock is its own start.
+        schedule: When it is heard.
+
+    Returns:
+        Shape (N,).
+    """
+    timeline = schedule.timeline
+    if activity.ranges and not activity.is_heard:
+        return np.zeros(len(timeline), np.float32)
+    times = timeline.pts * float(timeline.time_base) - float(schedule.begin_s)
+    away = np.full(len(times), np.inf)
+    for begin_s, end_s in activity.ranges:
+        first, last = max(begin_s, schedule.skip_s), min(end_s, schedule.audio_s)
+        if first < last:
+            outside = np.maximum(float(first) - times, times - float(last))
+            away = np.minimum(away, np.maximum(outside, 0))
+    share = np.clip((away - _MOVES_AROUND_S) / _EASE_S, 0, 1)
+    return (share * share * (3 - 2 * share)).astype(np.float32)
 
 
 def _pause_weights(cuts: Bool, first: int, stop: int) -> F32:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dubcli.audio.speech_activity import rest_in_pauses
 from dubcli.core.types import AudioFeatures
 from dubcli.models.api import OwnSpeech, Part
 from dubcli.pipeline.context import Clock, RunContext
@@ -89,11 +88,8 @@ def prepare_speakers(
             reference_frames,
             specs.get("motion"),
         )
-        speech = speaker.speech
-        features = {kind: extract(speech.waveform, kind) for kind in job.models.audio_kinds}
-        if job.config.lips_follow == "speech":
-            for heard in features.values():
-                rest_in_pauses(heard, speech.activity)
+        waveform = speaker.speech.waveform
+        features = {kind: extract(waveform, kind) for kind in job.models.audio_kinds}
         # What was learned of a person has their manner in it.
         own = None
         if job.identity is None:
@@ -138,6 +134,7 @@ def make_renderers(
                 times=decision.found.times,
                 origin_s=decision.schedule.begin_s,
                 strength=one.speaker.strength,
+                rest=one.speaker.rest,
                 device=job.device,
                 second={part: person.subject for part, person in one.second.items()},
                 own_speech=one.own_speech,

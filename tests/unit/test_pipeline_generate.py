@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,23 @@ def test_what_a_mouth_was_made_of_is_for_the_model_that_made_it_alone() -> None:
         assert foreign is not None
         assert foreign.latent is None
         assert foreign.points.equal(own.points)
+
+
+def test_predicted_mouths_ease_to_rest() -> None:
+    model = _Speaking()
+    window = _window()
+    rest = torch.full((7, 3), 2.0)
+    window = replace(window, geometry=replace(window.geometry, neutral=rest))
+    shares = np.zeros(FRAMES, np.float32)
+    shares[1], shares[2] = 0.5, 1
+    generator = Generator(
+        one_model(cast(LipSyncModel, model)), None, None, torch.device("cpu"), rest=shares
+    )
+    generator(window, window)
+    painted = [mouth for mouth in model.painted if mouth is not None]
+    points = torch.cat([mouth.points for mouth in painted])
+    assert points[:, 0, 0].tolist() == [0, 1, 2, *[0] * (FRAMES - 3)]
+    assert painted[0].latent is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,13 @@ from dubcli.core.types import AudioStreamInfo, Bool, MediaInfo, Waveform
 from dubcli.media.sound.loudness import Loudness
 from dubcli.media.video.timeline import FrameTimes
 from dubcli.pipeline import soundtrack as sound
-from dubcli.pipeline.soundtrack import Schedule, choose_levels, schedule_sound, speech_strength
+from dubcli.pipeline.soundtrack import (
+    Schedule,
+    choose_levels,
+    rest_shares,
+    schedule_sound,
+    speech_strength,
+)
 
 RATE = 16_000
 TIMES = FrameTimes(pts=[40 * n for n in range(50)], end_pts=2000, time_base=Fraction(1, 1000))
@@ -281,3 +287,32 @@ def test_an_extended_video_is_judged_by_the_sound_not_by_the_frame() -> None:
 def test_silence_throughout_keeps_every_frame() -> None:
     found, _ = _strength(_spoken(total_s=2.0))
     assert set(found) == {0}
+
+
+def _rest(*words_s: tuple[float, float], is_heard: bool = True, **settings: Any) -> list[float]:
+    """Of the 50 frames of 2 s that the recording lasts."""
+    schedule = schedule_sound(_config(**settings), _info(), Fraction(2), TIMES)
+    ranges = tuple((Fraction(str(begin)), Fraction(str(end))) for begin, end in words_s)
+    return rest_shares(SpeechActivity(ranges=ranges, is_heard=is_heard), schedule).tolist()
+
+
+def test_mouths_ease_to_rest_in_pauses_away_from_words() -> None:
+    rest = _rest((0, 0.4), (1.6, 2.0))
+    assert rest[:15] == [0] * 15  # to 0.2 s after the first word
+    assert rest[23:28] == [1] * 5  # from 0.5 s after it to 0.5 s before the next
+    assert rest[36:] == [0] * 14
+    assert rest[15:23] == sorted(rest[15:23])
+    assert max(np.abs(np.diff(rest))) < 0.25
+
+
+def test_mouths_do_not_rest_in_pauses_between_two_words() -> None:
+    assert set(_rest((0, 0.8), (1.2, 2.0))) == {0}
+
+
+def test_mouths_rest_where_a_recording_is_cut() -> None:
+    assert _rest((0, 0.4), audio_offset=-1.0, sync_mode="pad") == [1] * 50
+
+
+def test_silence_is_all_rest_and_a_song_has_none() -> None:
+    assert _rest(is_heard=False) == [1] * 50
+    assert _rest((0, 0.4), is_heard=False) == [0] * 50

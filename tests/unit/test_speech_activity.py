@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 import dubcli
-from dubcli.audio.speech_activity import (
-    SpeechActivity,
-    mute_pauses,
-    rest_in_pauses,
-    speech_activity,
-)
+from dubcli.audio.speech_activity import SpeechActivity, mute_pauses, speech_activity
 from dubcli.audio.speech_detector import FRAME_SAMPLES, SpeechDetector
-from dubcli.core.types import F32, AudioFeatures, Waveform
+from dubcli.core.types import F32, Waveform
 from dubcli.media.sound.waveform import read_waveform
 from dubcli.weights.resolve import part_path
 
@@ -143,41 +138,3 @@ def test_long_recordings_are_heard_as_one(words: F32, detector: SpeechDetector) 
     starts = [float(begin) % period for begin, _ in found]
     assert max(min(at, period - at) for at in starts if min(at, period - at) < 0.3) < EARLY_S
     assert np.mean(whole > 0.5) > 0.6 * len(words) / len(one)
-
-
-def _noisy_features(seconds: int, start_s: int) -> AudioFeatures:
-    values = np.random.default_rng(0).normal(size=(80 * seconds, 3)).astype(np.float16)
-    return AudioFeatures(
-        values=values,
-        rate_hz=Fraction(80),
-        kind="speech",
-        start_s=Fraction(start_s),
-        fill=np.array([5, 6, 7], np.float32),
-    )
-
-
-def test_pauses_have_the_features_of_silence_away_from_speech() -> None:
-    features = _noisy_features(6, start_s=10)
-    before = features.values.copy()
-    words = ((Fraction(11), Fraction(12)), (Fraction(14), Fraction(15)))
-    rest_in_pauses(features, SpeechActivity(ranges=words, is_heard=True))
-    times = 10 + np.arange(480) / 80
-    is_silent = (features.values == features.fill).all(1)
-    assert np.array_equal(
-        is_silent, (times <= 10.5) | ((times >= 12.5) & (times <= 13.5)) | (times >= 15.5)
-    )
-    is_near = np.abs(times[:, None] - [11.5, 14.5]).min(1) <= 0.7
-    assert np.array_equal(features.values[is_near], before[is_near])
-
-
-@pytest.mark.parametrize(
-    ("ranges", "becomes_silent"), [((), True), (((Fraction(0), Fraction(1)),), False)]
-)
-def test_a_recording_without_speech_is_all_silence_or_left_alone(
-    ranges: tuple[tuple[Fraction, Fraction], ...], becomes_silent: bool
-) -> None:
-    features = _noisy_features(3, start_s=0)
-    before = features.values.copy()
-    rest_in_pauses(features, SpeechActivity(ranges=ranges, is_heard=False))
-    expected = np.broadcast_to(features.fill, before.shape) if becomes_silent else before
-    assert np.array_equal(features.values, expected)
