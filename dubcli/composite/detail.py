@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dubcli.core.plane_warp import look_up_cubic
 from dubcli.core.types import F32, U8
+from dubcli.face.plane_warp import look_up_cubic
 
 # A picture whose share is nowhere as large is left out, and of the others what is no larger than
 # the second, which nobody could see.

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dubcli.core.plane_warp import warp_cubic
 from dubcli.core.types import F32, F64, U8, FramePatch
+from dubcli.face.plane_warp import warp_cubic
 from dubcli.face.pose import compose, invert_matrix
 
 Box = tuple[int, int, int, int]

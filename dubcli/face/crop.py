@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dubcli.core.plane_warp import warp_cubic
 from dubcli.core.types import F64, U8
+from dubcli.face.plane_warp import warp_cubic
 
 
 def cut_crop(image: U8, image_to_crop: F64, crop_size: tuple[int, int]) -> U8:

@@ -11,9 +11,9 @@ from dubcli.composite.detail import (
     looked_at,
     pasted_part,
 )
-from dubcli.core.plane_warp import split_planes
 from dubcli.core.types import F32, U8, PasteMask
 from dubcli.face.crop import cut_crop
+from dubcli.face.plane_warp import split_planes
 from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.models.api import Patches
 from dubcli.pipeline.held_frames import FrameView

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from dubcli.composite.detail import DetailLayer, add_detail, fine_detail, looked_at
-from dubcli.core.plane_warp import split_planes
 from dubcli.core.types import F32, U8
+from dubcli.face.plane_warp import split_planes
 
 HEIGHT, WIDTH, FACTOR = 48, 40, 2
 BOX = (16, HEIGHT, 0, WIDTH)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dubcli.core.plane_warp import look_up_cubic, split_planes, warp_cubic
 from dubcli.core.types import U8
+from dubcli.face.plane_warp import look_up_cubic, split_planes, warp_cubic
 
 MATRIX = np.array([[0.9, 0.1, 3.3], [-0.1, 0.9, -4.1]])
 SIZE = (50, 40)
