@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 
 from dubcli.core.types import F32, U8
+from dubcli.face.plane_warp import look_up_cubic
 
 # A picture whose share is nowhere as large is left out, and of the others what is no larger than
 # the second, which nobody could see.
 _LEAST_PEAK, _LEAST_SHARE = 0.05, 0.01
 # Pixels of a crop beyond a mask that a paste may read.
 _MARGIN = 4
-# OpenCV's second map is empty where the first holds x and y.
-_NO_MAP = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +27,12 @@ class DetailLayer:
     """Fine detail of one picture, or of the part of it that is looked at.
 
     Attributes:
-        pixels: From `fine_detail`. Shape (h, w, 3).
+        planes: Channels of `fine_detail`. Shapes (h, w).
         x: Left edge of the part, px of the full-resolution crop.
         y: Top edge of the part, px of the full-resolution crop.
     """
 
-    pixels: F32
+    planes: Sequence[F32]
     x: int = 0
     y: int = 0
 
@@ -81,7 +80,7 @@ def add_detail(
     fine_size = (scale * patch.shape[1], scale * patch.shape[0])
     out = np.asarray(cv2.resize(patch, fine_size, interpolation=cv2.INTER_CUBIC), np.uint8)
     top, bottom, left, right = (edge * scale for edge in box)
-    total = np.zeros((bottom - top, right - left, 3), np.float32)
+    total = np.zeros((3, bottom - top, right - left), np.float32)
     for layer, look, share in zip(detail, grid, weights, strict=True):
         part = _where_seen(share)
         if part is None:
@@ -90,16 +89,12 @@ def add_detail(
         size = (columns.stop - columns.start, rows.stop - rows.start)
         # To px before it is enlarged: there are fewer of them.
         places = _in_layer(look[part], layer, fine_size)
-        places = cv2.resize(places, size, interpolation=cv2.INTER_LINEAR)
-        warped = cv2.remap(
-            layer.pixels, places, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        places = np.asarray(cv2.resize(places, size, interpolation=cv2.INTER_LINEAR), np.float32)
         weight = cv2.resize(share[part], size, interpolation=cv2.INTER_LINEAR)
-        warped = cv2.multiply(warped, cv2.merge([weight] * 3), dst=warped)
-        there = total[rows, columns]
-        cv2.add(there, warped, dst=there)
+        for plane, warped in zip(total, look_up_cubic(layer.planes, places), strict=True):
+            plane[rows, columns] += warped * weight
     part = out[top:bottom, left:right]
-    cv2.add(part, total, dst=part, dtype=cv2.CV_8U)
+    cv2.add(part, cv2.merge([*total]), dst=part, dtype=cv2.CV_8U)
     return out
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dubcli.core.types import F32, F64, U8, FramePatch
+from dubcli.face.plane_warp import warp_cubic
 from dubcli.face.pose import compose, invert_matrix
 
 Box = tuple[int, int, int, int]
@@ -108,10 +109,7 @@ def _warp(pixels: F32, box_to_crop: F64, crop_size: tuple[int, ...], size: tuple
         ratio = fitted / np.array([crop_size[1], crop_size[0]])
     matrix = box_to_crop * ratio[:, None]
     matrix[:, 2] += (ratio - 1) / 2
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return _as_f32(
-        cv2.warpAffine(pixels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    )
+    return warp_cubic(pixels, matrix, size, is_inverse=True)
 
 
 def _colour_offset(warped: F32, region: U8, weight: F32) -> F32:

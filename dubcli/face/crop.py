@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from dubcli.core.types import F64, U8
+from dubcli.face.plane_warp import warp_cubic
 
 
 def cut_crop(image: U8, image_to_crop: F64, crop_size: tuple[int, int]) -> U8:
@@ -24,10 +25,8 @@ def cut_crop(image: U8, image_to_crop: F64, crop_size: tuple[int, int]) -> U8:
     if shrink < 0.75:
         image, matrix = _reduce(image, matrix, shrink, crop_size)
     height, width = crop_size
-    crop = cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(crop, np.uint8)
+    crop = warp_cubic(image, matrix, (width, height))
+    return np.clip(np.rint(crop, out=crop), 0, 255, out=crop).astype(np.uint8)
 
 
 def _reduce(image: U8, matrix: F64, shrink: float, crop_size: tuple[int, int]) -> tuple[U8, F64]:

@@ -13,6 +13,7 @@ from dubcli.composite.detail import (
 )
 from dubcli.core.types import F32, U8, PasteMask
 from dubcli.face.crop import cut_crop
+from dubcli.face.plane_warp import split_planes
 from dubcli.face.references import detail_factor, finer_matrix
 from dubcli.models.api import Patches
 from dubcli.pipeline.held_frames import FrameView
@@ -29,7 +30,8 @@ class PatchDetail:
 
     def __init__(self, face: DubbedFace, role: str | None) -> None:
         self._face = face
-        self._layers = _reference_layers(face, role)
+        self._factor = _factor(face, role)
+        self._layers = _reference_layers(face, role) if role and self._factor > 1 else []
 
     def added(
         self, image: U8, view: FrameView, patches: Patches, number: int, mask: PasteMask
@@ -46,7 +48,7 @@ class PatchDetail:
         Returns:
             Shape (kH, kW, 3), uint8.
         """
-        if patches.detail is None or self._layers is None:
+        if patches.detail is None or self._factor == 1:
             return image
         warp = patches.detail
         box = pasted_part(mask.alpha, warp.box)
@@ -61,15 +63,16 @@ class PatchDetail:
                 warp.source_weight[number, rows, columns],
             )
         )
-        factor = self._layers.shape[1] // image.shape[0]
         lenders = range(len(grid)) if warp.lenders is None else warp.lenders[number].tolist()
-        layers = [DetailLayer(pixels=self._layers[which]) for which in lenders]
-        layers.append(self._own_layer(view, own_grid, factor))
-        return add_detail(image, layers, [*grid, own_grid], [*weights, own_weight], box, factor)
+        layers = [self._layers[which] for which in lenders]
+        layers.append(self._own_layer(view, own_grid))
+        looks, shares = [*grid, own_grid], [*weights, own_weight]
+        return add_detail(image, layers, looks, shares, box, self._factor)
 
-    def _own_layer(self, view: FrameView, grid: F32, factor: int) -> DetailLayer:
+    def _own_layer(self, view: FrameView, grid: F32) -> DetailLayer:
         """The frame's own detail where a grid looks."""
         height, width = self._face.alignment.crop_size
+        factor = self._factor
         light = self._face.light.at(view.index)
         # Light is mapped over whole crops.
         part = looked_at(grid, (height, width)) if light is None else (0, height, 0, width)
@@ -80,17 +83,18 @@ class PatchDetail:
         if light is not None:
             crop = light.to_usual(crop)
         pixels = fine_detail(crop[None], (bottom - top, right - left))[0]
-        return DetailLayer(pixels=pixels, x=factor * left, y=factor * top)
+        return DetailLayer(planes=split_planes(pixels), x=factor * left, y=factor * top)
 
 
-def _reference_layers(face: DubbedFace, role: str | None) -> F32 | None:
-    """Layers of `fine_detail` (N, kH, kW, 3); None where the crop is as fine as the source."""
+def _factor(face: DubbedFace, role: str | None) -> int:
+    """How many times finer than the crops detail is; 1 where they are as fine as the source."""
     alignment = face.alignment
     if role is None:
-        factor = detail_factor(alignment, np.arange(len(alignment.frame_to_crop)))
-        height, width = (factor * edge for edge in alignment.crop_size)
-        return np.zeros((0, height, width, 3), np.float32) if factor > 1 else None
+        return detail_factor(alignment, np.arange(len(alignment.frame_to_crop)))
     references = face.references[role]
-    if references.detail_crops.shape == references.crops.shape:
-        return None
-    return fine_detail(references.detail_crops, alignment.crop_size)
+    return references.detail_crops.shape[1] // references.crops.shape[1]
+
+
+def _reference_layers(face: DubbedFace, role: str) -> list[DetailLayer]:
+    layers = fine_detail(face.references[role].detail_crops, face.alignment.crop_size)
+    return [DetailLayer(planes=split_planes(pixels)) for pixels in layers]

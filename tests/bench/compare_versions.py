@@ -4,14 +4,16 @@ OLD and NEW are Python interpreters that have a version installed (or `PYTHON:FO
 tree that PYTHONPATH names). Each dubs every video under the same audio, seed and threads; what is
 compared is what players decode: every frame's samples and presentation time, and every sample of
 sound; of the picture also the PSNR in the boxes of the lips that the new version wanted, all frames
-together. One row a video goes to stdout, as Markdown; the exit code is 1 where anything differs.
-Without videos the bundled demo clip is dubbed. What follows `--` is handed to both versions:
-`compare_versions.py OLD NEW a.mp4 b.mp4 -- --crf 0` compares without loss.
+together, and which decisions of the reports differ. One row a video goes to stdout, as Markdown;
+the exit code is 1 where anything differs. Without videos the bundled demo clip is dubbed. What
+follows `--` is handed to both versions: `compare_versions.py OLD NEW a.mp4 b.mp4 -- --crf 0`
+compares without loss.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import subprocess
@@ -33,11 +35,17 @@ from mouth_agreement import agreement_db, read_mouths
 
 import dubcli
 from dubcli.core.types import U8
+from dubcli.pipeline.job import report_path
 
 _COLUMNS = (
     *("video", "frames", "differing frames", "differing samples of picture"),
     *("largest difference, levels", "PSNR of differing samples, dB", "differing samples of sound"),
-    "PSNR of the lips' boxes, dB",
+    *("PSNR of the lips' boxes, dB", "differing decisions"),
+)
+# Entries of the report that say which frames are dubbed, of whom, and why others are not.
+_DECISIONS = (
+    *("frames_dubbed", "passed_through", "shot_ranges", "faces", "face", "face_reason"),
+    *("references", "encoded_ranges", "warnings"),
 )
 ASSETS = Path(dubcli.__file__).parent / "assets"
 
@@ -83,8 +91,9 @@ def main() -> int:
             _dub(options.new, video, options, new, "--landmarks-out", str(points))
             found = compare(old, new)
             lips_db = round(agreement_db(old, new, read_mouths(points)), 1)
+            decided = ", ".join(differing_decisions(report_path(old), report_path(new))) or "none"
         are_alike &= found.is_none
-        row = (video.name, *astuple(found), lips_db)
+        row = (video.name, *astuple(found), lips_db, decided)
         print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
     return 0 if are_alike else 1
 
@@ -110,6 +119,12 @@ def compare(old: Path, new: Path) -> Difference:
         psnr_db=round(10 * math.log10(255**2 * samples / squares), 1) if squares else None,
         sound_samples=_differing_sound(_sound(old), _sound(new)),
     )
+
+
+def differing_decisions(old: Path, new: Path) -> list[str]:
+    """Names of the decisions that two reports do not share."""
+    one, other = (json.loads(path.read_text(encoding="utf-8")) for path in (old, new))
+    return [name for name in _DECISIONS if one.get(name) != other.get(name)]
 
 
 def _frames(path: Path) -> Iterator[tuple[float | None, U8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import astuple
 from fractions import Fraction
@@ -76,6 +77,17 @@ def test_differences_are_found(
     found = bench.compare(old, new)
     assert astuple(found) == expected
     assert not found.is_none
+
+
+def test_other_decisions_are_named_and_other_times_are_not(
+    bench: ModuleType, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{name}.json" for name in "ab"]
+    for path, frames, seconds in zip(paths, (7, 8), (1.0, 2.0), strict=True):
+        told = {"frames_dubbed": frames, "face": 1, "seconds": {"total": seconds}}
+        path.write_text(json.dumps(told))
+    assert bench.differing_decisions(*paths) == ["frames_dubbed"]
+    assert bench.differing_decisions(paths[0], paths[0]) == []
 
 
 def test_options_after_two_dashes_are_the_versions_own(bench: ModuleType) -> None:

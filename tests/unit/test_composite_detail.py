@@ -7,6 +7,7 @@ import numpy as np
 
 from dubcli.composite.detail import DetailLayer, add_detail, fine_detail, looked_at
 from dubcli.core.types import F32, U8
+from dubcli.face.plane_warp import split_planes
 
 HEIGHT, WIDTH, FACTOR = 48, 40, 2
 BOX = (16, HEIGHT, 0, WIDTH)
@@ -28,7 +29,7 @@ def _look_straight() -> F32:
 
 
 def _layers(detail: F32) -> list[DetailLayer]:
-    return [DetailLayer(pixels=pixels) for pixels in detail]
+    return [DetailLayer(planes=split_planes(pixels)) for pixels in detail]
 
 
 def test_a_picture_gets_back_the_detail_that_reduction_took() -> None:
@@ -69,7 +70,7 @@ def test_detail_of_the_part_that_is_looked_at_is_that_of_the_whole_crop() -> Non
     assert (bottom - top) * (right - left) < HEIGHT * WIDTH / 2
     rows, columns = slice(FACTOR * top, FACTOR * bottom), slice(FACTOR * left, FACTOR * right)
     pixels = fine_detail(fine[None, rows, columns], (bottom - top, right - left))[0]
-    part = DetailLayer(pixels=pixels, x=columns.start, y=rows.start)
+    part = DetailLayer(planes=split_planes(pixels), x=columns.start, y=rows.start)
     box = (BOX[0] + 4, BOX[0] + 20, BOX[2] + 8, BOX[2] + 24)
     share = np.ones((16, 16), np.float32)
     whole = fine_detail(fine[None], (HEIGHT, WIDTH))

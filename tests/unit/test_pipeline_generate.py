@@ -14,6 +14,7 @@ from dubcli.core.errors import DeviceError
 from dubcli.models.api import FaceGeometry, LipSyncModel, ModelWindow, Motion, Patches
 from dubcli.models.conversion import whole_window
 from dubcli.models.passthrough.network import Passthrough
+from dubcli.pipeline import generator
 from dubcli.pipeline.generator import Generator
 from dubcli.pipeline.model_pair import ModelPair, one_model
 
@@ -63,6 +64,12 @@ def _window() -> ModelWindow:
             neutral=torch.zeros(7, 3),
         ),
     )
+
+
+@pytest.fixture(autouse=True)
+def _in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any processor."""
+    monkeypatch.setattr(generator, "has_fast_bfloat16", lambda _: False)
 
 
 def _generator(model: _Small) -> Generator:
@@ -134,13 +141,13 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(
     error: type[Exception], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = _Small(5, error, text)
-    generator = _generator(model)
+    halving = _generator(model)
     with caplog.at_level(logging.WARNING):
-        patches = generator(_window(), _window())
+        patches = halving(_window(), _window())
     assert torch.equal(patches.rgb[:, 0, 0, 0], 2 * torch.arange(FRAMES))
     assert model.sizes == [8, 4, 4, 4, 4]
     assert [record.getMessage() for record in caplog.records][-1].endswith("going on with 4.")
-    generator(_window(), _window())
+    halving(_window(), _window())
     assert model.sizes[5:] == [4, 4, 4, 4]
 
 
@@ -149,6 +156,15 @@ def test_a_model_over_time_keeps_its_context_in_halves() -> None:
     halved = _OverTime(6, MemoryError)
     assert torch.equal(_generator(halved)(_window(), _window()).rgb, whole.rgb)
     assert halved.sizes == [16, 9, 5, 6, 6, 5]
+
+
+def test_twice_as_many_frames_fit_a_processors_caches_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generator, "has_fast_bfloat16", lambda _: True)
+    model = _Small(FRAMES, MemoryError)
+    _generator(model)(_window(), _window())
+    assert model.sizes == [16]
 
 
 def test_one_frame_that_does_not_fit_is_an_error() -> None:
