@@ -28,6 +28,7 @@ from dubcli.training.data.train_clips import (
     audio_windows,
     augment_audio,
     fit_basis,
+    hide_audio,
     identity_weights,
     project,
 )
@@ -234,3 +235,12 @@ def test_the_margin_is_cut_off_on_all_sides() -> None:
         stored[rows:-rows, columns:-columns] = 7
         assert without_margin(stored).shape == (*size, 3)
         assert np.all(without_margin(stored) == 7)
+
+
+@pytest.mark.parametrize("kind", ["mel", "speech", "speech+whisper"])
+def test_windows_too_short_to_hide_a_part_of_stay_as_they_are(kind: str) -> None:
+    """A network that hears nothing is given windows of one step."""
+    audio = np.ones((3, 1, FEATURE_SIZES[kind]), np.float32)
+    for seed in range(4):
+        hidden = hide_audio(audio, np.random.default_rng(seed), kind=kind)
+        assert np.array_equal(hidden, audio)

@@ -29,6 +29,8 @@ from dubcli.training.data.prepared_clip import (
 )
 
 _MIN_FRAMES = 20
+# Steps of a recogniser's features that are hidden at most, and one more.
+_LONGEST_HIDDEN = 16
 _LOG = logging.getLogger(__name__)
 
 
@@ -373,14 +375,20 @@ def frames_of_run(clip: TrainClip, start: int, num: int, length: int) -> tuple[I
 def hide_audio(audio: F32, rng: np.random.Generator, *, kind: str) -> F32:
     """Hide what could be learnt by heart: the same change for all windows (T, A, D) of a clip.
 
-    A stretch of time goes from the recogniser's part, and log-mel is changed on its own.
+    A stretch of time goes from the recogniser's part, and log-mel is changed on its own. Windows
+    that are too short for that, of networks that hear nothing, stay as they are.
     """
     mels = FEATURE_SIZES["mel"]
+    if audio.shape[1] <= _LONGEST_HIDDEN:
+        return audio
     if kind == "mel":
         return augment_audio(audio, rng)
     tokens, mel = audio[..., :-mels].copy(), augment_audio(audio[..., -mels:], rng)
     if rng.random() < 0.5:
-        start, length = rng.integers(0, audio.shape[1] - 16), rng.integers(2, 16)
+        start, length = (
+            rng.integers(0, audio.shape[1] - _LONGEST_HIDDEN),
+            rng.integers(2, _LONGEST_HIDDEN),
+        )
         tokens[:, start : start + length] = tokens.mean((0, 1))
     return np.concatenate([tokens, mel], -1)
 
