@@ -26,7 +26,7 @@ from dubcli.paper_tables.row_work import RowWork, set_mark
 from dubcli.training.checkpoint import load_into, read_state
 from dubcli.training.device_utils import evaluating
 from dubcli.training.recipes import find_recipe
-from dubcli.training.run import Overrides, train
+from dubcli.training.run import Overrides, train, use_bfloat16
 from dubcli.weights.load import load_entry
 
 # Steps whose time is taken, the first one left out; and checkpoints of a stage, for going on.
@@ -50,6 +50,8 @@ def training_key(recipe: TrainedNetwork, work: RowWork) -> dict[str, Any]:
         "minutes": config.minutes,
         "seed": config.seed,
         "device": work.device.type,
+        # The same minutes buy more steps in bfloat16.
+        "numbers": "bfloat16" if use_bfloat16("auto", work.device) else "float32",
         "train": set_mark(config.train),
     }
 

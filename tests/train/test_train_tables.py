@@ -160,6 +160,17 @@ def test_another_setting_is_told_before_the_slow_part(asked: Callable[..., Table
     assert row.facts["steps"] == {"render": 8}
 
 
+def test_rows_of_another_number_format_do_not_stand_beside_each_other(
+    asked: Callable[..., TablesConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same minutes buy more steps in bfloat16."""
+    monkeypatch.setattr(trained_rows, "use_bfloat16", lambda *_: False)
+    make_tables(asked(only=("table-3/full",)))
+    monkeypatch.setattr(trained_rows, "use_bfloat16", lambda *_: True)
+    with pytest.raises(ConfigError, match="other settings: numbers float32, now bfloat16"):
+        make_tables(asked())
+
+
 def test_an_interrupted_row_goes_on_to_the_same_figures(
     asked: Callable[..., TablesConfig], tmp_path: Path
 ) -> None:
