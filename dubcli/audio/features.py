@@ -13,7 +13,7 @@ from dubcli.audio.speech_encoder import Recogniser, SpeechEncoder, recogniser_fe
 from dubcli.audio.whisper_layer import WhisperLayer
 from dubcli.core.choices import FEATURE_SIZES, RECOGNISER_PARTS, feature_parts
 from dubcli.core.errors import ConfigError
-from dubcli.core.types import F32, AudioFeatures, Waveform
+from dubcli.core.types import AudioFeatures, Waveform
 
 # Recognisers by the kind of features that they are heard for.
 Recognisers = Mapping[str, Recogniser]
@@ -56,16 +56,17 @@ def extract_features(
 
 def _side_by_side(waveform: Waveform, kind: str, recognisers: Recognisers | None) -> AudioFeatures:
     """Features of several kinds, one kind in memory beside the whole: an hour's are large."""
-    values = np.empty((0, FEATURE_SIZES[kind]), np.float16)
-    fills: list[F32] = []
-    last: AudioFeatures | None = None
-    first = 0
-    for part in feature_parts(kind):
-        last = extract_features(waveform, part, recognisers)
-        if not fills:
-            values = np.empty((len(last.values), FEATURE_SIZES[kind]), last.values.dtype)
-        values[:, first : first + len(last.fill)] = last.values
-        first += len(last.fill)
-        fills.append(last.fill)
-    assert last is not None, "a kind has parts"
-    return replace(last, kind=kind, values=values, fill=np.concatenate(fills))
+    parts = (extract_features(waveform, part, recognisers) for part in feature_parts(kind))
+    part = next(parts)
+    size, num = FEATURE_SIZES[kind], len(part.fill)
+    whole = replace(
+        part,
+        kind=kind,
+        values=np.empty((len(part.values), size), part.values.dtype),
+        fill=np.empty(size, np.float32),
+    )
+    whole.values[:, :num], whole.fill[:num] = part.values, part.fill
+    for part in parts:
+        start, num = num, num + len(part.fill)
+        whole.values[:, start:num], whole.fill[start:num] = part.values, part.fill
+    return whole

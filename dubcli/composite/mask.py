@@ -12,6 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from dubcli.core.smooth_step import smooth_step
 from dubcli.core.types import F32, F64, FramePatch, PasteMask
 from dubcli.face.landmarks import CHEEKS, JAW, LIPS_INNER, LIPS_OUTER, SPEAKING, position
 
@@ -209,4 +210,4 @@ def _inner_ramp(mask: F32, width: float) -> F32:
     # The transform is 1 on the outermost pixels inside.
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     share = np.clip((distance - 0.5) / max(width, 1.0), 0, 1)
-    return (share * share * (3 - 2 * share)).astype(np.float32)
+    return smooth_step(share).astype(np.float32)

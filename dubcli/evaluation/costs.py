@@ -97,9 +97,8 @@ def measure_memory(config: DubConfig, sha256: str | None, stored: Path, *, anew:
     """
     video, audio = config.video, config.voices[0].audio
     models = {"motion": config.motion_model, "render": config.render_model}
-    if config.motion_model == config.render_model:
-        models = {"model": config.render_model}
-    path = stored / f"{file_name(video.stem, 'memory', '+'.join(models.values()))}.json"
+    name = "+".join(dict.fromkeys(models.values()))
+    path = stored / f"{file_name(video.stem, 'memory', name)}.json"
     fingerprint: dict[str, Any] = to_json(
         {"version": __version__, "clip": stamp(video), "weights": sha256, "threads": config.threads}
     )

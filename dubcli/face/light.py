@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dubcli.core.smooth_step import smooth_step
 from dubcli.core.types import F32, U8, Bool, FaceTrack, Int
 from dubcli.face.crop import cut_crop
 from dubcli.face.landmarks import face_oval
@@ -122,7 +123,7 @@ def face_light(track: FaceTrack, usable: Bool | None = None) -> FaceLight:
     if len(other):
         share = np.clip((departure[other] - _SAME) / (_OTHER - _SAME), 0, 1)
         seen = _steadied(track, levels, other)
-        fitted = fit_light(usual, seen, _skin_cells(), share * share * (3 - 2 * share))
+        fitted = fit_light(usual, seen, _skin_cells(), smooth_step(share))
         maps = dict(zip(other.tolist(), fitted, strict=True))
     return FaceLight(usual=usual, departure=departure, maps=maps)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.audio.log_mel import SAMPLE_RATE
-from dubcli.audio.speech_activity import LEAST_PAUSE_S, SpeechActivity
+from dubcli.audio.speech_activity import LEAST_PAUSE_S, Range, SpeechActivity
 from dubcli.config import DubConfig
 from dubcli.config.option_parsing import decibels
 from dubcli.core.errors import ConfigError, MediaError, ProbeError
 from dubcli.core.flag_runs import true_runs
 from dubcli.core.formatting import clock_time, in_time
+from dubcli.core.smooth_step import smooth_step
 from dubcli.core.types import F32, Bool, MediaInfo
 from dubcli.face.track import fade
 from dubcli.media.sound.audio_track import HIGHEST_PEAK_DB, Part, SoundEdit, read_own_sound
@@ -375,13 +376,11 @@ def rest_shares(activity: SpeechActivity, schedule: Schedule) -> F32:
         return np.zeros(len(timeline), np.float32)
     times = timeline.pts * float(timeline.time_base) - float(schedule.begin_s)
     away = np.full(len(times), np.inf)
-    for begin_s, end_s in activity.ranges:
-        first, last = max(begin_s, schedule.skip_s), min(end_s, schedule.audio_s)
-        if first < last:
-            outside = np.maximum(float(first) - times, times - float(last))
-            away = np.minimum(away, np.maximum(outside, 0))
+    for begin_s, end_s in _heard_ranges(activity, schedule):
+        outside = np.maximum(float(begin_s) - times, times - float(end_s))
+        away = np.minimum(away, np.maximum(outside, 0))
     share = np.clip((away - _MOVES_AROUND_S) / _EASE_S, 0, 1)
-    return (share * share * (3 - 2 * share)).astype(np.float32)
+    return smooth_step(share).astype(np.float32)
 
 
 def _pause_weights(cuts: Bool, first: int, stop: int) -> F32:
@@ -403,11 +402,7 @@ def _quiet_positions(activity: SpeechActivity, schedule: Schedule) -> Bool:
     starts = timeline.pts
     ends = np.append(starts[1:], timeline.end_pts)
     quiet = np.ones(len(timeline), np.bool_)
-    heard_s = (schedule.skip_s, schedule.audio_s)
-    for begin_s, end_s in activity.ranges:
-        begin_s, end_s = max(begin_s, heard_s[0]), min(end_s, heard_s[1])
-        if begin_s >= end_s:
-            continue
+    for begin_s, end_s in _heard_ranges(activity, schedule):
         begin = (schedule.begin_s + begin_s) / timeline.time_base
         end = (schedule.begin_s + end_s) / timeline.time_base
         # Ticks are integers: a frame speaks if it is shown at any moment in between.
@@ -415,3 +410,12 @@ def _quiet_positions(activity: SpeechActivity, schedule: Schedule) -> Bool:
         last = int(np.searchsorted(starts, math.ceil(end), side="left"))
         quiet[first:last] = False
     return quiet
+
+
+def _heard_ranges(activity: SpeechActivity, schedule: Schedule) -> list[Range]:
+    """Speech without what is cut from the recording, seconds from its own start."""
+    cut = (
+        (max(begin_s, schedule.skip_s), min(end_s, schedule.audio_s))
+        for begin_s, end_s in activity.ranges
+    )
+    return [(begin_s, end_s) for begin_s, end_s in cut if begin_s < end_s]
