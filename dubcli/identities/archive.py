@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 import unicodedata
 import zipfile
 import zlib
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from dubcli.core.atomic_io import move_file
@@ -34,11 +33,14 @@ from dubcli.identities.store import (
     read_files,
     require_free,
 )
+from dubcli.identities.work_folder import work_folder
 
 _ANY_DATE = (1980, 1, 1, 0, 0, 0)
 _GET_AGAIN = "Export it again: dub identities export NAME FILE"
 _ENCRYPTED = 0x1
 _FILE_MODE = 0o644
+# The file holds pictures of a face.
+_OWNER_ALONE = 0o600
 
 
 def export_identity(path: Path, file: Path, *, replace: bool = False) -> Path:
@@ -63,26 +65,26 @@ def export_identity(path: Path, file: Path, *, replace: bool = False) -> Path:
     if os.path.lexists(file) and not replace:
         raise ConfigError(f"{file} exists.", "Name another file, or add -y to replace it.")
     description, contents = read_files(path)
-    partial: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=file.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
-            for member, content in {DESCRIPTION: dump(description), **contents}.items():
-                info = zipfile.ZipInfo(member, _ANY_DATE)
-                info.external_attr = (stat.S_IFREG | _FILE_MODE) << 16
-                # Pictures and weights do not shrink any further.
-                archive.writestr(info, content)
-        move_file(partial, file)
+        with work_folder(file) as folder:
+            partial = folder / file.name
+            _pack(partial, {DESCRIPTION: dump(description), **contents})
+            move_file(partial, file)
     except OSError as error:
         raise IdentityError(
             f"{file} cannot be written: {error.strerror or error}.", "Name another place."
         ) from error
-    finally:
-        if partial is not None:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
     return file
+
+
+def _pack(file: Path, contents: Mapping[str, bytes]) -> None:
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
+    with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        for member, content in contents.items():
+            info = zipfile.ZipInfo(member, _ANY_DATE)
+            info.external_attr = (stat.S_IFREG | _FILE_MODE) << 16
+            # Pictures and weights do not shrink any further.
+            archive.writestr(info, content)
 
 
 def import_identity(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -104,6 +108,27 @@ def test_an_export_to_a_full_disk_leaves_the_old_file(
     with pytest.raises(IdentityError, match=r"anna\.dubid cannot be written: No space left"):
         export_identity(anna, file, replace=True)
     assert everything_in(file.parent) == before
+
+
+_KILLED = """
+import os, signal, sys, zipfile
+from pathlib import Path
+from dubcli.identities.archive import export_identity
+zipfile.ZipFile.close = lambda archive: os.kill(os.getpid(), signal.SIGKILL)
+export_identity(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be held there, and nothing is swept")
+def test_what_a_killed_export_has_left_goes_with_the_next(anna: Path, tmp_path: Path) -> None:
+    file = tmp_path / "anna.dubid"
+    killed = subprocess.run([sys.executable, "-c", _KILLED, anna, file], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not file.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    export_identity(anna, file)
+    assert {place.name for place in tmp_path.iterdir()} == {"people", "anna.dubid"}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600  # it holds pictures of a face
 
 
 def test_a_name_in_use_is_replaced_only_when_asked(file: Path, home: Path) -> None:

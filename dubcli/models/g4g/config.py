@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from dubcli.models.common.config_parts import (
@@ -155,6 +155,8 @@ PAPER = G4GConfig(
     paste="face",
 )
 _DEFAULT = G4GConfig()
+# The paper's landmark picture at the default's sizes.
+_NO_DRAWN_MOUTH = replace(_DEFAULT, drawn_mouth=False, own_skin=False)
 # For tests: a network that runs and learns in milliseconds, with every block of the default.
 _TINY = G4GConfig(
     height=104,
@@ -174,4 +176,9 @@ _TINY = G4GConfig(
     mouth_frames=3,
     num_shifts=1,
 )
-NAMED_CONFIGS: dict[str, G4GConfig] = {"default": _DEFAULT, "tiny": _TINY, "paper": PAPER}
+NAMED_CONFIGS: dict[str, G4GConfig] = {
+    "default": _DEFAULT,
+    "tiny": _TINY,
+    "paper": PAPER,
+    "no-drawn-mouth": _NO_DRAWN_MOUTH,
+}
