@@ -56,22 +56,31 @@ CHECK_EVERY = 25
 _FEW_SECONDS = 4.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _FinetuneJob:
+    """What was asked for and can be done, and who is told how it goes."""
+
+    config: FinetuneConfig
+    entry: WeightEntry
+    path: Path
+    work: WorkFolder
+    consent: Consent
+    progress: Progress
+    announce: Callable[[str], None]
+    began: float
+
+
 @dataclass(kw_only=True)
 class _FinetuneRun:
     """A run whose footage and model are there; what changes is the model, and the history."""
 
-    config: FinetuneConfig
+    job: _FinetuneJob
     person: Person
-    path: Path
-    work: WorkFolder
     adapter: Adapter
     loop: Loop
     base: dict[str, Tensor]
     names: list[str]
-    progress: Progress
-    announce: Callable[[str], None]
-    began: float
-    notes: list[str] = field(default_factory=list[str])
+    notes: list[str]
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -128,7 +137,17 @@ def _finetune(
     )
     work = WorkFolder(path, _request(config, entry))
     checkpoint = work.find(restart=config.overwrite)
-    run = _begin(config, engine, entry, path, work, consent, progress, announce)
+    job = _FinetuneJob(
+        config=config,
+        entry=entry,
+        path=path,
+        work=work,
+        consent=consent,
+        progress=progress or no_progress,
+        announce=announce or (lambda text: None),
+        began=time.monotonic(),
+    )
+    run = _begin(job, engine)
     history, best = _start(run, checkpoint)
     began = time.monotonic()
     stopped, best = _learn(run, history, best, snapshots)
@@ -203,28 +222,18 @@ def _request(config: FinetuneConfig, entry: WeightEntry) -> dict[str, Any]:
     }
 
 
-def _begin(
-    config: FinetuneConfig,
-    engine: Engine,
-    entry: WeightEntry,
-    path: Path,
-    work: WorkFolder,
-    consent: Consent,
-    progress: Progress | None,
-    announce: Callable[[str], None] | None,
-) -> _FinetuneRun:
+def _begin(job: _FinetuneJob, engine: Engine) -> _FinetuneRun:
     """Gather the footage, load the base, split what is learned from and what decides."""
-    began = time.monotonic()
-    progress = progress or no_progress
+    config, entry = job.config, job.entry
     engine.use_threads(config.threads)
     torch.manual_seed(config.seed)
     device = engine.device(config.device)
     model = base_model(engine, entry, device)
     adapter = _adapter_of(entry)
-    footage = _footage(config, engine, model.spec, progress)
+    footage = _footage(config, engine, model.spec, job.progress)
     gathered = time.monotonic()
     scorer = engine.sync_expert("train", device)
-    clips, notes = person_clips(path.name, [part.clip for part in footage.clips], scorer)
+    clips, notes = person_clips(job.path.name, [part.clip for part in footage.clips], scorer)
     learned, held = keep_apart(clips)
     model.to(memory_format=torch.channels_last)
     setup = PersonSetup(
@@ -237,7 +246,7 @@ def _begin(
         seed=config.seed,
         frames=_FRAMES,
     )
-    loop = _loop(config, entry, adapter, setup, work, began, device)
+    loop = _loop(job, adapter, setup, device)
     person = Person(
         engine=engine,
         entry=entry,
@@ -245,24 +254,18 @@ def _begin(
         footage=footage,
         learned=learned,
         held=Validation(held, footage.references, adapter, _find_faces(config, engine)),
-        consent=consent,
+        consent=job.consent,
     )
-    run = _FinetuneRun(
-        config=config,
+    return _FinetuneRun(
+        job=job,
         person=person,
-        path=path,
-        work=work,
         adapter=adapter,
         loop=loop,
         base={name: value.detach().clone() for name, value in model.state_dict().items()},
         names=adapter.learned_names(loop.task),
-        progress=progress,
-        announce=announce or (lambda text: None),
-        began=began,
         notes=[*_notes_on(footage), *notes],
+        seconds={"gather": round(gathered - job.began, 1)},
     )
-    run.seconds["gather"] = round(gathered - began, 1)
-    return run
 
 
 def _footage(
@@ -283,22 +286,15 @@ def _footage(
     return gather_footage(request, references.count, progress, engine=engine)
 
 
-def _loop(
-    config: FinetuneConfig,
-    entry: WeightEntry,
-    adapter: Adapter,
-    setup: PersonSetup,
-    work: WorkFolder,
-    began: float,
-    device: torch.device,
-) -> Loop:
+def _loop(job: _FinetuneJob, adapter: Adapter, setup: PersonSetup, device: torch.device) -> Loop:
     """The training loop; checkpoints are written with each score, see `_look`."""
+    config, entry = job.config, job.entry
     settings = LoopSettings(
         steps=config.steps,
-        folder=work.path,
+        folder=job.work.path,
         minutes=config.minutes or 0.0,
         is_time_course=True,
-        began=began,
+        began=job.began,
         is_bfloat16=use_bfloat16(config.precision, device),
         average_decay=_AVERAGE_DECAY,
         keep=1,
@@ -329,18 +325,18 @@ def _start(run: _FinetuneRun, checkpoint: Path | None) -> tuple[History, dict[st
     """Where the run stands: its checks, and what the best step changed."""
     if checkpoint is not None:
         run.loop.resume(checkpoint)
-        history, best = run.work.load(checkpoint)
-        drop_rows_after(run.work.path, run.loop.step)
-        run.announce(f"going on after step {run.loop.step}")
+        history, best = run.job.work.load(checkpoint)
+        drop_rows_after(run.job.work.path, run.loop.step)
+        run.job.announce(f"going on after step {run.loop.step}")
         return history, best
-    run.work.create()
-    run.progress("check", 0, 1)
+    run.job.work.create()
+    run.job.progress("check", 0, 1)
     history = History(run.person.held.score(run.loop.model))
     _set_mouth(run)
     run.loop.begin_average()
     best = _look(run, history, 0, math.nan, {})
-    run.progress("check", 1, 1)
-    drop_rows_after(run.work.path, 0)
+    run.job.progress("check", 1, 1)
+    drop_rows_after(run.job.work.path, 0)
     return history, best
 
 
@@ -348,7 +344,7 @@ def _set_mouth(run: _FinetuneRun) -> None:
     """Take the person's mouth over, as it shows in pictures."""
     learned, references = run.person.learned, run.person.footage.references
     if run.adapter.set_mouth(run.loop.model, learned):
-        find_faces = _find_faces(run.config, run.person.engine)
+        find_faces = _find_faces(run.job.config, run.person.engine)
         seen = Validation(learned, references, run.adapter, find_faces)
         shown = seen.shown_spread(run.loop.model)
         run.adapter.widen_mouth(run.loop.model, learned, shown)
@@ -375,9 +371,9 @@ def _learn(
             _snapshot(run, history, snapshots[step])
         return "the lips followed less well" if history.has_lost_sync and not snapshots else None
 
-    run.loop.run(run.progress, after_step)
+    run.loop.run(run.job.progress, after_step)
     if run.loop.stopped == TIME_IS_OVER:
-        return f"the {run.config.minutes:g} minutes are over", best
+        return f"the {run.job.config.minutes:g} minutes are over", best
     return run.loop.stopped, best
 
 
@@ -398,15 +394,15 @@ def _look(
     if is_best:
         best = _changes(run)
     score = check.score
-    run.announce(
+    run.job.announce(
         f"step {step}: "
         + ("" if math.isnan(loss) else f"loss {loss:.3f}, ")
         + f"texture {score.texture:.2f}, lips follow {score.sync:.2f}, {score.psnr:.1f} dB"
         + (" (best so far)" if is_best else "")
     )
-    run.work.save(history, best)
+    run.job.work.save(history, best)
     run.loop.save()
-    run.work.tidy(history)
+    run.job.work.tidy(history)
     return best
 
 
@@ -420,7 +416,7 @@ def _snapshot(run: _FinetuneRun, history: History, path: Path) -> None:
     deltas = _changes(run)
     latest = history.checks[-1]
     report = _report(run, history, latest, latest.step, "a snapshot was asked for", deltas)
-    store_identity(run.person, report, deltas, path, run.work.path / LOG_NAME, replace=True)
+    store_identity(run.person, report, deltas, path, run.job.work.path / LOG_NAME, replace=True)
 
 
 def _report(
@@ -431,10 +427,10 @@ def _report(
     stopped: str,
     deltas: dict[str, Tensor],
 ) -> FinetuneReport:
-    run.seconds["all"] = round(time.monotonic() - run.began, 1)
+    run.seconds["all"] = round(time.monotonic() - run.job.began, 1)
     return FinetuneReport(
-        name=run.path.name,
-        path=str(run.path),
+        name=run.job.path.name,
+        path=str(run.job.path),
         kept_step=kept.step,
         last_step=last,
         stopped=stopped,
@@ -445,6 +441,6 @@ def _report(
         left_out=run.person.footage.left_out,
         notes=run.notes,
         seconds=run.seconds,
-        config=run.config.as_json(),
+        config=run.job.config.as_json(),
         megabytes=round(sum(v.numel() * v.element_size() for v in deltas.values()) / 1e6, 2),
     )

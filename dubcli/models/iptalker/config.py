@@ -240,6 +240,7 @@ NAMED_CONFIGS: dict[str, IPTalkerConfig] = {
     "few-people": replace(_DEFAULT, alignment="audio"),
     "sound-alone": _SOUND_ALONE,
     "whisper": replace(_SOUND_ALONE, audio_kind="whisper"),
+    "two-recognisers": replace(_SOUND_ALONE, audio_kind="speech+whisper"),
     "paired": replace(_SOUND_ALONE, second_audio_kind="whisper"),
     "tiny": _TINY,
     "paper": PAPER,
