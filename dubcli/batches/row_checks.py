@@ -15,7 +15,7 @@ from dubcli.batches.batch_row import BatchRow, Defaults, make_row
 from dubcli.batches.job_list import COMMAND_COLUMN, WrittenRow
 from dubcli.batches.row_result import FAILED, RowResult
 from dubcli.config import DubConfig, EvaluateConfig, FinetuneConfig, PlanConfig
-from dubcli.core.errors import ConfigError, DubError, EncodeError, of_system
+from dubcli.core.errors import SYSTEM_ERRORS, ConfigError, DubError, EncodeError, of_system
 from dubcli.core.file_names import fitting_name
 from dubcli.core.progress import Progress
 from dubcli.identities.store import locate
@@ -95,7 +95,7 @@ def check_rows(
             checked.append((_checked(row, files), files))
         except DubError as error:
             mistakes.append(mistake(one, error))
-        except (OSError, MemoryError, RuntimeError) as error:
+        except SYSTEM_ERRORS as error:
             known = of_system(error)
             if known is None:
                 raise

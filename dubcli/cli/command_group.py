@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from dubcli.cli.configured_command import in_other_panel
 from dubcli.cli.view import open_closed_streams, say
 from dubcli.config.retired_options import next_step_after
-from dubcli.core.errors import INTERRUPTED_EXIT_CODE, DubError, of_system
+from dubcli.core.errors import INTERRUPTED_EXIT_CODE, SYSTEM_ERRORS, DubError, of_system
 from dubcli.core.waiting_threads import let_waiting_threads_sleep
 
 TERMINATED_EXIT_CODE = 143
@@ -135,7 +135,7 @@ class DubGroup(TyperGroup):
             say(f"dub: interrupted; {'; '.join(_notes(error)) or rest}.")
             is_term = isinstance(error, _Terminated)
             raise typer.Exit(TERMINATED_EXIT_CODE if is_term else INTERRUPTED_EXIT_CODE) from error
-        except (OSError, MemoryError, RuntimeError) as error:
+        except SYSTEM_ERRORS as error:
             known = of_system(error)
             if known is None:
                 raise

@@ -38,6 +38,10 @@ _OUTSIDE = {
     *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENETUNREACH),
 }
 _NO_MEMORY = ("can't allocate memory", "out of memory")
+# What Python says of it, whatever is done with the file.
+_ZERO_BYTE = "embedded null"
+# What `of_system` knows errors of.
+SYSTEM_ERRORS = (OSError, MemoryError, RuntimeError, ValueError)
 
 # ffmpeg names the part that speaks, with its address, and follows up a cause with what comes of it.
 _FFMPEG_PART = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\]")
@@ -159,7 +163,8 @@ def of_system(error: BaseException) -> DubError | None:
     """What a user can mend of an error that no stage expected; None for a bug.
 
     Args:
-        error: Of a disk, of files that somebody else changed, or for want of memory.
+        error: Of a disk, of files that somebody else changed, of a name that is none, or for want
+            of memory.
     """
     text = str(error).lower()
     if isinstance(error, MemoryError) or (
@@ -173,5 +178,9 @@ def of_system(error: BaseException) -> DubError | None:
         return MediaError(
             f"{where}{error.strerror}.",
             "Check that the disk has room, and that nobody moves or removes files meanwhile.",
+        )
+    if isinstance(error, ValueError) and _ZERO_BYTE in text:
+        return ConfigError(
+            "The name of a file holds a zero byte.", "Write it again where it is listed."
         )
     return None

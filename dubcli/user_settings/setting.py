@@ -127,8 +127,8 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
         where: File or variable, as an error names it; empty where `key` is enough.
 
     Raises:
-        ConfigError: It may not be set there, has another type, lies beyond its limits, or is none
-            of its choices.
+        ConfigError: It may not be set there, has another type, holds a zero byte, lies beyond its
+            limits, or is none of its choices.
     """
     place = f"{where}: " if where else ""
     if setting.command_line_only:
@@ -142,6 +142,11 @@ def checked(setting: Setting, value: Any, key: str, where: str) -> Any:
             raise ConfigError(
                 f"{place}'{key}' is {_shown(item)}, not {setting.expected}.",
                 f"Mend or remove it; --help explains {setting.flag}.",
+            )
+        if isinstance(item, str) and "\0" in item:
+            raise ConfigError(
+                f"{place}'{key}' holds a zero byte, which no command line can.",
+                "Write it again; the file may be damaged.",
             )
         limit = _limit(setting, item)
         if limit:

@@ -30,6 +30,7 @@ _KEPT_FILES = ("/dev/null ", "/dev/urandom ")
 
 def _serve(requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as the command does before it loads this
     for name in (*LOADED, "onnxruntime"):
         importlib.import_module(name)
     command = typer.main.get_command(importlib.import_module("dubcli.cli.app").app)

@@ -87,6 +87,30 @@ def _joined(folder: Path, first_s: float, later_s: float) -> Path:
     return joined
 
 
+def test_a_recording_that_changes_its_rate_and_channels_is_brought_to_the_first(
+    tmp_path: Path,
+) -> None:
+    pieces: list[bytes] = []
+    for number, form in enumerate((("-ac", "1", "-ar", "48000"), ("-ac", "2", "-ar", "44100"))):
+        cut = f"atrim={number}:{number + 1},asetpts=N/SR/TB"
+        piece = make_sweep(
+            tmp_path / f"{number}.mp3", 2.0, "-af", cut, *form,
+            "-write_xing", "0", "-id3v2_version", "0",
+        )  # fmt: skip
+        pieces.append(piece.read_bytes())
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(pieces))
+    found = read_recording(path)
+    assert "changes its rate" in found.notes[-1]
+    made = made_regular(found, tmp_path / "new.mka")
+    again = read_recording(made.path)
+    assert again.audio.sample_rate == found.audio.sample_rate
+    assert again.audio.channels == found.audio.channels
+    assert float(again.duration_s) == pytest.approx(float(found.duration_s), abs=0.002)
+    for part in (slice(4000, 7200), slice(-9000, None)):
+        assert likeness(again.waveform.samples[part], found.waveform.samples[part]) > 0.99
+
+
 def test_packets_that_overlap_are_cut(tmp_path: Path) -> None:
     found = read_recording(_joined(tmp_path, 0, 0.8))
     assert float(found.duration_s) == pytest.approx(1.8, abs=0.06)

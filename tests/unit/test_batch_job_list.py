@@ -151,6 +151,8 @@ def test_cells_become_what_the_command_line_would_make_of_them() -> None:
         ({"command": "dubb", "video": "a"}, "Did you mean 'dub'"),
         ({"command": "train", "video": "a"}, "Unknown command 'train'"),
         ({"command": "finetune", "name": "x"}, "needs 'videos'"),
+        ({"video": "a", "audio": "b", "output": "c\0d"}, "'output' holds a zero byte"),
+        ({"video": "a\0", "audio": "b"}, "'video' holds a zero byte"),
     ],
 )
 def test_mistakes_of_a_row_are_told_as_on_the_command_line(

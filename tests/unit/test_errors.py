@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
-from dubcli.core.errors import DeviceError, FfmpegError, MediaError, of_system
+from dubcli.core.errors import ConfigError, DeviceError, FfmpegError, MediaError, of_system
 
 _NAN = """[aac @ 0x562936dcaec0] Input contains (near) NaN/+-Inf
 [aost#0:0/aac @ 0x562936dca540] [enc:aac @ 0x562936dcadc0] Error submitting audio frame to the encoder
@@ -35,5 +36,12 @@ def test_what_disks_and_memory_do_is_no_bug() -> None:
     assert full.cause == "'/out/a.mp4': No space left on device."
     for error in (MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")):
         assert isinstance(of_system(error), DeviceError)
-    for bug in (OSError(errno.EBADF, "Bad file descriptor"), RuntimeError("shapes differ")):
+    with pytest.raises(ValueError, match="null") as raised:
+        Path("a\0b").lstat()
+    assert isinstance(of_system(raised.value), ConfigError)
+    for bug in (
+        ValueError("bad"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        RuntimeError("shapes differ"),
+    ):
         assert of_system(bug) is None

@@ -161,6 +161,7 @@ def test_nothing_is_read_from_the_folder_of_the_video(seen: dict[str, Any]) -> N
         ("crf = 99", ("CRF 99", "0 to 51", "'crf' comes from dub.toml")),
         ("articulation = 9", ("dub.toml", "'articulation' is 9", "2 or less")),
         ("[dub]\narticulation = 0.1", ("dub.toml", "'articulation' is 0.1", "0.5 or more")),
+        ('[dub]\noutput = "a\\u0000b"', ("dub.toml", "'output'", "zero byte")),
         ("[dub\ncrf = 1", ("dub.toml", "no TOML", "line 1")),
         ("video = 'a.mp4'", ("dub.toml", "'video'")),
     ],

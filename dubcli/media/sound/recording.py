@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
@@ -292,12 +292,11 @@ def _write(target: Path, placed: PlacedSound, audio: DrivingAudio) -> int:
         with av.open(file_url(target), "w", format="matroska") as output:
             stream = output.add_stream("pcm_f32le", rate=audio.sample_rate)
             stream.layout = layout
-            resampler = av.AudioResampler(format="flt", layout=layout, rate=audio.sample_rate)
-            for frame in chain(_parts(placed, layout, audio.channels), (None,)):
-                for part in resampler.resample(frame):
-                    part.pts, part.time_base = count, Fraction(1, audio.sample_rate)
-                    count += part.samples
-                    output.mux(stream.encode(part))
+            frames = _parts(placed, layout, audio.channels)
+            for part in _resampled(frames, layout, audio.sample_rate):
+                part.pts, part.time_base = count, Fraction(1, audio.sample_rate)
+                count += part.samples
+                output.mux(stream.encode(part))
             output.mux(stream.encode(None))
     except FFmpegError as error:
         raise DecodeError(
@@ -305,6 +304,15 @@ def _write(target: Path, placed: PlacedSound, audio: DrivingAudio) -> int:
             "Free some space, or choose another folder with --output.",
         ) from error
     return count
+
+
+def _resampled(frames: Iterator[AudioFrame], layout: str, rate: int) -> Iterator[AudioFrame]:
+    """Interleaved floats of one layout and rate, whatever each frame has."""
+    for _, alike in groupby(frames, lambda frame: (frame.sample_rate, frame.layout.nb_channels)):
+        # A resampler takes frames of one form alone.
+        resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
+        for frame in chain(alike, (None,)):
+            yield from resampler.resample(frame)
 
 
 def _parts(placed: PlacedSound, layout: str, channels: int) -> Iterator[AudioFrame]:
