@@ -211,6 +211,17 @@ def _subject(num: int, seconds: float | None) -> Subject:
     return Subject(references={"lips": references}, neutral=_mean_face(), own_speech=speech)
 
 
+def test_mouths_are_predicted_with_all_digits_in_mixed_precision() -> None:
+    geometry = _model().geometry
+    audio = torch.randn(3, geometry.width, TINY.audio_size)
+    style = torch.randn(TINY.style_size)
+    with torch.no_grad():
+        wanted = geometry.smoothed(audio, style, torch.zeros(102, 3))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = geometry.smoothed(audio, style, torch.zeros(102, 3))
+    assert torch.equal(found, wanted)
+
+
 def test_eq_4_lips_come_from_lip_references_the_rest_from_the_face() -> None:
     model = _model()
     speaking = _moved(_mean_face())

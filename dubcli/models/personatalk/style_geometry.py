@@ -196,12 +196,17 @@ class GeometryConstruction(nn.Module):
         """Coefficients (F, P) of frames with sound (F, `width`, D_audio).
 
         Averaged over small shifts of the sound, Gaussian in time around the frame's own moment.
+        In float32 whatever surrounds it: mouths that are rounded on the way are a pixel off.
 
         Args:
             audio: Steps around each frame.
             style: Shape (`style_size`,).
             template: The person's rest minus the mean face. Shape (S, 3).
         """
+        with torch.autocast(audio.device.type, enabled=False):
+            return self._smoothed(audio.float(), style.float(), template.float())
+
+    def _smoothed(self, audio: Tensor, style: Tensor, template: Tensor) -> Tensor:
         over = self.audio_encoder.over_sequence(audio)
         step = self.config.audio_smoothing
         num = _NUM_SHIFTS if step else 1
@@ -211,7 +216,4 @@ class GeometryConstruction(nn.Module):
         made = self(
             heard, style.expand(len(heard), -1), template.expand(len(heard), *template.shape)
         )[:, self.config.num_moments // 2]
-        with torch.autocast(made.device.type, enabled=False):
-            return torch.einsum(
-                "fsp,s->fp", made.unflatten(0, (-1, num)).float(), shift_weights(num, audio)
-            )
+        return torch.einsum("fsp,s->fp", made.unflatten(0, (-1, num)), shift_weights(num, audio))
