@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from clips import ClipSpec, make_clip, make_tone, run_ffmpeg
 
 from dubcli.core.errors import DecodeError, ProbeError
 from dubcli.core.types import Waveform
+from dubcli.media.sound.mono_mix import MonoMix
+from dubcli.media.sound.placed_sound import Silence
 from dubcli.media.sound.recording import read_recording
 from dubcli.media.video.frame_reader import audio_duration, is_silent, read_waveform
 
@@ -132,3 +135,15 @@ def test_samples_that_are_no_numbers_are_refused_where_asked(value: float, tmp_p
     samples[7] = value
     with pytest.raises(DecodeError, match="no numbers"):
         read_recording(_float_wav(tmp_path / "a.wav", samples))
+
+
+def test_a_long_recording_is_put_together_in_little_more_than_its_own_memory() -> None:
+    mix, seconds = MonoMix(16_000), 200
+    for _ in range(seconds):
+        mix.add(Silence(samples=24_000, sample_rate=24_000))
+    tracemalloc.start()
+    samples, _ = mix.finish()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert abs(len(samples) / 16_000 - seconds) < 0.01
+    assert peak < 1.5 * samples.nbytes

@@ -89,19 +89,28 @@ class MonoMix:
         """
         self._collect(None)
         empty = np.zeros(0, np.float32)
-        total = np.concatenate(self._sums) if self._sums else empty
+        has_others = any(
+            one is not other for one, other in zip(self._sums, self._loudest, strict=True)
+        )
+        total: F32 = np.concatenate(self._sums) if self._sums else empty
+        # An hour at 16 kHz is 230 MB: no more copies of it than are needed.
+        self._sums.clear()
+        if not has_others:
+            self._loudest.clear()
         ranges: list[tuple[float, float]] = []
-        if any(one is not other for one, other in zip(self._sums, self._loudest, strict=True)):
+        if has_others:
             loudest = np.concatenate(self._loudest)
+            self._loudest.clear()
             share = self._cancelled_share(total, loudest)
             if share is not None:
                 runs, rate = true_runs(share > 0.5), self.sample_rate
                 ranges = [(start / rate, stop / rate) for start, stop in runs]
-                total = total + share * (loudest - total)
-        peak = float(np.abs(total).max(initial=0.0))
+                total += share * (loudest - total)
+        peak = max(float(total.max(initial=0.0)), -float(total.min(initial=0.0)))
         if peak > _OVERSHOOT:
-            total = total / np.float32(peak)
-        return np.clip(total, -1, 1).astype(np.float32), ranges
+            total /= np.float32(peak)
+        np.clip(total, -1, 1, out=total)
+        return total, ranges
 
     def _loudest_of(self, channels: F32, weights: F32) -> int:
         if len(self._power) != len(channels):
